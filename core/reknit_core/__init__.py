@@ -1,0 +1,1 @@
+"""The pure core of reknit: a WebSocket reconnect proxy without I/O, clock or randomness."""

@@ -1,0 +1,229 @@
+"""One direction's queue, write buffer and replay buffer: one structure with three positions.
+
+    confirmed <= sent <= tail      (bytes since the session began)
+    [ kept for replay ][ waiting ]
+
+Whole messages are appended at `tail`; `sent` moves as the socket takes bytes; `confirmed` says
+what never has to go out again. Chunks are kept by reference, as they were read: there is no
+object per message. A mark is kept per chunk, after its last whole message; the other message
+ends are found by walking the chunk again, which only a lost connection needs. Behind `tail`
+stand the bytes of a message that is not complete yet.
+"""
+
+from bisect import bisect_left, bisect_right
+
+from reknit_core.frames import message_ends
+
+Buffer = bytes | memoryview
+Mark = tuple[int, int]
+"""A place where a message ends: its position in bytes, and how many messages end up to it."""
+
+GATHER = 256  # buffers in one gathered write: below every system's IOV_MAX
+_MERGE = (
+    2048  # bytes: waiting chunks are merged up to this size, so that their overhead stays small
+)
+_ALL = 1 << 62  # above every count
+
+
+class Backlog:
+    """Messages from one leg that are on their way to the other.
+
+    `eager`: bytes count as confirmed once the socket has taken their whole message
+    (at-most-once); without it confirm() says so. `window`: confirmed bytes that stay for replay.
+    """
+
+    __slots__ = (
+        "_base",
+        "_chunks",
+        "_cursor",
+        "_eager",
+        "_handed",
+        "_marks",
+        "_offset",
+        "_received",
+        "_window",
+        "confirmed",
+        "confirmed_count",
+        "count",
+        "sent",
+        "tail",
+    )
+
+    def __init__(self, *, eager: bool, window: int = 0) -> None:
+        self._eager = eager
+        self._window = window
+        self._chunks: list[bytes] = []
+        self._base = 0  # position of the first chunk's first byte
+        self._cursor = 0  # index of the chunk that `sent` is in
+        self._offset = 0  # where in that chunk
+        self._handed = 0  # how far an earlier connection of the receiver had got
+        self._received = 0  # end of all bytes, those of the incomplete message included
+        self._marks: list[Mark] = [(0, 0)]  # the first one: where replay can begin at the earliest
+        self.confirmed = 0
+        self.confirmed_count = 0
+        self.sent = 0
+        self.tail = 0
+        self.count = 0  # messages up to `tail`
+
+    @property
+    def mark(self) -> Mark:
+        """The end of the last whole message."""
+        return self.tail, self.count
+
+    def append(self, data: bytes, boundary: int, messages: int) -> None:
+        """Add bytes; the first `boundary` of them complete `messages` more messages."""
+        chunks = self._chunks
+        merge = self._cursor < len(chunks) and len(chunks[-1]) + len(data) <= _MERGE
+        if merge:
+            chunks[-1] += data
+        else:
+            chunks.append(data)
+        if boundary:
+            self.tail = self._received + boundary
+            self.count += messages
+            if merge and self._marks[-1][0] > max(self.sent, self._received - _MERGE):
+                self._marks[-1] = (self.tail, self.count)
+            else:
+                self._marks.append((self.tail, self.count))
+        self._received += len(data)
+
+    def drop_partial(self) -> None:
+        """Forget the message that is not complete: its sender is gone."""
+        while self._received > self.tail:
+            last = self._chunks.pop()
+            self._received -= len(last)
+            if self._received < self.tail:
+                self._chunks.append(last[: self.tail - self._received])
+                self._received = self.tail
+        self._move(0)  # `sent` may stand at the end of what was cut
+
+    def pending(self, until: int) -> list[Buffer]:
+        """The bytes from `sent` up to position `until` (at most `tail`), as buffers to gather."""
+        size = until - self.sent
+        if size <= 0:
+            return []
+        chunks = self._chunks
+        cursor = self._cursor
+        first = chunks[cursor]
+        if self._offset == 0 and len(first) == size:
+            return [first]
+        buffers: list[Buffer] = []
+        view: Buffer = memoryview(first)[self._offset :] if self._offset else first
+        while len(view) < size:
+            buffers.append(view)
+            if len(buffers) == GATHER:
+                return buffers
+            size -= len(view)
+            cursor += 1
+            view = chunks[cursor]
+        buffers.append(view if len(view) == size else memoryview(view)[:size])
+        return buffers
+
+    def advance(self, taken: int) -> None:
+        """The socket took `taken` bytes."""
+        self._move(taken)
+        if self._eager:
+            position, count = self._last_mark(self.sent)
+            if position > self.confirmed:
+                self.confirm(position, count)
+
+    def confirm(self, position: int, count: int) -> None:
+        """Everything up to this message end has arrived; what the window doesn't hold is freed."""
+        self.confirmed = position
+        self.confirmed_count = count
+        marks = self._marks
+        floor = bisect_right(marks, (position - self._window, _ALL)) - 1
+        if floor > 0:
+            del marks[:floor]
+        freed = 0
+        base = self._base
+        limit = marks[0][0]
+        for chunk in self._chunks:
+            if base + len(chunk) > limit:
+                break
+            base += len(chunk)
+            freed += 1
+        if freed:
+            del self._chunks[:freed]
+            self._base = base
+            self._cursor -= freed
+
+    def rewind(self) -> Mark:
+        """The receiver is lost: go back to what has to go out again, and say where that is.
+
+        At-most-once: the first message not wholly handed to the socket. At-least-once: the
+        first one not confirmed.
+        """
+        self._handed = max(self._handed, self.sent)
+        if self._eager:
+            self.confirm(*self._end_before(self.sent))
+        self._seek(self.confirmed)
+        return self.confirmed, self.confirmed_count
+
+    def resume_at(self, count: int) -> bool:
+        """The receiver has had `count` messages: go on with the next one.
+
+        False, with nothing changed, where that is older than the window or was never sent.
+        """
+        _, handed_count = self._end_before(max(self._handed, self.sent))
+        if not self._marks[0][1] <= count <= handed_count:
+            return False
+        index = bisect_right(self._marks, count, key=lambda mark: mark[1]) - 1
+        start, have = self._marks[index]
+        if have < count:
+            ends = message_ends(self._bytes(start, self.tail))
+            for _ in range(count - have):
+                end = next(ends)
+            start += end
+        self.confirm(start, count)
+        self._seek(start)
+        return True
+
+    def next_end(self) -> Mark:
+        """The nearest known message end at or after `sent`: where a control frame may go."""
+        index = bisect_left(self._marks, (self.sent, 0))
+        return self._marks[index] if index < len(self._marks) else self.mark
+
+    def _last_mark(self, position: int) -> Mark:
+        last = self._marks[-1]
+        if last[0] <= position:
+            return last
+        return self._marks[bisect_right(self._marks, (position, _ALL)) - 1]
+
+    def _end_before(self, position: int) -> Mark:
+        """The last message end at or before `position`."""
+        start, count = self._last_mark(position)
+        end = start
+        for offset in message_ends(self._bytes(start, position)):
+            end = start + offset
+            count += 1
+        return end, count
+
+    def _bytes(self, start: int, end: int) -> bytes:
+        """A copy of these positions."""
+        parts = []
+        base = self._base
+        for chunk in self._chunks:
+            if base >= end:
+                break
+            if base + len(chunk) > start:
+                parts.append(chunk[max(0, start - base) : end - base])
+            base += len(chunk)
+        return b"".join(parts)
+
+    def _seek(self, position: int) -> None:
+        self._cursor = 0
+        self._offset = 0
+        self.sent = self._base
+        self._move(position - self._base)
+
+    def _move(self, size: int) -> None:
+        self.sent += size
+        chunks = self._chunks
+        cursor = self._cursor
+        offset = self._offset + size
+        while cursor < len(chunks) and offset >= len(chunks[cursor]):
+            offset -= len(chunks[cursor])
+            cursor += 1
+        self._cursor = cursor
+        self._offset = offset

@@ -1,0 +1,46 @@
+"""What comes out of a context: what the adapter must do, in this order."""
+
+from dataclasses import dataclass
+
+from reknit_core.events import Side
+from reknit_core.lifecycle import State, Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Connect to the server at time `at` (seconds), then report ServerConnected or DialFailed.
+
+    `attempt` is 0 for the session's first dial and counts the retries after a loss from 1.
+    A Disconnect of the same generation calls the dial off.
+    """
+
+    generation: int
+    attempt: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """Drop connection number `generation` of a leg, or the dial for it.
+
+    `farewell` is written first if the socket takes it at once. With `linger` (seconds) above 0
+    the adapter ends its own direction, discards what still arrives until the peer's end of
+    stream or for that long, and only then closes: a reset would cost the peer our last bytes.
+    """
+
+    side: Side
+    generation: int
+    farewell: bytes = b""
+    linger: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Transitioned:
+    """The context is now in `state`. In `closed` it can't be resumed: forget it."""
+
+    trigger: Trigger
+    state: State
+    reason: str
+
+
+Command = Dial | Disconnect | Transitioned

@@ -1,0 +1,583 @@
+"""ContextStateMachine: one session, from the client's opening handshake to the last Close frame.
+
+Bytes go through `receive_data`, `pending` and `advance`; everything that happens to a connection
+goes through `handle`. What the adapter must do comes out of `commands`. Time is a float in
+seconds, passed in. The states and their table are in lifecycle.py.
+"""
+
+from math import ceil, inf
+from typing import assert_never
+
+from reknit_core.backlog import Backlog, Buffer
+from reknit_core.commands import Command, Dial, Disconnect, Transitioned
+from reknit_core.events import (
+    ClientConnected,
+    ConnectionLost,
+    DialFailed,
+    Event,
+    ServerConnected,
+    Shutdown,
+    Side,
+)
+from reknit_core.frames import FrameScanner, Opcode, Violation, payload
+from reknit_core.handshake import (
+    Accepted,
+    Failed,
+    Refusal,
+    ServerHandshake,
+    UpgradeRequest,
+    encode_refusal,
+    refusal,
+)
+from reknit_core.headers import HeaderList, for_client
+from reknit_core.lifecycle import INITIAL, State, Trigger, fire
+from reknit_core.pinned import Pinned
+from reknit_core.policy import Policy, Upstream
+from reknit_core.sockets import (
+    MAX_EARLY,
+    MAX_LANE,
+    IncomingWebSocket,
+    OutgoingWebSocket,
+    Phase,
+    WebSocket,
+)
+
+GOING_AWAY = 1001
+TRY_AGAIN_LATER = 1013
+TAKEN_OVER = 4409  # the same connection id has come with a newer connection
+LATE = 1.0  # seconds: a time-out handled later than this means that the proxy itself stood still
+
+_TAKEN_OVER = "a newer connection took over"
+_TAKEN_OVER_OPENING = refusal(409, "taken_over", _TAKEN_OVER)
+
+_SERVER_AWAY = frozenset((State.SERVER_DOWN, State.BOTH_DOWN))
+_CLIENT_AWAY = frozenset((State.CLIENT_DOWN, State.BOTH_DOWN))
+_ENDED = frozenset((State.CLOSING, State.CLOSED))
+
+
+class ContextStateMachine:
+    """A pair of legs, their queues, and the state that says what may happen next.
+
+    `nonce`: a few unguessable bytes, by which the proxy knows its own Pongs.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_close_until",
+        "_commands",
+        "_drain_to",
+        "_grace_until",
+        "_nonce",
+        "_opening_until",
+        "_parting",
+        "_pinned",
+        "_policy",
+        "_recover",
+        "_upstream",
+        "attention",
+        "client",
+        "server",
+        "state",
+    )
+
+    def __init__(self, policy: Policy, upstream: Upstream, pinned: Pinned, nonce: bytes) -> None:
+        self._policy = policy
+        self._upstream = upstream
+        self._pinned = pinned
+        self._nonce = nonce
+        to_server, to_client = Backlog(eager=True), Backlog(eager=True)
+        self.client = IncomingWebSocket(queue=to_server, source=to_client)
+        self.server = OutgoingWebSocket(queue=to_client, source=to_server)
+        self.state = INITIAL
+        self.attention = False
+        """True when commands() or next_deadline() may have news since commands() was called."""
+        self._commands: list[Command] = []
+        self._opening_until = self._grace_until = self._close_until = inf
+        self._asked = inf  # the last deadline given out
+        self._drain_to = (0, 0)
+        self._parting = (GOING_AWAY, "")  # the close code and reason that end the session
+        self._recover = True  # whether legs that are away are still waited for
+
+    # -- What an adapter asks ------------------------------------------------------------------
+
+    @property
+    def connection_id(self) -> str:
+        """The session's connection id."""
+        return self._pinned.connection_id
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a client of this connection id may still join."""
+        match self.state:
+            case State.CLOSED:
+                return False
+            case State.CLOSING:
+                return self._grace_until != inf
+            case _:
+                return True
+
+    def mismatch(self, request: UpgradeRequest) -> str | None:
+        """Why that client can't join, for people; None if it can."""
+        return self._pinned.mismatch(request)
+
+    @property
+    def incoming_lock(self) -> bool:
+        """Whether client messages wait because the server is away (the design's lock)."""
+        return self.state in _SERVER_AWAY
+
+    @property
+    def outgoing_lock(self) -> bool:
+        """Whether server messages wait because the client is away (the design's lock)."""
+        return self.state in _CLIENT_AWAY
+
+    def commands(self) -> list[Command]:
+        """What to do now, in this order. Each command is handed out once."""
+        self.attention = False
+        commands, self._commands = self._commands, []
+        return commands
+
+    def next_deadline(self) -> float | None:
+        """When handle_timeout is due (seconds); None if nothing is awaited."""
+        deadline = min(self._opening_until, self._grace_until, self._close_until)
+        if self.server.phase is Phase.HANDSHAKE:
+            deadline = min(deadline, self.server.since + self._policy.connect_timeout)
+        if self._policy.heartbeat_interval:
+            deadline = min(deadline, self._heartbeat(self.client), self._heartbeat(self.server))
+        self._asked = deadline
+        return None if deadline == inf else deadline
+
+    def pending(self, side: Side) -> list[Buffer]:
+        """What to write to that side next; advance() says how much the socket took."""
+        return (self.client if side is Side.CLIENT else self.server).pending()
+
+    def advance(self, side: Side, taken: int, now: float) -> None:
+        """That side's socket took `taken` bytes of what pending() gave."""
+        leg = self.client if side is Side.CLIENT else self.server
+        leg.advance(taken, now)
+        if self.state is State.DRAINING:
+            self._check_drained()
+        elif leg.phase is Phase.LEAVING:
+            if not leg.lane:
+                self._disconnect(leg, linger=self._policy.close_timeout)
+                leg.gone()
+                self._settle(now)
+        elif leg.phase is Phase.CLOSING:
+            self._close_until = now + self._policy.close_timeout
+
+    def wants_read(self, side: Side) -> bool:
+        """Whether to read from that side: False while what it sends has nowhere to go."""
+        leg = self.client if side is Side.CLIENT else self.server
+        if leg.phase is not Phase.OPEN:
+            return len(leg.early) < MAX_EARLY
+        other = self.server if side is Side.CLIENT else self.client
+        queue = leg.queue
+        return (
+            queue.tail - queue.confirmed < self._policy.queue_bytes
+            and queue.count - queue.confirmed_count < self._policy.queue_messages
+            and len(leg.lane) < MAX_LANE
+            and len(other.lane) < MAX_LANE
+        )
+
+    # -- Bytes in ------------------------------------------------------------------------------
+
+    def receive_data(self, side: Side, data: bytes, now: float) -> None:
+        """Bytes from that side's connection. Never raises for what a peer sends."""
+        leg = self.client if side is Side.CLIENT else self.server
+        leg.heard = now
+        scanner = leg.scanner
+        if scanner is None:
+            self._receive_unopened(leg, data, now)
+            return
+        data = scanner.scan(data)
+        if scanner.controls or scanner.violation or leg.phase is not Phase.OPEN:
+            self._receive_controls(leg, scanner, data, now)
+        elif data:
+            leg.queue.append(data, scanner.boundary, scanner.messages)
+
+    def receive_eof(self, side: Side, now: float) -> None:
+        """That side's connection ended its stream."""
+        leg = self.client if side is Side.CLIENT else self.server
+        if leg is self.server and leg.phase is Phase.HANDSHAKE and self.server.handshake:
+            self._server_answered(self.server.handshake.receive_eof(), now)
+        else:
+            self._broken(leg, "end of stream without a Close frame", now)
+
+    def _receive_unopened(self, leg: WebSocket, data: bytes, now: float) -> None:
+        if leg is self.server and leg.phase is Phase.HANDSHAKE and self.server.handshake:
+            outcome = self.server.handshake.receive_data(data)
+            if outcome is not None:
+                self._server_answered(outcome, now)
+        elif leg.phase is Phase.HANDSHAKE:
+            leg.early += data
+        # Else the connection is being closed: what still comes is discarded.
+
+    def _receive_controls(
+        self, leg: WebSocket, scanner: FrameScanner, data: bytes, now: float
+    ) -> None:
+        """Cut control frames out of the data, pass the rest on, then act on them."""
+        boundary = scanner.boundary
+        frames = []
+        rest = []
+        start = 0
+        for control in scanner.controls:
+            rest.append(data[start : control.start])
+            start = control.end
+            frame = data[control.start : control.end]
+            frames.append((control.opcode, frame))
+            if control.end <= scanner.boundary:
+                boundary -= len(frame)
+        if leg.phase is Phase.OPEN:
+            rest.append(data[start:])
+            messages = b"".join(rest)
+            if messages:
+                leg.queue.append(messages, boundary, scanner.messages)
+        for opcode, frame in frames:
+            self._control(leg, opcode, frame, now)
+        if scanner.violation is not None and leg.scanner is scanner:
+            self._violated(leg, scanner.violation, now)
+
+    def _control(self, leg: WebSocket, opcode: Opcode, frame: bytes, now: float) -> None:
+        other = self._other(leg)
+        if opcode is Opcode.CLOSE:
+            self._close_received(leg, frame, now)
+        elif opcode is Opcode.PONG and payload(frame).startswith(self._nonce):
+            leg.probed = inf
+            self.attention = True
+        elif leg.phase is not Phase.OPEN:
+            pass  # our Close is out: nothing else may follow it
+        elif other.phase is Phase.OPEN:
+            other.say(frame, other.source.tail)
+        elif opcode is Opcode.PING:
+            leg.pong(payload(frame))
+
+    def _close_received(self, leg: WebSocket, frame: bytes, now: float) -> None:
+        close = leg.read_close(frame)
+        if isinstance(close, Violation):
+            self._violated(leg, close, now)
+            return
+        code, reason = close
+        if leg.phase is Phase.CLOSING:  # the answer to ours
+            self._parting = close
+            self._disconnect(leg, linger=self._policy.close_timeout)
+            leg.gone()
+            self._settle(now)
+        elif code in self._policy.retry_codes(server=leg is self.server):
+            self._disconnect(leg, farewell=leg.last_words(code, ""))
+            self._lost(leg, f"closed with {code} {reason}".rstrip(), now)
+        else:
+            leg.phase = Phase.CLOSE_RECEIVED
+            leg.scanner = None
+            self._end(Trigger.SESSION_ENDED, code, reason, now)
+
+    def _violated(self, leg: WebSocket, violation: Violation, now: float) -> None:
+        """A peer broke the protocol: it gets the code at once, the other leg after its queue."""
+        leg.scanner = None
+        if leg.phase is Phase.OPEN:
+            leg.phase = Phase.LEAVING
+            position, _ = leg.source.next_end()
+            leg.say(leg.close_frame(violation.code, violation.reason), position)
+            reason = f"{leg.side.value}: {violation.reason}"
+            self._end(Trigger.SESSION_ENDED, violation.code, reason, now)
+        else:
+            self._disconnect(leg)
+            leg.gone()
+            self._settle(now)
+
+    # -- What happens to connections -----------------------------------------------------------
+
+    def handle(self, event: Event, now: float) -> None:
+        """A lifecycle event. One that belongs to an earlier connection is ignored."""
+        match event:
+            case ClientConnected():
+                self._client_connected(event, now)
+            case ServerConnected():
+                if event.generation == self.server.generation:
+                    self._server_connected(now)
+            case DialFailed():
+                if event.generation == self.server.generation:
+                    self._attempt_failed(event.reason, now)
+            case ConnectionLost():
+                leg = self.client if event.side is Side.CLIENT else self.server
+                if event.generation == leg.generation:
+                    self._broken(leg, event.reason, now)
+            case Shutdown():
+                if self.state not in _ENDED:
+                    self._recover = False
+                    self._end(Trigger.SESSION_ENDED, event.code, event.reason, now)
+            case _:
+                assert_never(event)
+
+    def handle_timeout(self, now: float) -> None:
+        """next_deadline() has come. Time in which the proxy itself stood still does not count."""
+        late = now - self._asked
+        if late > LATE:
+            self._postpone(late)
+        if now >= self._opening_until:
+            self._give_up(503, "the server did not accept in time", now)
+        if now >= self._grace_until:
+            self._grace_until = inf
+            if self.state is State.CLOSING:
+                self._settle(now)
+            else:
+                self._end(Trigger.GRACE_ENDED, GOING_AWAY, "client did not return", now)
+        if now >= self._close_until:
+            self._close_until = inf
+            for leg in (self.client, self.server):
+                if leg.phase in (Phase.CLOSING, Phase.LEAVING):
+                    self._disconnect(leg)
+                    leg.gone()
+            self._settle(now)
+        if (
+            self.server.phase is Phase.HANDSHAKE
+            and now >= self.server.since + self._policy.connect_timeout
+        ):
+            self._attempt_failed("no answer to the handshake in time", now)
+        for leg in (self.client, self.server):
+            if now >= self._heartbeat(leg):
+                self._beat(leg, now)
+        self.attention = True
+
+    def _client_connected(self, event: ClientConnected, now: float) -> None:
+        client = self.client
+        client.handshake, replaced = event.handshake, client.handshake
+        if self.state is State.OPENING:
+            if replaced is not None:
+                self._disconnect(client, farewell=encode_refusal(_TAKEN_OVER_OPENING))
+            else:
+                self._opening_until = now + self._policy.handshake_wait
+                self._dial(now)
+            client.generation += 1
+            client.phase = Phase.HANDSHAKE
+            client.early = event.handshake.rest
+            return
+        if client.phase is not Phase.AWAY:
+            self._disconnect(client, farewell=client.last_words(TAKEN_OVER, _TAKEN_OVER))
+            self._lost(client, _TAKEN_OVER, now)
+        client.generation += 1
+        client.early = event.handshake.rest
+        self._grace_until = inf
+        self._open_client((), now)
+        if self.state is State.CLOSING:
+            self._part(client, now)
+        else:
+            self._fire(Trigger.CLIENT_RETURNED, "")
+            self._start_draining()
+
+    def _open_client(self, server_headers: HeaderList, now: float) -> None:
+        client = self.client
+        assert client.handshake is not None
+        headers = self._pinned.client_headers(self._policy, server_headers)
+        answer = client.handshake.accept(self._pinned.subprotocol, headers)
+        client.say(answer, client.source.sent)
+        client.handshake = None
+        early, client.early = client.early, b""
+        self._open(client, now)
+        if early:
+            self.receive_data(Side.CLIENT, early, now)
+
+    def _open(self, leg: WebSocket, now: float) -> None:
+        deflate = self._pinned.compression is not None
+        leg.open(deflate=deflate, limit=self._policy.message_limit, now=now)
+
+    def _server_connected(self, now: float) -> None:
+        server = self.server
+        request = self._pinned.server_request(self._upstream, server.attempt)
+        server.handshake = ServerHandshake(request)
+        server.say(server.handshake.request(), server.source.sent)
+        server.phase = Phase.HANDSHAKE
+        server.since = now
+
+    def _server_answered(self, outcome: Accepted | Refusal | Failed, now: float) -> None:
+        match outcome:
+            case Accepted():
+                problem = self._pinned.agree(outcome)
+                if problem is None:
+                    self._server_accepted(outcome, now)
+                else:
+                    self._attempt_failed(problem, now)
+            case Refusal():
+                if self.state is State.OPENING:
+                    headers = for_client(outcome.headers, self._policy.id_header.encode())
+                    self._refuse_client(Refusal(outcome.status, headers, outcome.body), now)
+                    self._end(Trigger.SERVER_REFUSED, GOING_AWAY, f"status={outcome.status}", now)
+                else:
+                    self._attempt_failed(f"the server answered {outcome.status}", now)
+            case Failed():
+                self._attempt_failed(outcome.reason, now)
+            case _:
+                assert_never(outcome)
+
+    def _server_accepted(self, answer: Accepted, now: float) -> None:
+        server = self.server
+        server.handshake = None
+        server.accepted_at = now
+        self._open(server, now)
+        if self.state is State.CLOSING:
+            self._part(server, now)
+        else:
+            if self._fire(Trigger.SERVER_ACCEPTED, "") is State.CONNECTED:
+                self._opening_until = inf
+                self._open_client(answer.headers, now)
+            self._start_draining()
+        if answer.rest:
+            self.receive_data(Side.SERVER, answer.rest, now)
+
+    def _attempt_failed(self, reason: str, now: float) -> None:
+        if self.server.phase is Phase.HANDSHAKE:
+            self._disconnect(self.server)
+        self.server.gone()
+        self._retry(reason, now)
+
+    def _retry(self, reason: str, now: float) -> None:
+        server = self.server
+        if server.attempt < self._policy.retry_limit:
+            server.attempt += 1
+            self._dial(now + self._policy.retry_interval)
+        elif self.state is State.CLOSING:
+            self._settle(now)
+        else:
+            self._give_up(502, f"the server can't be reached: {reason}", now)
+
+    def _dial(self, at: float) -> None:
+        server = self.server
+        server.generation += 1
+        server.phase = Phase.DIALLING
+        self._commands.append(Dial(server.generation, server.attempt, at))
+
+    def _broken(self, leg: WebSocket, reason: str, now: float) -> None:
+        """The connection ended without a Close frame."""
+        if leg is self.server and leg.phase is Phase.HANDSHAKE:
+            self._attempt_failed(reason, now)
+        elif leg.phase is not Phase.AWAY:
+            self._disconnect(leg)
+            self._lost(leg, reason, now)
+
+    def _lost(self, leg: WebSocket, reason: str, now: float) -> None:
+        leg.gone()
+        server = leg is self.server
+        if self.state in _ENDED:
+            if self._worth_waiting(leg):
+                self._await_return(leg, reason, now)
+            self._settle(now)
+        elif self.state is State.OPENING:
+            self._end(Trigger.CLIENT_LOST, GOING_AWAY, reason, now)
+        else:
+            self._fire(Trigger.SERVER_LOST if server else Trigger.CLIENT_LOST, reason)
+            self._await_return(leg, reason, now)
+
+    def _await_return(self, leg: WebSocket, reason: str, now: float) -> None:
+        if leg is self.client:
+            self._grace_until = now + self._policy.client_grace
+            return
+        if now - self.server.accepted_at >= self._policy.retry_reset:
+            self.server.attempt = 0
+        self._retry(reason, now)
+
+    # -- The end of a session ------------------------------------------------------------------
+
+    def _give_up(self, status: int, reason: str, now: float) -> None:
+        """The server doesn't come: a waiting client is refused, one that is open is closed."""
+        if self.state is State.OPENING:
+            after = str(ceil(self._policy.retry_interval)).encode()
+            answer = refusal(status, "server_unavailable", reason, ((b"retry-after", after),))
+            self._refuse_client(answer, now)
+        self._end(Trigger.RETRIES_SPENT, TRY_AGAIN_LATER, reason, now)
+
+    def _refuse_client(self, answer: Refusal, now: float) -> None:
+        self.client.say(encode_refusal(answer), 0)
+        self.client.phase = Phase.LEAVING
+        self.client.handshake = None
+        self._close_until = now + self._policy.close_timeout
+
+    def _end(self, trigger: Trigger, code: int, reason: str, now: float) -> None:
+        """The session is over: each leg that is up is told, behind what is queued for it."""
+        self._parting = (code, reason)
+        self._opening_until = inf
+        self._fire(trigger, reason)
+        for leg in (self.client, self.server):
+            self._part(leg, now)
+        self._settle(now)
+
+    def _part(self, leg: WebSocket, now: float) -> None:
+        if leg.phase is Phase.OPEN:
+            leg.say(leg.close_frame(*self._parting), leg.source.tail)
+            leg.phase = Phase.CLOSING
+            self._close_until = now + self._policy.close_timeout
+        elif leg is self.client and leg.phase is Phase.HANDSHAKE:
+            self._refuse_client(refusal(503, "shutting_down", self._parting[1]), now)
+        elif leg.phase in (Phase.AWAY, Phase.DIALLING, Phase.HANDSHAKE):
+            if self._worth_waiting(leg):
+                return
+            if leg is self.client:
+                self._grace_until = inf
+            elif leg.phase is not Phase.AWAY:
+                self._disconnect(leg)
+                leg.gone()
+
+    def _worth_waiting(self, leg: WebSocket) -> bool:
+        """Whether a session that ends on purpose still owes this leg messages."""
+        owed = leg.source.sent < leg.source.tail
+        return owed and self._recover and self.state is State.CLOSING
+
+    def _settle(self, now: float) -> None:
+        """In a session that ends: answer who asked for it, and notice when both legs are done."""
+        for leg in (self.client, self.server):
+            if leg.phase is Phase.CLOSE_RECEIVED and self._other(leg).phase is not Phase.CLOSING:
+                leg.phase = Phase.LEAVING
+                leg.say(leg.close_frame(*self._parting), leg.source.next_end()[0])
+                self._close_until = now + self._policy.close_timeout
+        away = self.client.phase is self.server.phase is Phase.AWAY
+        if away and self._grace_until == inf:
+            self._close_until = inf
+            if self.state is State.CLOSING:
+                self._fire(Trigger.LEGS_CLOSED, "")
+
+    # -- Small helpers -------------------------------------------------------------------------
+
+    def _fire(self, trigger: Trigger, reason: str) -> State:
+        state = fire(self, trigger)
+        self._commands.append(Transitioned(trigger, state, reason))
+        self.attention = True
+        return state
+
+    def _other(self, leg: WebSocket) -> WebSocket:
+        return self.server if leg is self.client else self.client
+
+    def _disconnect(self, leg: WebSocket, *, farewell: bytes = b"", linger: float = 0.0) -> None:
+        self._commands.append(Disconnect(leg.side, leg.generation, farewell, linger))
+        self.attention = True
+
+    def _start_draining(self) -> None:
+        self._drain_to = (self.client.queue.tail, self.server.queue.tail)
+        if self.state is State.DRAINING:
+            self._check_drained()
+
+    def _check_drained(self) -> None:
+        to_server, to_client = self._drain_to
+        if self.client.queue.sent >= to_server and self.server.queue.sent >= to_client:
+            self._fire(Trigger.DRAINED, "")
+
+    def _heartbeat(self, leg: WebSocket) -> float:
+        """When to ask for, or miss, a sign of life."""
+        if leg.phase is not Phase.OPEN or not self._policy.heartbeat_interval:
+            return inf
+        if leg.probed != inf:
+            return leg.probed + self._policy.heartbeat_timeout
+        return leg.heard + self._policy.heartbeat_interval
+
+    def _beat(self, leg: WebSocket, now: float) -> None:
+        if leg.probed == inf:
+            leg.ping(self._nonce, now)
+        elif leg.heard > leg.probed:
+            leg.probed = inf  # no Pong, but other bytes: alive
+        else:
+            self._broken(leg, "no sign of life", now)
+
+    def _postpone(self, late: float) -> None:
+        self._opening_until += late
+        self._grace_until += late
+        self._close_until += late
+        self.server.since += late
+        for leg in (self.client, self.server):
+            leg.heard += late
+            leg.probed += late

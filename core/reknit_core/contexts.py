@@ -1,0 +1,88 @@
+"""Contexts: the map of sessions by connection id. Who may begin one, who may resume one."""
+
+import re
+from collections.abc import Callable, Iterator
+
+from reknit_core.context import ContextStateMachine
+from reknit_core.events import ClientConnected
+from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest, refusal
+from reknit_core.headers import cookie, query_value, value_of
+from reknit_core.lifecycle import State
+from reknit_core.pinned import RECONNECT_ID, Pinned
+from reknit_core.policy import Policy, Upstream
+
+ID_BYTES = 16  # of randomness in an id that the proxy makes
+NONCE_BYTES = 8
+
+_ID = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
+
+
+class Contexts:
+    """Every session that can be resumed. `randomness` gives that many random bytes."""
+
+    def __init__(
+        self, policy: Policy, upstream: Upstream, randomness: Callable[[int], bytes]
+    ) -> None:
+        self._policy = policy
+        self._upstream = upstream
+        self._randomness = randomness
+        self._contexts: dict[str, ContextStateMachine] = {}
+
+    def __len__(self) -> int:
+        return len(self._contexts)
+
+    def __iter__(self) -> Iterator[ContextStateMachine]:
+        return iter(list(self._contexts.values()))
+
+    def connect(
+        self, handshake: ClientHandshake, request: UpgradeRequest, now: float
+    ) -> ContextStateMachine | Refusal:
+        """A client's opening handshake is complete: its session, new or resumed, or why not.
+
+        The handshake's connection is the client leg's, with the context's
+        `client.generation`, from here on.
+        """
+        named, must_resume = self._identify(request)
+        if named is not None and not _ID.fullmatch(named):
+            return refusal(400, "bad_connection_id", "1 to 128 letters, digits or ._~+/=:@-")
+        known = self._contexts.get(named) if named is not None else None
+        if must_resume and (known is None or known.state is State.OPENING or not known.resumable):
+            return refusal(404, "unknown_session", "there is no such session, or it has ended")
+        if known is None or not known.resumable:
+            return self._create(named, handshake, request, now)
+        problem = known.mismatch(request)
+        if problem is not None:
+            return refusal(409, "incompatible_client", problem)
+        known.handle(ClientConnected(handshake), now)
+        return known
+
+    def forget(self, context: ContextStateMachine) -> None:
+        """The context is closed: its id is free again."""
+        if self._contexts.get(context.connection_id) is context:
+            del self._contexts[context.connection_id]
+
+    def _create(
+        self, named: str | None, handshake: ClientHandshake, request: UpgradeRequest, now: float
+    ) -> ContextStateMachine:
+        connection_id = named or self._randomness(ID_BYTES).hex()
+        pinned = Pinned.from_request(self._policy, connection_id, request, handshake.address)
+        nonce = self._randomness(NONCE_BYTES)
+        context = ContextStateMachine(self._policy, self._upstream, pinned, nonce)
+        self._contexts[connection_id] = context
+        context.handle(ClientConnected(handshake), now)
+        return context
+
+    def _identify(self, request: UpgradeRequest) -> tuple[str | None, bool]:
+        """The connection id that a client names, and whether it wants that session or none."""
+        policy = self._policy
+        resume = value_of(request.headers, b"x-reconnect-id")
+        if resume is None:
+            resume = query_value(request.target, RECONNECT_ID)
+        if resume is not None:
+            return resume, True
+        named = value_of(request.headers, policy.id_header.lower().encode())
+        if named is None:
+            named = query_value(request.target, policy.id_query)
+        if named is None:
+            named = cookie(request.headers, policy.id_cookie)
+        return named, False

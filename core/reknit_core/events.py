@@ -1,0 +1,55 @@
+"""What goes into a context: lifecycle events. Bytes go in through receive_data instead."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from reknit_core.handshake import ClientHandshake
+
+
+class Side(Enum):
+    """The two legs of a session: towards the client, and towards the server."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConnected:
+    """A client's opening handshake is complete: the session's first one, or its return."""
+
+    handshake: ClientHandshake
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConnected:
+    """The transport that Dial number `generation` asked for is up; no byte has been sent on it."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class DialFailed:
+    """Dial number `generation` got no transport; `reason` is for people."""
+
+    generation: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLost:
+    """Connection number `generation` of a leg broke without end of stream: a reset, a time-out."""
+
+    side: Side
+    generation: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """The proxy stops, or an operator ends the session: both legs are closed with `code`."""
+
+    code: int
+    reason: str
+
+
+Event = ClientConnected | ServerConnected | DialFailed | ConnectionLost | Shutdown

@@ -1,0 +1,271 @@
+"""The frame scanner: walks RFC 6455 frame headers (section 5.2) and never touches a payload.
+
+It works once per read. A read that holds whole data messages costs one table look-up and one
+length per frame, and is passed on as the very object that came in.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+PROTOCOL_ERROR = 1002
+MESSAGE_TOO_BIG = 1009
+
+MAX_CONTROL_FRAME = 2 + 4 + 125  # bytes: header, mask, payload
+
+
+class Opcode(IntEnum):
+    """RFC 6455, section 5.2."""
+
+    CONTINUATION = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Why a leg's bytes can't be read on: the close code (RFC 6455, 7.4.1) and a reason."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ControlFrame:
+    """A control frame in scanned data: where it starts and ends, in bytes."""
+
+    opcode: Opcode
+    start: int
+    end: int
+
+
+# What a frame's first byte means. Two tables, as it depends on whether a message is open.
+_BAD, _WHOLE, _FIRST, _MIDDLE, _LAST, _CONTROL = range(6)
+
+
+def _table(*, in_message: bool, deflate: bool) -> bytes:
+    table = bytearray([_BAD] * 256)
+    for opcode in (Opcode.CLOSE, Opcode.PING, Opcode.PONG):
+        table[0x80 | opcode] = _CONTROL
+    if in_message:
+        table[Opcode.CONTINUATION] = _MIDDLE
+        table[0x80 | Opcode.CONTINUATION] = _LAST
+        return bytes(table)
+    for opcode in (Opcode.TEXT, Opcode.BINARY):
+        # RFC 7692, section 6: RSV1 marks a compressed message, on its first frame only.
+        for rsv in (0x00, 0x40) if deflate else (0x00,):
+            table[rsv | opcode] = _FIRST
+            table[0x80 | rsv | opcode] = _WHOLE
+    return bytes(table)
+
+
+_OPCODES = frozenset(Opcode)
+_INSIDE = _table(in_message=True, deflate=False)
+_OUTSIDE = {deflate: _table(in_message=False, deflate=deflate) for deflate in (False, True)}
+
+
+class FrameScanner:
+    """Walks one direction's frames and finds where messages end.
+
+    `masked`: whether this direction must be masked. `deflate`: whether permessage-deflate was
+    negotiated. `limit`: the largest message in bytes. After each scan():
+
+    * `boundary`: offset after the last frame in the data that leaves no message open, else 0
+    * `messages`: how many messages were completed in the data
+    * `controls`: the control frames in the data, whole
+    * `violation`: set once, when the bytes break the RFC; nothing after is read
+    """
+
+    __slots__ = (
+        "_ended",
+        "_first",
+        "_held",
+        "_limit",
+        "_mask",
+        "_open",
+        "_size",
+        "_skip",
+        "_skip_ends",
+        "boundary",
+        "controls",
+        "messages",
+        "violation",
+    )
+
+    def __init__(self, *, masked: bool, deflate: bool, limit: int) -> None:
+        self._mask = 0x80 if masked else 0
+        self._first = _OUTSIDE[deflate]
+        self._limit = limit
+        self._held = b""  # a cut header or control frame, completed by the next read
+        self._ended = False  # a Close frame was read
+        self._open = False  # inside a fragmented message
+        self._size = 0  # bytes of the open message so far
+        self._skip = 0  # payload bytes of the current frame still to come
+        self._skip_ends = False  # whether that frame ends its message
+        self.boundary = 0
+        self.messages = 0
+        self.controls: list[ControlFrame] = []
+        self.violation: Violation | None = None
+
+    def scan(self, data: bytes) -> bytes:
+        """Read on in the stream and return the data to keep: without a cut header at its end.
+
+        The header comes back with the next scan. After a Close frame or a violation the rest is
+        left out. Never raises.
+        """
+        self.boundary = self.messages = 0
+        if self.controls:
+            self.controls = []
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        size = len(data)
+        pos = self._skip
+        if pos:
+            if pos > size:
+                self._skip = pos - size
+                return data
+            self._skip = 0
+            if self._skip_ends:
+                self.messages = 1
+                self.boundary = pos
+        last = size - 2
+        mask = self._mask
+        header = 6 if mask else 2
+        limit = self._limit
+        while pos <= last:
+            if not self._open:
+                # The fast path: whole messages with a length of one or three bytes.
+                first = self._first
+                messages = 0
+                start = pos
+                while pos <= last and first[data[pos]] == _WHOLE:
+                    length = data[pos + 1] ^ mask
+                    if length < 126:
+                        end = pos + header + length
+                    elif length == 126 and pos + 4 <= size:
+                        length = data[pos + 2] << 8 | data[pos + 3]
+                        if not 126 <= length <= limit:
+                            break
+                        end = pos + header + 2 + length
+                    else:
+                        break
+                    if end > size:
+                        break
+                    messages += 1
+                    pos = end
+                if pos > start:
+                    self.messages += messages
+                    self.boundary = pos
+                    continue
+            step = self._step(data, pos, size)
+            if step == pos:
+                break
+            pos = step
+            if self._ended:
+                break
+        if self._ended or self.violation is not None:
+            return data[:pos]
+        if pos < size:
+            self._held = data[pos:]
+            return data[:pos]
+        return data
+
+    def _step(self, data: bytes, pos: int, size: int) -> int:
+        """Walk any one frame; return where the walk goes on, or `pos` where it stops."""
+        kind = (_INSIDE if self._open else self._first)[data[pos]]
+        if kind == _BAD:
+            return self._stop(pos, PROTOCOL_ERROR, self._explain(data[pos]))
+        length = data[pos + 1] ^ self._mask
+        if length > 127:
+            wrong = "unmasked" if self._mask else "masked"
+            return self._stop(pos, PROTOCOL_ERROR, f"{wrong} frame")
+        head = pos + (6 if self._mask else 2)
+        if length > 125:
+            if kind == _CONTROL:
+                return self._stop(pos, PROTOCOL_ERROR, "control frame over 125 bytes")
+            extended = 2 if length == 126 else 8
+            head += extended
+            if pos + 2 + extended > size:
+                return pos
+            length = int.from_bytes(data[pos + 2 : pos + 2 + extended], "big")
+            if length < 126 or (extended == 8 and length < 65536) or length >> 63:
+                return self._stop(pos, PROTOCOL_ERROR, "length not in its shortest form")
+        if kind == _CONTROL:
+            return self._control(data, pos, head + length) if head + length <= size else pos
+        grown = self._size + length
+        if grown > self._limit:
+            return self._stop(pos, MESSAGE_TOO_BIG, f"message over {self._limit} bytes")
+        if head > size:
+            return pos
+        ends = kind in (_WHOLE, _LAST)
+        self._open = not ends
+        self._size = 0 if ends else grown
+        if head + length > size:
+            self._skip, self._skip_ends = head + length - size, ends
+            return size
+        if ends:
+            self.messages += 1
+            self.boundary = head + length
+        return head + length
+
+    def _control(self, data: bytes, pos: int, end: int) -> int:
+        opcode = Opcode(data[pos] & 0x0F)
+        self.controls.append(ControlFrame(opcode, pos, end))
+        if not self._open:
+            self.boundary = end
+        self._ended = opcode is Opcode.CLOSE
+        return end
+
+    def _stop(self, pos: int, code: int, reason: str) -> int:
+        self.violation = Violation(code, reason)
+        return pos
+
+    def _explain(self, first: int) -> str:
+        opcode = first & 0x0F
+        if opcode not in _OPCODES:
+            return f"reserved opcode {opcode:#x}"
+        if opcode >= Opcode.CLOSE and not first & 0x80:
+            return "fragmented control frame"
+        if first & 0x70 and (first & 0x30 or self._open or opcode not in (1, 2)):
+            return "reserved bit set"
+        if self._open:
+            return "new message inside a fragmented one"
+        if opcode == Opcode.CONTINUATION:
+            return "continuation without a message"
+        return "compressed frame without permessage-deflate"
+
+
+def payload(frame: bytes) -> bytes:
+    """The unmasked payload of one whole control frame (RFC 6455, 5.3 and 5.5)."""
+    if not frame[1] & 0x80:
+        return frame[2:]
+    masked = frame[6:]
+    size = len(masked)
+    mask = (frame[2:6] * (size // 4 + 1))[:size]
+    return (int.from_bytes(masked, "big") ^ int.from_bytes(mask, "big")).to_bytes(size, "big")
+
+
+def message_ends(data: bytes) -> Iterator[int]:
+    """The offsets at which whole messages end in valid data frames that begin with a message.
+
+    For data that a FrameScanner has passed; stops at the first frame that is cut.
+    """
+    pos = 0
+    size = len(data)
+    while pos + 2 <= size:
+        length = data[pos + 1] & 0x7F
+        head = pos + (6 if data[pos + 1] & 0x80 else 2)
+        if length > 125:
+            extended = 2 if length == 126 else 8
+            length = int.from_bytes(data[pos + 2 : pos + 2 + extended], "big")
+            head += extended
+        final = data[pos] & 0x80
+        pos = head + length
+        if pos > size:
+            return
+        if final:
+            yield pos

@@ -1,0 +1,266 @@
+"""The opening handshake of both legs (RFC 6455, section 4), on wsproto.
+
+What is forwarded, replaced and stripped on the way to the server and back stands in
+`headers.py`. wsproto 1.3.2 drops what follows a request's blank line and has no size limit, so
+the head is split off and measured here.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+
+from wsproto.connection import ConnectionType
+from wsproto.events import AcceptConnection, RejectConnection, RejectData, Request
+from wsproto.extensions import Extension
+from wsproto.handshake import H11Handshake
+from wsproto.utilities import ProtocolError
+
+from reknit_core.deflate import NAME as DEFLATE
+from reknit_core.headers import HeaderList
+
+MAX_HEAD = 16 * 1024  # bytes of a request's or response's head
+MAX_REFUSAL = 1024 * 1024  # bytes of a server's refusal that is passed on
+
+_END = b"\r\n\r\n"
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeRequest:
+    """A client's valid opening handshake."""
+
+    target: str
+    host: str
+    headers: HeaderList
+    subprotocols: tuple[str, ...]
+    extensions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An HTTP answer other than 101."""
+
+    status: int
+    headers: HeaderList
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A server's valid 101 answer; `rest` are the bytes that follow it."""
+
+    subprotocol: str | None
+    extensions: tuple[str, ...]
+    headers: HeaderList
+    rest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A server's answer that is no valid handshake."""
+
+    reason: str
+
+
+def refusal(status: int, error: str, message: str, headers: HeaderList = ()) -> Refusal:
+    """An answer of the proxy's own, with a JSON body for programs and people."""
+    body = json.dumps({"error": error, "message": message}).encode() + b"\n"
+    return Refusal(status, ((b"content-type", b"application/json"), *headers), body)
+
+
+class ClientHandshake:
+    """The client's leg until it is open: reads the request, then answers it.
+
+    `address`: the client's IP address, as the adapter sees it.
+    """
+
+    def __init__(self, address: str = "") -> None:
+        self.address = address
+        self.rest = b""  # what follows the request: frames that came early
+        self._head = b""
+        self._handshake = H11Handshake(ConnectionType.SERVER)
+
+    def receive_data(self, data: bytes) -> UpgradeRequest | Refusal | None:
+        """Read on; None while the request isn't complete. Never raises."""
+        self._head += data
+        end = self._head.find(_END)
+        if max(end, len(self._head) if end < 0 else 0) > MAX_HEAD:
+            return refusal(431, "head_too_large", f"the request's head is over {MAX_HEAD} bytes")
+        if _BARE_LF.search(self._head, 0, end if end >= 0 else len(self._head)):
+            return refusal(400, "bad_request", "a line of the request's head ends without CR")
+        if end < 0:
+            return None
+        head = self._head[: end + len(_END)]
+        self.rest = self._head[len(head) :]
+        self._head = b""
+        try:
+            self._handshake.receive_data(head)
+        except ProtocolError as error:
+            return self._explain(error, head)
+        except UnicodeError:
+            return refusal(400, "bad_request", "Host or Sec-WebSocket-Protocol is not valid")
+        request = next(self._handshake.events(), None)
+        if not isinstance(request, Request):
+            return refusal(400, "bad_request", "the request has a body")
+        return UpgradeRequest(
+            target=request.target,
+            host=request.host,
+            headers=tuple((bytes(name), bytes(value)) for name, value in request.extra_headers),
+            subprotocols=tuple(request.subprotocols),
+            extensions=tuple(str(extension) for extension in request.extensions),
+        )
+
+    def accept(self, subprotocol: str | None, headers: HeaderList) -> bytes:
+        """The 101 answer as bytes."""
+        return self._handshake.send(
+            AcceptConnection(subprotocol=subprotocol, extra_headers=list(headers))
+        )
+
+    def refuse(self, answer: Refusal) -> bytes:
+        """The refusing answer as bytes; the connection ends after it."""
+        return encode_refusal(answer)
+
+    @staticmethod
+    def _explain(error: ProtocolError, head: bytes) -> Refusal:
+        if error.__context__ is not None:  # h11's error: not even HTTP
+            return refusal(400, "bad_request", f"not HTTP/1.1: {error.__context__}")
+        hint = getattr(error, "event_hint", None)
+        if isinstance(hint, RejectConnection) and hint.status_code == 426:
+            return refusal(
+                426, "bad_version", "Sec-WebSocket-Version must be 13", tuple(hint.headers)
+            )
+        if re.search(rb"(?im)^upgrade[ \t]*:[ \t]*websocket[ \t]*\r$", head):
+            return refusal(400, "bad_request", str(error))
+        return refusal(
+            426,
+            "upgrade_required",
+            "this is a WebSocket proxy: it takes WebSocket upgrade requests only",
+            ((b"upgrade", b"websocket"),),
+        )
+
+
+def encode_refusal(answer: Refusal) -> bytes:
+    """A refusing answer as bytes, complete in itself, for a connection that ends after it."""
+    connection = H11Handshake(ConnectionType.SERVER)
+    headers = [
+        *answer.headers,
+        (b"content-length", str(len(answer.body)).encode()),
+        (b"connection", b"close"),
+    ]
+    return connection.send(
+        RejectConnection(status_code=answer.status, headers=headers, has_body=True)
+    ) + connection.send(RejectData(data=answer.body, body_finished=True))
+
+
+class _Offer(Extension):
+    """Carries a permessage-deflate offer through wsproto unread; the parameters are ours."""
+
+    name = DEFLATE
+
+    def __init__(self, offer: str) -> None:
+        self._parameters = offer.partition(";")[2].strip()
+
+    def offer(self) -> bool | str:
+        return self._parameters or True
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRequest:
+    """The opening handshake that goes to the server."""
+
+    target: str
+    host: str
+    headers: HeaderList
+    subprotocols: tuple[str, ...]
+    deflate: str | None
+    """The offers for permessage-deflate, as the header's value."""
+
+
+class ServerHandshake:
+    """The server's leg until it is open: sends the request, then reads the answer."""
+
+    def __init__(self, request: ServerRequest) -> None:
+        self._request = request
+        self._handshake = H11Handshake(ConnectionType.CLIENT)
+        self._head: bytes | None = b""  # None once the head was read
+        self._refused: RejectConnection | None = None
+        self._extensions: tuple[str, ...] = ()
+        self._body = b""
+
+    def request(self) -> bytes:
+        """The request as bytes; to be called once, first."""
+        request = self._request
+        return self._handshake.send(
+            Request(
+                target=request.target,
+                host=request.host,
+                extra_headers=list(request.headers),
+                subprotocols=list(request.subprotocols),
+                extensions=[_Offer(request.deflate)] if request.deflate else [],
+            )
+        )
+
+    def receive_data(self, data: bytes) -> Accepted | Refusal | Failed | None:
+        """Read on; None while the answer isn't complete. Never raises."""
+        if self._head is None:
+            return self._read(data)
+        self._head += data
+        while True:
+            end = self._head.find(_END)
+            if max(end, len(self._head) if end < 0 else 0) > MAX_HEAD:
+                return Failed(f"the answer's head is over {MAX_HEAD} bytes")
+            if end < 0:
+                return None
+            head, rest = self._head[: end + len(_END)], self._head[end + len(_END) :]
+            status = head[9:12]
+            if status[:1] == b"1" and status != b"101":
+                self._head = rest  # an interim answer: the final one follows (RFC 9110, 15.2)
+                continue
+            self._head = None
+            if status == b"101":
+                return self._read(head, rest)
+            return self._read(head + rest)
+
+    def receive_eof(self) -> Refusal | Failed:
+        """The server ended its stream: a refusal's body may end this way."""
+        outcome = self._read(b"") if self._refused else None
+        if isinstance(outcome, Refusal):
+            return outcome
+        return Failed("the server closed the connection during the handshake")
+
+    def _read(self, data: bytes, rest: bytes = b"") -> Accepted | Refusal | Failed | None:
+        try:
+            self._handshake.receive_data(data)
+        except ProtocolError as error:
+            return Failed(str(error.__context__ or error))
+        except UnicodeError:
+            return Failed("the answer's Sec-WebSocket-Protocol is not ASCII")
+        for event in self._handshake.events():
+            match event:
+                case AcceptConnection():
+                    return Accepted(
+                        event.subprotocol,
+                        _values(data, b"sec-websocket-extensions"),
+                        tuple((bytes(name), bytes(value)) for name, value in event.extra_headers),
+                        rest,
+                    )
+                case RejectConnection():
+                    self._refused = event
+                case RejectData():
+                    self._body += event.data
+                    if len(self._body) > MAX_REFUSAL:
+                        return Failed(f"the refusal's body is over {MAX_REFUSAL} bytes")
+                    if event.body_finished and self._refused is not None:
+                        headers = tuple((bytes(n), bytes(v)) for n, v in self._refused.headers)
+                        return Refusal(self._refused.status_code, headers, self._body)
+        return None
+
+
+def _values(head: bytes, name: bytes) -> tuple[str, ...]:
+    """Wsproto reads accepted extensions but does not hand over their parameters."""
+    found = []
+    for line in head.split(b"\r\n")[1:]:
+        key, _, value = line.partition(b":")
+        if key.strip().lower() == name:
+            found += [part.strip() for part in value.decode("latin-1").split(",")]
+    return tuple(found)

@@ -1,0 +1,132 @@
+"""The lifecycle of a context: its states, its triggers and the one table of transitions.
+
+Rules that the table follows (design, "States"):
+
+* A session is `opening` until the server accepts; only then does the client get its 101.
+* While one leg is away the context waits in `server_down`, `client_down` or `both_down`.
+  Either return leads to the state that matches what is still away.
+* When both legs are up again, the queues drain first (`draining`), then it is `connected`.
+* A leg that ends the session on purpose leads to `closing` from every state that has a session,
+  and to `closed` when both legs have ended.
+* Spent retries and an ended grace lead to `closed` at once. A leg that is still up gets its
+  Close frame from there: the closing handshake is the leg's business, the session is over.
+
+This is the only module that imports transitions. Its machine has no model, callbacks or
+conditions: the core chooses a trigger, fires it, and acts on the new state.
+"""
+
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from transitions import Machine, MachineError
+
+
+class State(Enum):
+    """Where a context is in its life."""
+
+    OPENING = "opening"
+    CONNECTED = "connected"
+    SERVER_DOWN = "server_down"
+    CLIENT_DOWN = "client_down"
+    BOTH_DOWN = "both_down"
+    DRAINING = "draining"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class Trigger(Enum):
+    """What moves a context from one state to the next."""
+
+    SERVER_ACCEPTED = "server_accepted"
+    SERVER_REFUSED = "server_refused"
+    SERVER_LOST = "server_lost"
+    RETRIES_SPENT = "retries_spent"
+    CLIENT_LOST = "client_lost"
+    CLIENT_RETURNED = "client_returned"
+    GRACE_ENDED = "grace_ended"
+    DRAINED = "drained"
+    SESSION_ENDED = "session_ended"
+    LEGS_CLOSED = "legs_closed"
+
+
+class Transition(NamedTuple):
+    """One row of the table."""
+
+    source: State
+    trigger: Trigger
+    target: State
+
+
+INITIAL = State.OPENING
+
+TRANSITIONS: tuple[Transition, ...] = (
+    Transition(State.OPENING, Trigger.SERVER_ACCEPTED, State.CONNECTED),
+    Transition(State.OPENING, Trigger.SERVER_REFUSED, State.CLOSED),
+    Transition(State.OPENING, Trigger.RETRIES_SPENT, State.CLOSED),
+    Transition(State.OPENING, Trigger.CLIENT_LOST, State.CLOSED),
+    Transition(State.OPENING, Trigger.SESSION_ENDED, State.CLOSING),
+    #
+    Transition(State.CONNECTED, Trigger.SERVER_LOST, State.SERVER_DOWN),
+    Transition(State.CONNECTED, Trigger.CLIENT_LOST, State.CLIENT_DOWN),
+    Transition(State.CONNECTED, Trigger.SESSION_ENDED, State.CLOSING),
+    #
+    Transition(State.SERVER_DOWN, Trigger.SERVER_ACCEPTED, State.DRAINING),
+    Transition(State.SERVER_DOWN, Trigger.RETRIES_SPENT, State.CLOSED),
+    Transition(State.SERVER_DOWN, Trigger.CLIENT_LOST, State.BOTH_DOWN),
+    Transition(State.SERVER_DOWN, Trigger.SESSION_ENDED, State.CLOSING),
+    #
+    Transition(State.CLIENT_DOWN, Trigger.CLIENT_RETURNED, State.DRAINING),
+    Transition(State.CLIENT_DOWN, Trigger.GRACE_ENDED, State.CLOSED),
+    Transition(State.CLIENT_DOWN, Trigger.SERVER_LOST, State.BOTH_DOWN),
+    Transition(State.CLIENT_DOWN, Trigger.SESSION_ENDED, State.CLOSING),
+    #
+    Transition(State.BOTH_DOWN, Trigger.SERVER_ACCEPTED, State.CLIENT_DOWN),
+    Transition(State.BOTH_DOWN, Trigger.CLIENT_RETURNED, State.SERVER_DOWN),
+    Transition(State.BOTH_DOWN, Trigger.RETRIES_SPENT, State.CLOSED),
+    Transition(State.BOTH_DOWN, Trigger.GRACE_ENDED, State.CLOSED),
+    Transition(State.BOTH_DOWN, Trigger.SESSION_ENDED, State.CLOSING),
+    #
+    Transition(State.DRAINING, Trigger.DRAINED, State.CONNECTED),
+    Transition(State.DRAINING, Trigger.SERVER_LOST, State.SERVER_DOWN),
+    Transition(State.DRAINING, Trigger.CLIENT_LOST, State.CLIENT_DOWN),
+    Transition(State.DRAINING, Trigger.SESSION_ENDED, State.CLOSING),
+    #
+    Transition(State.CLOSING, Trigger.LEGS_CLOSED, State.CLOSED),
+)
+
+
+class Model(Protocol):
+    """What the machine drives: anything with a state."""
+
+    state: State
+
+
+class LifecycleError(Exception):
+    """A trigger that the table does not allow in the model's state: a bug in the caller."""
+
+
+_MACHINE = Machine(
+    model=None,
+    states=State,
+    transitions=[
+        {"trigger": row.trigger.name, "source": row.source, "dest": row.target}
+        for row in TRANSITIONS
+    ],
+    initial=INITIAL,
+    auto_transitions=False,
+    send_event=False,
+)
+
+
+def fire(model: Model, trigger: Trigger) -> State:
+    """Move `model` by `trigger` and return its new state.
+
+    Raises LifecycleError, with the model unchanged, where the table has no such row.
+    """
+    try:
+        _MACHINE.events[trigger.name].trigger(model)
+    except MachineError:
+        raise LifecycleError(
+            f"no transition for {trigger.value} in state {model.state.value}"
+        ) from None
+    return model.state

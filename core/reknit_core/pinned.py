@@ -1,0 +1,113 @@
+"""What a session's first opening handshake pins for its whole life.
+
+The server sees the same request on every reconnect, and must agree on the same subprotocol and
+the same compression; a client that returns must be able to live with both.
+"""
+
+from dataclasses import dataclass
+
+from reknit_core import deflate
+from reknit_core.handshake import Accepted, ServerRequest, UpgradeRequest
+from reknit_core.headers import HeaderList, for_client, for_server, value_of, without_query
+from reknit_core.policy import Policy, Upstream
+
+RECONNECT_ID = "reconnect_id"
+RECONNECT_INFO = b"x-reconnect-info"
+
+
+@dataclass(slots=True)
+class Pinned:
+    """The client's request as it goes to the server, and what the two agreed on."""
+
+    connection_id: str
+    _target: str
+    _headers: bytes  # "name: value" lines: a session is long, and a list of pairs is large
+    _subprotocols: tuple[str, ...]
+    _offers: tuple[str, ...]
+    agreed: bool = False
+    subprotocol: str | None = None
+    compression: deflate.Parameters | None = None
+    reconnect_info: str | None = None
+
+    @classmethod
+    def from_request(
+        cls, policy: Policy, connection_id: str, request: UpgradeRequest, address: str
+    ) -> "Pinned":
+        """Keep what the server must see, without what belongs to the proxy."""
+        id_header = policy.id_header.lower().encode()
+        headers = (
+            *for_server(request.headers, id_header),
+            (id_header, connection_id.encode()),
+            (b"x-forwarded-for", address.encode()),
+            (b"x-forwarded-proto", b"http"),
+            (b"x-forwarded-host", request.host.encode("latin-1", "replace")),
+        )
+        return cls(
+            connection_id,
+            without_query(request.target, frozenset((policy.id_query, RECONNECT_ID))),
+            b"\n".join(name + b": " + value for name, value in headers),
+            request.subprotocols,
+            request.extensions,
+        )
+
+    def server_request(self, upstream: Upstream, attempt: int) -> ServerRequest:
+        """The opening handshake for the server; `attempt` counts reconnects from 1."""
+        headers = []
+        for line in self._headers.split(b"\n"):
+            name, _, value = line.partition(b": ")
+            headers.append((name, value))
+        subprotocols = self._subprotocols
+        if self.agreed:
+            headers.append((b"x-reconnect", b"true"))
+            headers.append((b"x-reconnect-attempt", str(attempt).encode()))
+            if self.reconnect_info is not None:
+                headers.append((RECONNECT_INFO, self.reconnect_info.encode("latin-1")))
+            subprotocols = () if self.subprotocol is None else (self.subprotocol,)
+        return ServerRequest(
+            target=upstream.target(self._target),
+            host=upstream.authority,
+            headers=tuple(headers),
+            subprotocols=subprotocols,
+            deflate=deflate.offer(self._offers),
+        )
+
+    def agree(self, answer: Accepted) -> str | None:
+        """Pin a server's first answer, or hold a later one against it.
+
+        Returns None, or what is wrong with it, for people.
+        """
+        try:
+            compression = deflate.accepted(answer.extensions)
+        except ValueError as error:
+            return str(error)
+        if self.agreed and answer.subprotocol != self.subprotocol:
+            return f"subprotocol {answer.subprotocol}, not {self.subprotocol} as before"
+        if self.agreed and compression != self.compression:
+            return "other permessage-deflate parameters than before"
+        self.agreed = True
+        self.subprotocol = answer.subprotocol
+        self.compression = compression
+        self.reconnect_info = value_of(answer.headers, RECONNECT_INFO) or self.reconnect_info
+        return None
+
+    def client_headers(self, policy: Policy, server_headers: HeaderList = ()) -> HeaderList:
+        """The headers of a client's 101 answer, beside the handshake's own."""
+        id_header = policy.id_header.lower().encode()
+        headers = (*for_client(server_headers, id_header), (id_header, self.connection_id.encode()))
+        if self.compression is None:
+            return headers
+        answer = deflate.answer(self.compression).encode()
+        return (*headers, (b"Sec-WebSocket-Extensions", answer))
+
+    def mismatch(self, request: UpgradeRequest) -> str | None:
+        """Why a client can't join the session, for people; None if it can."""
+        if not self.agreed:  # the server may choose any of what it was offered
+            same = (request.subprotocols, request.extensions) == (self._subprotocols, self._offers)
+            return None if same else "other subprotocols or extensions than the session opens with"
+        if self.subprotocol is not None and self.subprotocol not in request.subprotocols:
+            return f"the session speaks subprotocol {self.subprotocol}, which is not offered"
+        if self.compression is not None and not deflate.admits(
+            request.extensions, self.compression
+        ):
+            return "the session is compressed in a way that is not offered"
+        return None

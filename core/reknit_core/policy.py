@@ -1,0 +1,209 @@
+"""The frozen configuration of a proxy: each value with its unit, its range and its default.
+
+The command line, the configuration file and the environment are made from this table too, so
+that an option is described once.
+"""
+
+import re
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from math import isfinite
+from typing import Any
+from urllib.parse import urlsplit
+
+
+class Delivery(Enum):
+    """What happens to messages that were on their way when a connection was lost."""
+
+    AT_MOST_ONCE = "at-most-once"
+
+
+class PolicyError(ValueError):
+    """A value that is not allowed: for which name, what it was, and what is allowed."""
+
+    def __init__(self, name: str, value: object, allowed: str) -> None:
+        super().__init__(f"{name}: {value!r} is not allowed; allowed: {allowed}")
+        self.name = name
+        self.value = value
+        self.allowed = allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a field of the policy means to a person, and which values it may have.
+
+    `low` and `high` bound a number; `pattern` is what a text, or each part of a list, must match.
+    """
+
+    help: str
+    unit: str = ""
+    low: float = 0
+    high: float | None = None
+    pattern: str = ""
+    words: str = ""
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words."""
+        if self.words:
+            return self.words
+        unit = f" {self.unit}" if self.unit else ""
+        if self.high is None:
+            return f"{self.low:g} or more{unit}"
+        return f"{self.low:g} to {self.high:g}{unit}"
+
+    def check(self, name: str, value: object) -> None:
+        """Raise PolicyError unless the value is allowed."""
+        match value:
+            case bool() | Enum():
+                good = True
+            case int() | float():
+                good = isfinite(value) and self.low <= value
+                good = good and (self.high is None or value <= self.high)
+            case str():
+                good = re.fullmatch(self.pattern, value) is not None
+            case frozenset():
+                good = all(re.fullmatch(self.pattern, str(part)) for part in value)
+            case _:
+                good = False
+        if not good:
+            shown = sorted(value) if isinstance(value, frozenset) else value
+            raise PolicyError(name, shown, self.allowed)
+
+
+def _setting(
+    default: object,
+    help: str,
+    unit: str = "",
+    low: float = 0,
+    high: float | None = None,
+    *,
+    pattern: str = "",
+    words: str = "",
+) -> Any:
+    setting = Setting(help, unit, low, high, pattern, words)
+    return field(default=default, metadata={"setting": setting})
+
+
+def _name(default: str, help: str) -> Any:
+    words = "1 or more letters, digits, '-', '_' or '.'"
+    return _setting(default, help, pattern=r"[A-Za-z0-9._-]+", words=words)
+
+
+def _codes(default: tuple[int, ...], help: str) -> Any:
+    words = "close codes from 1000 to 4999, separated by commas"
+    return _setting(frozenset(default), help, pattern=r"[1-4]\d{3}", words=words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How a proxy behaves. Raises PolicyError for a value that is not allowed."""
+
+    retry_interval: float = _setting(
+        1.0, "Wait between two attempts to reach a lost server.", "seconds", 0.001, 86400
+    )
+    retry_limit: int = _setting(
+        60, "Attempts to reach a lost server before the session ends.", "attempts", 0, 10**9
+    )
+    retry_reset: float = _setting(
+        10.0,
+        "How long a server connection must last for its attempts to be forgotten.",
+        "seconds",
+        0,
+        86400,
+    )
+    client_grace: float = _setting(
+        60.0, "How long a session waits for a lost client to return.", "seconds", 0, 10**7
+    )
+    delivery: Delivery = _setting(
+        Delivery.AT_MOST_ONCE, "What a lost connection may cost.", words="at-most-once"
+    )
+    id_header: str = _name("x-connection-id", "Header that carries the connection id.")
+    id_query: str = _name("connection_id", "Query parameter that carries the connection id.")
+    id_cookie: str = _name("connection_id", "Cookie that carries the connection id.")
+    server_retry_codes: frozenset[int] = _codes(
+        (1001, 1012, 1013, 1014), "Close codes by which a server is lost rather than done."
+    )
+    client_retry_codes: frozenset[int] = _codes(
+        (1001,), "Close codes by which a client is lost rather than done."
+    )
+    queue_bytes: int = _setting(
+        4 * 2**20,
+        "Bytes that wait in one direction before its sender is no longer read.",
+        "bytes",
+        1,
+        2**40,
+    )
+    queue_messages: int = _setting(
+        65536,
+        "Messages that wait in one direction before its sender is no longer read.",
+        "messages",
+        1,
+        10**9,
+    )
+    message_limit: int = _setting(
+        16 * 2**20, "Largest message; a larger one ends the session.", "bytes", 125, 2**40
+    )
+    heartbeat_interval: float = _setting(
+        20.0, "Silence after which a peer is sent a Ping; 0: never.", "seconds", 0, 86400
+    )
+    heartbeat_timeout: float = _setting(
+        20.0, "Silence after that Ping by which a peer is lost.", "seconds", 0.001, 86400
+    )
+    connect_timeout: float = _setting(
+        5.0, "Limit for connecting to the server, and for its handshake.", "seconds", 0.001, 3600
+    )
+    handshake_wait: float = _setting(
+        15.0, "How long a new client waits for the server to accept.", "seconds", 0.001, 3600
+    )
+    request_timeout: float = _setting(
+        10.0, "Limit for a client to send its handshake.", "seconds", 0.001, 3600
+    )
+    close_timeout: float = _setting(
+        5.0, "Limit for a peer to answer a Close frame.", "seconds", 0.001, 3600
+    )
+
+    def __post_init__(self) -> None:
+        for name, setting in SETTINGS.items():
+            setting.check(name, getattr(self, name))
+
+    def retry_codes(self, *, server: bool) -> frozenset[int]:
+        """The close codes by which that end is lost rather than done."""
+        return self.server_retry_codes if server else self.client_retry_codes
+
+
+SETTINGS: dict[str, Setting] = {item.name: item.metadata["setting"] for item in fields(Policy)}
+"""Every field of the policy by name, with what is allowed for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The server behind the proxy: where to dial, and what its URL says."""
+
+    host: str
+    port: int
+    path: str = ""
+
+    @property
+    def authority(self) -> str:
+        """The Host header's value (RFC 9110, section 7.2)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == 80 else f"{host}:{self.port}"
+
+    def target(self, client_target: str) -> str:
+        """The request target for a client's: the upstream's path in front of it."""
+        return self.path + client_target if client_target.startswith("/") else client_target
+
+
+def parse_upstream(url: str) -> Upstream:
+    """Read `ws://HOST[:PORT][/PATH]`. Raises PolicyError, named UPSTREAM."""
+    allowed = "ws://HOST:PORT[/PATH]"
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 80
+    except ValueError:
+        raise PolicyError("UPSTREAM", url, allowed) from None
+    plain = not (parts.username or parts.password or parts.query or parts.fragment)
+    if parts.scheme != "ws" or not parts.hostname or not plain or not url.isascii():
+        raise PolicyError("UPSTREAM", url, allowed)
+    return Upstream(parts.hostname, port, parts.path.rstrip("/"))
