@@ -291,10 +291,10 @@ class ContextStateMachine:
             case ClientConnected():
                 self._client_connected(event, now)
             case ServerConnected():
-                if event.generation == self.server.generation:
+                if self._awaits(event.generation):
                     self._server_connected(now)
             case DialFailed():
-                if event.generation == self.server.generation:
+                if self._awaits(event.generation):
                     self._attempt_failed(event.reason, now)
             case ConnectionLost():
                 leg = self.client if event.side is Side.CLIENT else self.server
@@ -443,6 +443,10 @@ class ContextStateMachine:
         server.generation += 1
         server.phase = Phase.DIALLING
         self._commands.append(Dial(server.generation, server.attempt, at))
+
+    def _awaits(self, generation: int) -> bool:
+        server = self.server
+        return server.generation == generation and server.phase is Phase.DIALLING
 
     def _broken(self, leg: WebSocket, reason: str, now: float) -> None:
         """The connection ended without a Close frame."""

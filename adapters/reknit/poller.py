@@ -1,0 +1,84 @@
+"""Waiting for readiness: one selector for all established sockets, itself waitable by trio."""
+
+import select
+import selectors
+import sys
+from typing import Protocol
+
+READ = 1
+WRITE = 4
+"""As epoll has them (EPOLLIN, EPOLLOUT). Any other bit in a result is an error or a hang-up."""
+
+
+class Poller(Protocol):
+    """What the reactor asks of a selector; `mask` is READ, WRITE, both or 0."""
+
+    def register(self, fd: int, mask: int) -> None:
+        """Watch a file descriptor."""
+
+    def modify(self, fd: int, mask: int) -> None:
+        """Watch it for something else. Errors and hang-ups are reported all the same."""
+
+    def unregister(self, fd: int) -> None:
+        """Watch it no longer."""
+
+    def poll(self, timeout: float) -> list[tuple[int, int]]:
+        """The descriptors that are ready, waiting at most `timeout` seconds for the first."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when poll() would return something."""
+
+    def close(self) -> None:
+        """Free the selector."""
+
+
+class SelectorPoller:
+    """kqueue, through the standard library's selectors."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+
+    def register(self, fd: int, mask: int) -> None:
+        """Watch a file descriptor; mask 0 watches nothing."""
+        if mask:
+            self._selector.register(fd, _events(mask))
+
+    def modify(self, fd: int, mask: int) -> None:
+        """Watch it for something else."""
+        self.unregister(fd)
+        self.register(fd, mask)
+
+    def unregister(self, fd: int) -> None:
+        """Watch it no longer."""
+        if fd in self._selector.get_map():
+            self._selector.unregister(fd)
+
+    def poll(self, timeout: float) -> list[tuple[int, int]]:
+        """The descriptors that are ready."""
+        return [(key.fd, _mask(events)) for key, events in self._selector.select(timeout)]
+
+    def fileno(self) -> int:
+        """The selector's own descriptor."""
+        return self._selector.fileno()
+
+    def close(self) -> None:
+        """Free the selector."""
+        self._selector.close()
+
+
+def _mask(events: int) -> int:
+    read = READ if events & selectors.EVENT_READ else 0
+    return read | (WRITE if events & selectors.EVENT_WRITE else 0)
+
+
+def _events(mask: int) -> int:
+    return (selectors.EVENT_READ if mask & READ else 0) | (
+        selectors.EVENT_WRITE if mask & WRITE else 0
+    )
+
+
+def make_poller() -> Poller:
+    """The best selector of this system."""
+    if sys.platform == "linux":
+        return select.epoll()
+    return SelectorPoller()

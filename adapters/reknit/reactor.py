@@ -1,0 +1,287 @@
+"""The readiness loop: one trio task serves every established socket.
+
+It waits for the one file descriptor of a selector that holds all sockets, then serves all that
+are ready in one sweep: read, let the core scan, write to the other side, tell the core how much
+was taken. Time is read once a sweep. Deadlines sit in a heap and are looked at when they come:
+a message never touches a timer.
+"""
+
+import socket
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from math import inf
+from typing import assert_never
+
+import trio
+from reknit_core.backlog import Buffer
+from reknit_core.commands import Dial, Disconnect, Transitioned
+from reknit_core.context import ContextStateMachine
+from reknit_core.events import ConnectionLost, Side
+
+from reknit.poller import READ, WRITE, Poller, make_poller
+
+READ_SIZE = 65536  # bytes a read; larger ones cost the allocator more than they save in calls
+SWEEPS = 32  # sweeps before other trio tasks get their turn
+
+
+class Connection:
+    """One established socket, and the leg that it serves; without a link it is only closing."""
+
+    __slots__ = ("fd", "generation", "link", "mask", "side", "socket")
+
+    def __init__(self, sock: socket.socket, link: "Link", side: Side, generation: int) -> None:
+        self.socket = sock
+        self.fd = sock.fileno()
+        self.link: Link | None = link
+        self.side = side
+        self.generation = generation
+        self.mask = READ
+
+
+class Link:
+    """A context and what the adapter holds for it: its sockets, its dial, its timer."""
+
+    __slots__ = ("client", "context", "deadline", "dial", "label", "server")
+
+    def __init__(self, context: ContextStateMachine, label: str) -> None:
+        self.context = context
+        self.label = label
+        self.client: Connection | None = None
+        self.server: Connection | None = None
+        self.dial: trio.CancelScope | None = None
+        self.deadline = inf
+
+
+class Reactor:
+    """Serves established sockets. `dial` and `report` are called for a context's commands."""
+
+    def __init__(
+        self, dial: Callable[[Link, Dial], None], report: Callable[[Link, Transitioned], None]
+    ) -> None:
+        self._dial = dial
+        self._report = report
+        self._poller: Poller = make_poller()
+        self._connections: dict[int, Connection] = {}
+        self._timers: list[tuple[float, int, Link | Connection]] = []
+        self._sequence = count()
+        self._sleep: trio.CancelScope | None = None
+        self._idle = trio.Event()
+
+    async def run(self) -> None:
+        """Serve until cancelled, then close every socket."""
+        try:
+            while True:
+                with trio.CancelScope(deadline=self._next_timer()) as self._sleep:
+                    await trio.lowlevel.wait_readable(self._poller.fileno())
+                self._sleep = None
+                for _ in range(SWEEPS):
+                    if not self._sweep(trio.current_time()):
+                        break
+        finally:
+            for connection in list(self._connections.values()):
+                connection.socket.close()
+            self._poller.close()
+
+    async def wait_idle(self) -> None:
+        """Return when no socket is open any more."""
+        self._idle = trio.Event()
+        if self._connections:
+            await self._idle.wait()
+
+    def attach(self, link: Link, side: Side, sock: socket.socket, now: float) -> None:
+        """Serve this socket for that side's current connection."""
+        leg = link.context.client if side is Side.CLIENT else link.context.server
+        connection = Connection(sock, link, side, leg.generation)
+        self._connections[connection.fd] = connection
+        self._poller.register(connection.fd, READ)
+        if side is Side.CLIENT:
+            link.client = connection
+        else:
+            link.server = connection
+        self.settle(link, now)
+
+    def settle(self, link: Link, now: float) -> None:
+        """Do what the context asks for, and write what it has, until it rests."""
+        context = link.context
+        while True:
+            for command in context.commands():
+                match command:
+                    case Dial():
+                        self._dial(link, command)
+                    case Disconnect():
+                        self._disconnect(link, command, now)
+                    case Transitioned():
+                        self._report(link, command)
+                    case _:
+                        assert_never(command)
+            if link.client is not None:
+                self._write(link.client, link, now)
+            if link.server is not None:
+                self._write(link.server, link, now)
+            if not context.attention:
+                break
+        deadline = context.next_deadline()
+        if deadline is not None and deadline < link.deadline:
+            link.deadline = deadline
+            self._schedule(deadline, link)
+
+    # -- One sweep -----------------------------------------------------------------------------
+
+    def _sweep(self, now: float) -> bool:
+        """Serve what is ready and what is due; False if nothing was ready."""
+        ready = self._poller.poll(0)
+        for fd, mask in ready:
+            connection = self._connections.get(fd)
+            if connection is None:
+                continue  # closed earlier in this sweep
+            link = connection.link
+            if link is None:
+                self._discard(connection)
+                continue
+            if mask & ~WRITE:
+                self._read(connection, link, now)
+            if mask & WRITE and connection.link is not None:
+                self._write(connection, link, now)
+            if link.context.attention:
+                self.settle(link, now)
+        while self._timers and self._timers[0][0] <= now:
+            self._due(heappop(self._timers)[2], now)
+        return bool(ready)
+
+    def _read(self, connection: Connection, link: Link, now: float) -> None:
+        context = link.context
+        side = connection.side
+        try:
+            data = connection.socket.recv(READ_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lost(connection, link, error, now)
+            return
+        if not data:
+            context.receive_eof(side, now)
+            return
+        context.receive_data(side, data, now)
+        if side is Side.CLIENT:
+            answers, other = context.client.lane, link.server
+        else:
+            answers, other = context.server.lane, link.client
+        if other is not None and not other.mask & WRITE:
+            self._write(other, link, now)
+        if answers and connection.link is not None:
+            self._write(connection, link, now)
+        if not context.wants_read(side):
+            self._watch(connection, connection.mask & ~READ)
+
+    def _write(self, connection: Connection, link: Link, now: float) -> None:
+        context = link.context
+        side = connection.side
+        while buffers := context.pending(side):
+            try:
+                if len(buffers) == 1:
+                    taken = connection.socket.send(buffers[0])
+                    whole = taken == len(buffers[0])
+                else:
+                    taken = connection.socket.sendmsg(buffers)
+                    whole = taken == _size(buffers)
+            except (BlockingIOError, InterruptedError):
+                self._watch(connection, connection.mask | WRITE)
+                return
+            except OSError as error:
+                self._read_last(connection, link, error, now)
+                return
+            context.advance(side, taken, now)
+            if not whole:
+                self._watch(connection, connection.mask | WRITE)
+                break
+        else:
+            self._watch(connection, connection.mask & ~WRITE)
+        sender = link.server if side is Side.CLIENT else link.client
+        if sender is not None and not sender.mask & READ and context.wants_read(sender.side):
+            self._watch(sender, sender.mask | READ)
+
+    def _read_last(self, connection: Connection, link: Link, error: OSError, now: float) -> None:
+        """A write failed: the peer is gone, but what it sent before can still be read."""
+        try:
+            while connection.link is not None and (data := connection.socket.recv(READ_SIZE)):
+                link.context.receive_data(connection.side, data, now)
+        except OSError:
+            pass
+        if connection.link is not None:
+            self._lost(connection, link, error, now)
+
+    def _lost(self, connection: Connection, link: Link, error: OSError, now: float) -> None:
+        reason = error.strerror or str(error)
+        link.context.handle(ConnectionLost(connection.side, connection.generation, reason), now)
+
+    def _watch(self, connection: Connection, mask: int) -> None:
+        if mask != connection.mask:
+            connection.mask = mask
+            self._poller.modify(connection.fd, mask)
+
+    # -- Timers --------------------------------------------------------------------------------
+
+    def _next_timer(self) -> float:
+        return self._timers[0][0] if self._timers else inf
+
+    def _schedule(self, deadline: float, owner: Link | Connection) -> None:
+        heappush(self._timers, (deadline, next(self._sequence), owner))
+        if self._sleep is not None and deadline < self._sleep.deadline:
+            self._sleep.deadline = deadline
+
+    def _due(self, owner: Link | Connection, now: float) -> None:
+        if isinstance(owner, Connection):
+            self._close(owner)
+        elif owner.deadline <= now:  # else a later entry stands for this link
+            owner.deadline = inf
+            owner.context.handle_timeout(now)
+            self.settle(owner, now)
+
+    # -- The end of a connection ---------------------------------------------------------------
+
+    def _disconnect(self, link: Link, command: Disconnect, now: float) -> None:
+        connection = link.client if command.side is Side.CLIENT else link.server
+        if connection is None or connection.generation != command.generation:
+            if command.side is Side.SERVER and link.dial is not None:
+                link.dial.cancel()
+            return
+        connection.link = None
+        if command.side is Side.CLIENT:
+            link.client = None
+        else:
+            link.server = None
+        try:
+            if command.farewell:
+                connection.socket.send(command.farewell)
+            if command.linger > 0:
+                connection.socket.shutdown(socket.SHUT_WR)
+                self._watch(connection, READ)
+                self._schedule(now + command.linger, connection)
+                return
+        except OSError:
+            pass  # the peer is gone already
+        self._close(connection)
+
+    def _discard(self, connection: Connection) -> None:
+        """Read what a peer still sends, until it has seen our end of the stream."""
+        try:
+            if connection.socket.recv(READ_SIZE):
+                return
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            pass
+        self._close(connection)
+
+    def _close(self, connection: Connection) -> None:
+        if self._connections.get(connection.fd) is connection:
+            del self._connections[connection.fd]
+            self._poller.unregister(connection.fd)
+            connection.socket.close()
+        if not self._connections:
+            self._idle.set()
+
+
+def _size(buffers: list[Buffer]) -> int:
+    return sum(map(len, buffers))
