@@ -49,8 +49,8 @@ class Setting:
             return self.words
         unit = f" {self.unit}" if self.unit else ""
         if self.high is None:
-            return f"{self.low:g} or more{unit}"
-        return f"{self.low:g} to {self.high:g}{unit}"
+            return f"{_plain(self.low)} or more{unit}"
+        return f"{_plain(self.low)} to {_plain(self.high)}{unit}"
 
     def check(self, name: str, value: object) -> None:
         """Raise PolicyError unless the value is allowed."""
@@ -58,7 +58,8 @@ class Setting:
             case bool() | Enum():
                 good = True
             case int() | float():
-                good = isfinite(value) and self.low <= value
+                good = isinstance(value, int) or isfinite(value)
+                good = good and self.low <= value
                 good = good and (self.high is None or value <= self.high)
             case str():
                 good = re.fullmatch(self.pattern, value) is not None
@@ -69,6 +70,10 @@ class Setting:
         if not good:
             shown = sorted(value) if isinstance(value, frozenset) else value
             raise PolicyError(name, shown, self.allowed)
+
+
+def _plain(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 def _setting(
@@ -200,10 +205,12 @@ def parse_upstream(url: str) -> Upstream:
     allowed = "ws://HOST:PORT[/PATH]"
     try:
         parts = urlsplit(url)
-        port = parts.port or 80
+        host, port = parts.hostname or "", 80 if parts.port is None else parts.port
+        host.encode("idna")  # as looking the name up would: no label is empty or too long
     except ValueError:
         raise PolicyError("UPSTREAM", url, allowed) from None
     plain = not (parts.username or parts.password or parts.query or parts.fragment)
-    if parts.scheme != "ws" or not parts.hostname or not plain or not url.isascii():
+    clean = re.fullmatch(r"[!-~]+", url) and re.fullmatch(r"[A-Za-z0-9._:%-]+", host)
+    if parts.scheme != "ws" or not port or not plain or not clean:
         raise PolicyError("UPSTREAM", url, allowed)
-    return Upstream(parts.hostname, port, parts.path.rstrip("/"))
+    return Upstream(host, port, parts.path.rstrip("/"))

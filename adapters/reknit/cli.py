@@ -1,0 +1,178 @@
+"""The command line. Heavy modules are imported by the command that needs them.
+
+Exit status: 0 fine; 1 it ran and failed; 2 it was asked for something that isn't allowed.
+"""
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from reknit.config import (
+    CONFIG,
+    OPTIONS,
+    PREFIX,
+    Config,
+    ConfigError,
+    Option,
+    from_command_line,
+    from_environment,
+    from_toml,
+    merge,
+    one_line,
+)
+
+# Headings of `serve --help`; an option belongs to the first pattern that its name matches.
+_HEADINGS = (
+    ("Proxy", r"listen|log_level|config_file|trace"),
+    ("A lost server", r"retry_.*|server_retry_codes"),
+    ("A lost client", r"client_.*"),
+    ("Messages", r"delivery|queue_.*|message_.*|replay_.*|confirm_.*"),
+    ("Connection id", r"id_.*"),
+    ("Signs of life and time limits", r"heartbeat_.*|.*_timeout|.*_wait"),
+    ("More", r".*"),
+)
+
+
+class Failure(click.ClickException):
+    """It ran and failed: one line, exit status 1."""
+
+    exit_code = 1
+
+    def __init__(self, message: object) -> None:
+        super().__init__(one_line(message))
+
+    def show(self, file: Any = None) -> None:
+        """Print it, on standard error."""
+        click.echo(f"reknit: {self.message}", file=file or sys.stderr)
+
+
+class Misuse(Failure):
+    """What was asked for is not allowed: one line, exit status 2."""
+
+    exit_code = 2
+
+
+class _Group(click.Group):
+    """Wrong usage is one line too, as every other error."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            where = error.ctx.command_path if error.ctx else "reknit"
+            raise Misuse(f"{error.format_message()} ({where} --help)") from None
+
+
+class _ServeCommand(click.Command):
+    """Shows its options under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {title: [] for title, _ in _HEADINGS}
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx)
+            if record is not None and isinstance(option, click.Option):
+                groups[_heading(option.name or "")].append(record)
+        for title, records in groups.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+def _heading(name: str) -> str:
+    return next(title for title, pattern in _HEADINGS if re.fullmatch(pattern, name))
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="reknit")
+def main() -> None:
+    """A WebSocket reconnect proxy: neither end notices when the other goes and comes back."""
+
+
+# -- serve -------------------------------------------------------------------------------------
+
+
+def _configurable(command: Callable[..., None]) -> Callable[..., None]:
+    """Give the command every option of the configuration."""
+    for option in reversed(list(OPTIONS.values())):
+        if option.name == "upstream":
+            command = click.argument("upstream", required=False)(command)
+        else:
+            command = _click_option(option)(command)
+    return command
+
+
+def _click_option(option: Option) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    limits = f"{option.limits}; " if option.limits else ""
+    note = f"{option.help}  [{limits}default: {option.default}]"
+    if option.is_flag:
+        flag = f"{option.flag}/--no-{option.flag[2:]}"
+        return click.option(flag, option.name, default=None, help=note)
+    return click.option(option.flag, option.name, metavar=option.metavar, help=note)
+
+
+@main.command(cls=_ServeCommand)
+@_configurable
+@click.option("--config", "config_file", metavar="FILE", help="A TOML file with settings.")
+def serve(config_file: str | None, **options: object) -> None:
+    """Stand between clients and the server at UPSTREAM (ws://HOST:PORT[/PATH]).
+
+    Every option is also an environment variable (--retry-interval: REKNIT_RETRY_INTERVAL) and a
+    key of the TOML file (retry_interval). The command line counts before the environment, the
+    environment before the file. The file may also hold `upstream`.
+    """
+    try:
+        config = _configure(config_file, options)
+    except ConfigError as error:
+        raise Misuse(error) from None
+    _log_to_stderr(config.log_level.name)
+    import trio
+
+    from reknit.trio_sockets import serve as run
+
+    listen = config.listen
+    try:
+        trio.run(run, config.policy, config.upstream, listen.host, listen.port)
+    except OSError as error:
+        reason = error.strerror or error
+        raise Failure(f"can't listen on {listen}: {reason}") from None
+
+
+def _configure(config_file: str | None, options: dict[str, object]) -> Config:
+    name = config_file or os.environ.get(PREFIX + CONFIG.upper())
+    command_line = from_command_line(options)
+    environment = from_environment(os.environ)
+    return merge(command_line, environment, from_toml(_read_text(name), name) if name else {})
+
+
+def _read_text(name: str) -> str:
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise Misuse(f"can't read {name}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise Misuse(f"can't read {name}: {error}") from None
+
+
+class _OneLineFormatter(logging.Formatter):
+    """Time, level, message; what peers wrote into a message can't begin another line."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return one_line(super().formatMessage(record))
+
+
+def _log_to_stderr(level: str) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLineFormatter())
+    logger = logging.getLogger("reknit")
+    logger.handlers = [handler]
+    logger.setLevel(level)
+    logger.propagate = False

@@ -1,0 +1,223 @@
+import pytest
+from reknit.config import (
+    OPTIONS,
+    Config,
+    ConfigError,
+    Layer,
+    Listen,
+    LogLevel,
+    from_command_line,
+    from_environment,
+    from_toml,
+    merge,
+    parse_listen,
+)
+from reknit_core.policy import SETTINGS, Policy, PolicyError, Upstream, parse_upstream
+
+UPSTREAM = from_command_line({"upstream": "ws://h:1"})
+
+
+def policy_of(layer: Layer) -> Policy:
+    return merge(layer, UPSTREAM).policy
+
+
+def test_defaults_are_the_policys() -> None:
+    expected = Config(Upstream("h", 1), Listen("127.0.0.1", 9300), LogLevel.INFO, Policy())
+    assert merge(UPSTREAM) == expected
+
+
+def test_command_line_counts_before_environment_before_file() -> None:
+    file = from_toml("retry_limit = 1\nretry_interval = 1\nclient_grace = 1", "f")
+    environment = from_environment({"REKNIT_RETRY_LIMIT": "2", "REKNIT_RETRY_INTERVAL": "2"})
+    command_line = from_command_line({"upstream": "ws://h:1", "retry_limit": "3"})
+    policy = merge(command_line, environment, file).policy
+    assert (policy.retry_limit, policy.retry_interval, policy.client_grace) == (3, 2, 1)
+
+
+def test_a_file_can_say_everything() -> None:
+    text = """
+        upstream = "ws://[::1]:9125/chat"
+        listen = "[::]:80"
+        log-level = "warning"
+        retry-interval = 0.5
+        client_retry_codes = [1001, 4000]
+        id_header = "x-session"
+    """
+    config = merge(from_toml(text, "f"))
+    policy = Policy(
+        retry_interval=0.5, client_retry_codes=frozenset({1001, 4000}), id_header="x-session"
+    )
+    assert config == Config(
+        Upstream("::1", 9125, "/chat"), Listen("::", 80), LogLevel.WARNING, policy
+    )
+
+
+def test_every_setting_takes_its_own_default_from_every_source() -> None:
+    for name in SETTINGS:
+        option = OPTIONS[name]
+        text = {name: option.default}
+        assert policy_of(from_command_line(text)) == Policy(), name
+        assert policy_of(from_environment({option.variable: option.default})) == Policy(), name
+        number = option.limits != ""
+        value = option.default if number else f'"{option.default}"'
+        assert policy_of(from_toml(f"{name} = {value}", "f")) == Policy(), name
+
+
+def test_every_setting_is_explained() -> None:
+    for option in OPTIONS.values():
+        assert option.help.endswith(".")
+        assert option.allowed
+        assert option.metavar
+
+
+@pytest.mark.parametrize(
+    ("text", "codes"),
+    [("", set()), (" ", set()), ("4000", {4000}), ("1001, 1012", {1001, 1012})],
+)
+def test_close_codes_are_separated_by_commas(text: str, codes: set[int]) -> None:
+    layer = from_environment({"REKNIT_SERVER_RETRY_CODES": text})
+    assert policy_of(layer).server_retry_codes == codes
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("retry_interval", "soon"),
+        ("retry_interval", ""),
+        ("retry_interval", "0"),
+        ("retry_interval", "-1"),
+        ("retry_interval", "nan"),
+        ("retry_interval", "inf"),
+        ("retry_limit", "1.5"),
+        ("retry_limit", "9" * 5000),
+        ("server_retry_codes", "1001,,1012"),
+        ("server_retry_codes", "999"),
+        ("server_retry_codes", "1001 1012"),
+        ("delivery", "sometimes"),
+        ("id_header", "x y"),
+        ("id_header", ""),
+        ("log_level", "loud"),
+        ("listen", "9300"),
+        ("listen", ":9300"),
+        ("listen", "::1:9300"),
+        ("listen", "h:65536"),
+        ("listen", "a..b:80"),
+        ("listen", "h:80\n"),
+        ("upstream", "wss://h:1"),
+        ("upstream", "http://h:1"),
+        ("upstream", "h:1"),
+    ],
+)
+def test_a_bad_text_is_named_with_what_is_allowed(name: str, value: str) -> None:
+    option = OPTIONS[name]
+    with pytest.raises(ConfigError) as caught:
+        from_environment({option.variable: value})
+    message = str(caught.value)
+    assert option.variable in message
+    assert repr(value)[:50] in message
+    assert message.endswith(f"allowed: {option.allowed}")
+    assert "\n" not in message
+    assert len(message) < 250
+    with pytest.raises(ConfigError, match="UPSTREAM" if name == "upstream" else option.flag):
+        from_command_line({name: value})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'retry_interval = "1"',
+        "retry_interval = true",
+        "retry_interval = nan",
+        f"retry_interval = {10**400}",
+        "retry_interval = [1]",
+        "retry_interval = 2020-01-01",
+        "retry_interval.a = 1",
+        "retry_limit = 1.0",
+        f"retry_limit = {10**400}",
+        "retry_limit = false",
+        "id_header = 1",
+        "server_retry_codes = 1001",
+        'server_retry_codes = ["1001"]',
+        "server_retry_codes = [true]",
+        "server_retry_codes = [[1001]]",
+        "delivery = 1",
+        "delivery = []",
+        "log_level = 10",
+        "log_level = {}",
+        "listen = 9300",
+        "upstream = []",
+    ],
+)
+def test_a_bad_toml_value_is_named_with_what_is_allowed(line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_toml(line, "proxy.toml")
+    name = line.partition(" ")[0].partition(".")[0]
+    message = str(caught.value)
+    assert message.startswith(f"proxy.toml: {name}: ")
+    assert message.endswith(f"allowed: {OPTIONS[name].allowed}")
+    assert "\n" not in message
+
+
+def test_an_unknown_key_gets_the_nearest_known_one() -> None:
+    with pytest.raises(ConfigError, match=r"f: retry-intervall: .*3.*did you mean retry_interval"):
+        from_toml("retry-intervall = 3", "f")
+    with pytest.raises(ConfigError, match=r"REKNIT_RETRYLIMIT: .*'3'.*mean REKNIT_RETRY_LIMIT\?"):
+        from_environment({"REKNIT_RETRYLIMIT": "3"})
+
+
+def test_an_unknown_key_like_no_other_gets_all_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"f: server: unknown key .*known: upstream, listen, "):
+        from_toml("[server]\nport = 1", "f")
+    with pytest.raises(ConfigError, match=r"f: a\\nb: unknown key"):
+        from_toml('"a\\nb" = 1', "f")
+
+
+def test_other_variables_are_not_ours() -> None:
+    kubernetes = {
+        "REKNIT_SERVICE_HOST": "10.0.0.1",
+        "REKNIT_SERVICE_PORT": "80",
+        "REKNIT_SERVICE_PORT_WS": "80",
+        "REKNIT_PORT": "tcp://10.0.0.1:80",
+        "REKNIT_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "REKNIT_PORT_80_TCP_ADDR": "10.0.0.1",
+    }
+    others = {"PATH": "/bin", "REKNITTING": "1", "REKNIT_CONFIG": "f"}
+    assert from_environment(kubernetes | others) == {}
+
+
+def test_a_key_in_both_spellings_is_refused() -> None:
+    with pytest.raises(ConfigError, match="retry-limit is given twice"):
+        from_toml("retry_limit = 1\nretry-limit = 2", "f")
+
+
+@pytest.mark.parametrize("text", ["retry_limit", "a = 1\na = 2", "a = " + "[" * 5000, "\x00"])
+def test_bad_toml_is_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"\Af: not valid TOML: .+\Z"):
+        from_toml(text, "f")
+
+
+def test_an_upstream_is_needed() -> None:
+    with pytest.raises(ConfigError, match="UPSTREAM is missing"):
+        merge(from_command_line({}))
+
+
+def test_a_listen_address_reads_back() -> None:
+    for text in ("127.0.0.1:0", "[::1]:65535", "localhost:80", "[fe80::1%eth0]:1"):
+        assert str(parse_listen(text)) == text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ws://h:0",
+        "ws://h:65536",
+        "ws://a..b:1",
+        "ws://h:1/ x",
+        "ws://h:1/\n",
+        "ws://a b:1",
+        "ws://",
+    ],
+)
+def test_an_upstream_that_can_not_be_dialled_is_refused(url: str) -> None:
+    with pytest.raises(PolicyError):
+        parse_upstream(url)
