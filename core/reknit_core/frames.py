@@ -71,7 +71,7 @@ class FrameScanner:
     """Walks one direction's frames and finds where messages end.
 
     `masked`: whether this direction must be masked. `deflate`: whether permessage-deflate was
-    negotiated. `limit`: the largest message in bytes. After each scan():
+    negotiated. `limit`: the largest message in bytes, 125 or more. After each scan():
 
     * `boundary`: offset after the last frame in the data that leaves no message open, else 0
     * `messages`: how many messages were completed in the data
@@ -80,7 +80,6 @@ class FrameScanner:
     """
 
     __slots__ = (
-        "_ended",
         "_first",
         "_held",
         "_limit",
@@ -89,6 +88,7 @@ class FrameScanner:
         "_size",
         "_skip",
         "_skip_ends",
+        "_stopped",
         "boundary",
         "controls",
         "messages",
@@ -100,7 +100,7 @@ class FrameScanner:
         self._first = _OUTSIDE[deflate]
         self._limit = limit
         self._held = b""  # a cut header or control frame, completed by the next read
-        self._ended = False  # a Close frame was read
+        self._stopped = False  # at a Close frame or a violation
         self._open = False  # inside a fragmented message
         self._size = 0  # bytes of the open message so far
         self._skip = 0  # payload bytes of the current frame still to come
@@ -119,6 +119,8 @@ class FrameScanner:
         self.boundary = self.messages = 0
         if self.controls:
             self.controls = []
+        if self._stopped:
+            return b""
         if self._held:
             data = self._held + data
             self._held = b""
@@ -165,9 +167,9 @@ class FrameScanner:
             if step == pos:
                 break
             pos = step
-            if self._ended:
+            if self._stopped:
                 break
-        if self._ended or self.violation is not None:
+        if self._stopped:
             return data[:pos]
         if pos < size:
             self._held = data[pos:]
@@ -217,11 +219,12 @@ class FrameScanner:
         self.controls.append(ControlFrame(opcode, pos, end))
         if not self._open:
             self.boundary = end
-        self._ended = opcode is Opcode.CLOSE
+        self._stopped = opcode is Opcode.CLOSE
         return end
 
     def _stop(self, pos: int, code: int, reason: str) -> int:
         self.violation = Violation(code, reason)
+        self._stopped = True
         return pos
 
     def _explain(self, first: int) -> str:
