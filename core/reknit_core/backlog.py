@@ -11,7 +11,9 @@ stand the bytes of a message that is not complete yet.
 """
 
 from bisect import bisect_left, bisect_right
+from itertools import islice
 
+from reknit_core.budget import Budget
 from reknit_core.frames import message_ends
 
 Buffer = bytes | memoryview
@@ -30,13 +32,14 @@ class Backlog:
 
     `eager`: bytes count as confirmed once the socket has taken their whole message
     (at-most-once); without it confirm() says so. `window`: confirmed bytes that stay for replay.
+    `budget`: counts what is held here together with other backlogs.
     """
 
     __slots__ = (
         "_base",
+        "_budget",
         "_chunks",
         "_cursor",
-        "_eager",
         "_handed",
         "_marks",
         "_offset",
@@ -45,12 +48,15 @@ class Backlog:
         "confirmed",
         "confirmed_count",
         "count",
+        "dropped",
+        "eager",
         "sent",
         "tail",
     )
 
-    def __init__(self, *, eager: bool, window: int = 0) -> None:
-        self._eager = eager
+    def __init__(self, *, eager: bool, window: int = 0, budget: Budget | None = None) -> None:
+        self.eager = eager
+        self._budget = budget or Budget(_ALL)
         self._window = window
         self._chunks: list[bytes] = []
         self._base = 0  # position of the first chunk's first byte
@@ -64,6 +70,7 @@ class Backlog:
         self.sent = 0
         self.tail = 0
         self.count = 0  # messages up to `tail`
+        self.dropped = 0  # messages that a full queue has cost
 
     @property
     def mark(self) -> Mark:
@@ -86,15 +93,19 @@ class Backlog:
             else:
                 self._marks.append((self.tail, self.count))
         self._received += len(data)
+        self._budget.used += len(data)
 
     def drop_partial(self) -> None:
         """Forget the message that is not complete: its sender is gone."""
         while self._received > self.tail:
             last = self._chunks.pop()
             self._received -= len(last)
+            self._budget.used -= len(last)
             if self._received < self.tail:
-                self._chunks.append(last[: self.tail - self._received])
+                whole = last[: self.tail - self._received]
+                self._chunks.append(whole)
                 self._received = self.tail
+                self._budget.used += len(whole)
         self._move(0)  # `sent` may stand at the end of what was cut
 
     def pending(self, until: int) -> list[Buffer]:
@@ -122,7 +133,7 @@ class Backlog:
     def advance(self, taken: int) -> None:
         """The socket took `taken` bytes."""
         self._move(taken)
-        if self._eager:
+        if self.eager:
             position, count = self._last_mark(self.sent)
             if position > self.confirmed:
                 self.confirm(position, count)
@@ -145,6 +156,7 @@ class Backlog:
             freed += 1
         if freed:
             del self._chunks[:freed]
+            self._budget.used -= base - self._base
             self._base = base
             self._cursor -= freed
 
@@ -155,29 +167,54 @@ class Backlog:
         first one not confirmed.
         """
         self._handed = max(self._handed, self.sent)
-        if self._eager:
+        if self.eager:
             self.confirm(*self._end_before(self.sent))
         self._seek(self.confirmed)
         return self.confirmed, self.confirmed_count
 
-    def resume_at(self, count: int) -> bool:
-        """The receiver has had `count` messages: go on with the next one.
-
-        False, with nothing changed, where that is older than the window or was never sent.
-        """
+    def holds(self, count: int) -> bool:
+        """Whether the receiver can go on after `count` messages: neither freed nor never sent."""
         _, handed_count = self._end_before(max(self._handed, self.sent))
-        if not self._marks[0][1] <= count <= handed_count:
-            return False
+        return self._marks[0][1] <= count <= handed_count
+
+    def resume_at(self, count: int) -> None:
+        """The receiver has had `count` messages, which holds() must allow: go on with the next."""
         index = bisect_right(self._marks, count, key=lambda mark: mark[1]) - 1
         start, have = self._marks[index]
         if have < count:
             ends = message_ends(self._bytes(start, self.tail))
-            for _ in range(count - have):
-                end = next(ends)
-            start += end
+            start += next(islice(ends, count - have - 1, None))
         self.confirm(start, count)
         self._seek(start)
-        return True
+
+    def drop_oldest(self, max_bytes: int, max_messages: int) -> int:
+        """Cut the oldest messages not yet sent until the bounds hold; returns how many."""
+        start, count = self._end_before(self.sent)
+        if start < self.sent:  # that message is being written: the next one is the oldest
+            start += next(message_ends(self._bytes(start, self.tail)))
+            count += 1
+        kept_bytes = start - self.confirmed
+        kept_messages = count - self.confirmed_count
+        for end, end_count in self._marks:
+            fits = self.tail - end + kept_bytes <= max_bytes
+            if end >= start and fits and self.count - end_count + kept_messages <= max_messages:
+                return self._cut((start, count), (end, end_count))
+        return self._cut((start, count), self.mark)
+
+    def drop_newest(self, messages: int) -> int:
+        """Cut the last `messages` messages, none of which is sent; returns how many."""
+        count = self.count - messages
+        position, have = self._marks[bisect_right(self._marks, count, key=lambda mark: mark[1]) - 1]
+        if have < count:
+            ends = message_ends(self._bytes(position, self.tail))
+            position += next(islice(ends, count - have - 1, None))
+        return self._cut((position, count), self.mark)
+
+    def clear(self) -> None:
+        """The session is over: nothing is held any more."""
+        self._chunks = []
+        self._budget.used -= self._received - self._base
+        self._base = self._received
 
     def next_end(self) -> Mark:
         """The nearest known message end at or after `sent`: where a control frame may go."""
@@ -210,6 +247,27 @@ class Backlog:
                 parts.append(chunk[max(0, start - base) : end - base])
             base += len(chunk)
         return b"".join(parts)
+
+    def _cut(self, start: Mark, end: Mark) -> int:
+        """Take out the messages between two message ends; what follows moves up."""
+        size, messages = end[0] - start[0], end[1] - start[1]
+        if not messages:
+            return 0
+        before = self._bytes(self._base, start[0])
+        after = self._bytes(end[0], self._received)
+        self._chunks = [part for part in (before, after) if part]
+        self._marks = [
+            *(mark for mark in self._marks if mark[0] < start[0]),
+            start,
+            *((p - size, c - messages) for p, c in self._marks if p > end[0]),
+        ]
+        self.tail -= size
+        self.count -= messages
+        self._received -= size
+        self._budget.used -= size
+        self.dropped += messages
+        self._seek(self.sent)
+        return messages
 
     def _seek(self, position: int) -> None:
         self._cursor = 0

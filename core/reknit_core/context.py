@@ -9,6 +9,7 @@ from math import ceil, inf
 from typing import assert_never
 
 from reknit_core.backlog import Backlog, Buffer
+from reknit_core.budget import Budget
 from reknit_core.commands import Command, Dial, Disconnect, Transitioned
 from reknit_core.events import (
     ClientConnected,
@@ -29,10 +30,11 @@ from reknit_core.handshake import (
     encode_refusal,
     refusal,
 )
-from reknit_core.headers import HeaderList, for_client
+from reknit_core.headers import HeaderList, for_client, retry_after, value_of
 from reknit_core.lifecycle import INITIAL, State, Trigger, fire
-from reknit_core.pinned import Pinned
-from reknit_core.policy import Policy, Upstream
+from reknit_core.pinned import RECEIVED, Pinned, counts, received_count
+from reknit_core.policy import Delivery, Overflow, Policy, Upstream
+from reknit_core.retry import FINAL, Retry
 from reknit_core.sockets import (
     MAX_EARLY,
     MAX_LANE,
@@ -40,10 +42,13 @@ from reknit_core.sockets import (
     OutgoingWebSocket,
     Phase,
     WebSocket,
+    hello_frame,
 )
 
 GOING_AWAY = 1001
 TRY_AGAIN_LATER = 1013
+GAP = 4410  # a peer that counts named a message that can't be gone on from
+OVERFLOW = 4413  # a queue is full, and the policy is to end the session then
 TAKEN_OVER = 4409  # the same connection id has come with a newer connection
 LATE = 1.0  # seconds: a time-out handled later than this means that the proxy itself stood still
 
@@ -58,11 +63,13 @@ _ENDED = frozenset((State.CLOSING, State.CLOSED))
 class ContextStateMachine:
     """A pair of legs, their queues, and the state that says what may happen next.
 
-    `nonce`: a few unguessable bytes, by which the proxy knows its own Pongs.
+    `nonce`: a few unguessable bytes, by which the proxy knows its own Pongs. `budget` counts the
+    bytes that wait in all sessions.
     """
 
     __slots__ = (
         "_asked",
+        "_budget",
         "_close_until",
         "_commands",
         "_drain_to",
@@ -80,14 +87,21 @@ class ContextStateMachine:
         "state",
     )
 
-    def __init__(self, policy: Policy, upstream: Upstream, pinned: Pinned, nonce: bytes) -> None:
+    def __init__(
+        self, policy: Policy, upstream: Upstream, pinned: Pinned, nonce: bytes, budget: Budget
+    ) -> None:
         self._policy = policy
         self._upstream = upstream
         self._pinned = pinned
         self._nonce = nonce
-        to_server, to_client = Backlog(eager=True), Backlog(eager=True)
-        self.client = IncomingWebSocket(queue=to_server, source=to_client)
-        self.server = OutgoingWebSocket(queue=to_client, source=to_server)
+        self._budget = budget
+        eager = policy.delivery is Delivery.AT_MOST_ONCE
+        to_server = Backlog(eager=eager, window=policy.replay_window, budget=budget)
+        to_client = Backlog(eager=eager, window=policy.replay_window, budget=budget)
+        self.client = IncomingWebSocket(to_server, to_client)
+        self.server = OutgoingWebSocket(to_client, to_server, Retry(policy, nonce))
+        self.client.other = self.server
+        self.server.other = self.client
         self.state = INITIAL
         self.attention = False
         """True when commands() or next_deadline() may have news since commands() was called."""
@@ -116,8 +130,13 @@ class ContextStateMachine:
             case _:
                 return True
 
-    def mismatch(self, request: UpgradeRequest) -> str | None:
-        """Why that client can't join, for people; None if it can."""
+    def mismatch(self, request: UpgradeRequest, received: int | None) -> str | None:
+        """Why that client, which names how many messages it has received, can't join.
+
+        For people; None if it can.
+        """
+        if received is not None and not self.client.source.holds(received):
+            return f"the session can't go on after message {received}"
         return self._pinned.mismatch(request)
 
     @property
@@ -141,8 +160,9 @@ class ContextStateMachine:
         deadline = min(self._opening_until, self._grace_until, self._close_until)
         if self.server.phase is Phase.HANDSHAKE:
             deadline = min(deadline, self.server.since + self._policy.connect_timeout)
-        if self._policy.heartbeat_interval:
-            deadline = min(deadline, self._heartbeat(self.client), self._heartbeat(self.server))
+        deadline = min(
+            deadline, self.client.deadline(self._policy), self.server.deadline(self._policy)
+        )
         self._asked = deadline
         return None if deadline == inf else deadline
 
@@ -169,14 +189,17 @@ class ContextStateMachine:
         leg = self.client if side is Side.CLIENT else self.server
         if leg.phase is not Phase.OPEN:
             return len(leg.early) < MAX_EARLY
-        other = self.server if side is Side.CLIENT else self.client
+        policy = self._policy
         queue = leg.queue
-        return (
-            queue.tail - queue.confirmed < self._policy.queue_bytes
-            and queue.count - queue.confirmed_count < self._policy.queue_messages
-            and len(leg.lane) < MAX_LANE
-            and len(other.lane) < MAX_LANE
-        )
+        held = queue.tail - queue.confirmed
+        if policy.overflow(to_server=leg is self.client) is Overflow.PAUSE and (
+            held >= policy.queue_bytes
+            or queue.count - queue.confirmed_count >= policy.queue_messages
+        ):
+            return False
+        if self._budget.used >= self._budget.limit and held >= Budget.SHARE:
+            return False
+        return len(leg.lane) < MAX_LANE and len(leg.other.lane) < MAX_LANE
 
     # -- Bytes in ------------------------------------------------------------------------------
 
@@ -193,6 +216,27 @@ class ContextStateMachine:
             self._receive_controls(leg, scanner, data, now)
         elif data:
             leg.queue.append(data, scanner.boundary, scanner.messages)
+        queue = leg.queue
+        if not queue.eager and queue.confirmed < queue.tail:
+            self._seek_confirmation(leg.other, queue, now)
+        if scanner.messages and leg.phase is Phase.OPEN:
+            overflow = self._policy.overflow(to_server=leg is self.client)
+            if overflow is not Overflow.PAUSE and self._is_full(queue):
+                self._overflowed(leg, overflow, scanner.messages, now)
+
+    def _seek_confirmation(self, leg: WebSocket, queue: Backlog, now: float) -> None:
+        """Ask the receiver, with one Ping at a time, when enough stands unconfirmed."""
+        if leg.probed != inf or leg.phase is not Phase.OPEN:
+            return
+        policy = self._policy
+        if (
+            queue.tail - queue.confirmed >= policy.confirm_bytes
+            or queue.count - queue.confirmed_count >= policy.confirm_messages
+        ):
+            leg.ask(self._nonce, now)
+        elif leg.confirm_at == inf:
+            leg.confirm_at = now + policy.confirm_after
+            self.attention = True
 
     def receive_eof(self, side: Side, now: float) -> None:
         """That side's connection ended its stream."""
@@ -214,34 +258,18 @@ class ContextStateMachine:
     def _receive_controls(
         self, leg: WebSocket, scanner: FrameScanner, data: bytes, now: float
     ) -> None:
-        """Cut control frames out of the data, pass the rest on, then act on them."""
-        boundary = scanner.boundary
-        frames = []
-        rest = []
-        start = 0
-        for control in scanner.controls:
-            rest.append(data[start : control.start])
-            start = control.end
-            frame = data[control.start : control.end]
-            frames.append((control.opcode, frame))
-            if control.end <= scanner.boundary:
-                boundary -= len(frame)
-        if leg.phase is Phase.OPEN:
-            rest.append(data[start:])
-            messages = b"".join(rest)
-            if messages:
-                leg.queue.append(messages, boundary, scanner.messages)
-        for opcode, frame in frames:
+        """Pass the messages on, then act on the control frames."""
+        for opcode, frame in leg.cut_controls(data):
             self._control(leg, opcode, frame, now)
         if scanner.violation is not None and leg.scanner is scanner:
             self._violated(leg, scanner.violation, now)
 
     def _control(self, leg: WebSocket, opcode: Opcode, frame: bytes, now: float) -> None:
-        other = self._other(leg)
+        other = leg.other
         if opcode is Opcode.CLOSE:
             self._close_received(leg, frame, now)
         elif opcode is Opcode.PONG and payload(frame).startswith(self._nonce):
-            leg.probed = inf
+            leg.answered(payload(frame), self._policy, now)
             self.attention = True
         elif leg.phase is not Phase.OPEN:
             pass  # our Close is out: nothing else may follow it
@@ -256,8 +284,9 @@ class ContextStateMachine:
             self._violated(leg, close, now)
             return
         code, reason = close
-        if leg.phase is Phase.CLOSING:  # the answer to ours
+        if leg.phase is Phase.CLOSING:  # the answer to ours: all before it has arrived
             self._parting = close
+            leg.source.confirm(*leg.source.mark)
             self._disconnect(leg, linger=self._policy.close_timeout)
             leg.gone()
             self._settle(now)
@@ -268,6 +297,33 @@ class ContextStateMachine:
             leg.phase = Phase.CLOSE_RECEIVED
             leg.scanner = None
             self._end(Trigger.SESSION_ENDED, code, reason, now)
+
+    def _is_full(self, queue: Backlog) -> bool:
+        policy = self._policy
+        return (
+            queue.tail - queue.confirmed > policy.queue_bytes
+            or queue.count - queue.confirmed_count > policy.queue_messages
+        )
+
+    def _overflowed(self, leg: WebSocket, overflow: Overflow, messages: int, now: float) -> None:
+        """More waits than the bounds allow: what the policy says, never silently."""
+        policy = self._policy
+        start = leg.queue.sent
+        size = leg.queue.tail
+        match overflow:
+            case Overflow.CLOSE:
+                self._recover = False
+                reason = f"too much waits for the {leg.other.side.value}"
+                self._end(Trigger.SESSION_ENDED, OVERFLOW, reason, now)
+            case Overflow.DROP_OLDEST:  # some more than needed, so that not each message cuts
+                leg.queue.drop_oldest(policy.queue_bytes * 3 // 4, policy.queue_messages * 3 // 4)
+            case Overflow.DROP_NEWEST:
+                leg.queue.drop_newest(messages)
+            case Overflow.PAUSE:
+                pass  # the sender is not read: wants_read()
+            case _:
+                assert_never(overflow)
+        leg.other.moved_up(start, size - leg.queue.tail)
 
     def _violated(self, leg: WebSocket, violation: Violation, now: float) -> None:
         """A peer broke the protocol: it gets the code at once, the other leg after its queue."""
@@ -333,13 +389,14 @@ class ContextStateMachine:
         ):
             self._attempt_failed("no answer to the handshake in time", now)
         for leg in (self.client, self.server):
-            if now >= self._heartbeat(leg):
-                self._beat(leg, now)
+            if now >= leg.deadline(self._policy) and leg.overdue(self._nonce, now):
+                self._broken(leg, "no sign of life", now)
         self.attention = True
 
     def _client_connected(self, event: ClientConnected, now: float) -> None:
         client = self.client
         client.handshake, replaced = event.handshake, client.handshake
+        client.hello = event.hello
         if self.state is State.OPENING:
             if replaced is not None:
                 self._disconnect(client, farewell=encode_refusal(_TAKEN_OVER_OPENING))
@@ -356,20 +413,27 @@ class ContextStateMachine:
         client.generation += 1
         client.early = event.handshake.rest
         self._grace_until = inf
-        self._open_client((), now)
+        if event.received is not None:
+            client.source.resume_at(event.received)
+        self._open_client((), now, returned=True)
         if self.state is State.CLOSING:
             self._part(client, now)
         else:
             self._fire(Trigger.CLIENT_RETURNED, "")
             self._start_draining()
 
-    def _open_client(self, server_headers: HeaderList, now: float) -> None:
+    def _open_client(self, server_headers: HeaderList, now: float, *, returned: bool) -> None:
+        """Answer the client's handshake; its frames, early ones first, follow."""
         client = self.client
-        assert client.handshake is not None
-        headers = self._pinned.client_headers(self._policy, server_headers)
-        answer = client.handshake.accept(self._pinned.subprotocol, headers)
-        client.say(answer, client.source.sent)
+        handshake = client.handshake
+        assert handshake is not None
         client.handshake = None
+        known = counts(client.queue, client.source) if returned else None
+        told = self._pinned.told_client(self._policy, known)
+        headers = (*server_headers, *told, *self._pinned.agreed_headers())
+        client.say(handshake.accept(self._pinned.subprotocol, headers), client.source.sent)
+        if client.hello:
+            client.say(hello_frame(told), client.source.sent)
         early, client.early = client.early, b""
         self._open(client, now)
         if early:
@@ -377,11 +441,13 @@ class ContextStateMachine:
 
     def _open(self, leg: WebSocket, now: float) -> None:
         deflate = self._pinned.compression is not None
-        leg.open(deflate=deflate, limit=self._policy.message_limit, now=now)
+        leg.open(deflate=deflate, policy=self._policy, now=now)
 
     def _server_connected(self, now: float) -> None:
         server = self.server
-        request = self._pinned.server_request(self._upstream, server.attempt)
+        request = self._pinned.server_request(
+            self._upstream, server.retry.attempt, counts(server.queue, server.source)
+        )
         server.handshake = ServerHandshake(request)
         server.say(server.handshake.request(), server.source.sent)
         server.phase = Phase.HANDSHAKE
@@ -397,11 +463,11 @@ class ContextStateMachine:
                     self._attempt_failed(problem, now)
             case Refusal():
                 if self.state is State.OPENING:
-                    headers = for_client(outcome.headers, self._policy.id_header.encode())
+                    headers = for_client(outcome.headers, self._policy.id_header.lower().encode())
                     self._refuse_client(Refusal(outcome.status, headers, outcome.body), now)
                     self._end(Trigger.SERVER_REFUSED, GOING_AWAY, f"status={outcome.status}", now)
                 else:
-                    self._attempt_failed(f"the server answered {outcome.status}", now)
+                    self._reconnect_refused(outcome, now)
             case Failed():
                 self._attempt_failed(outcome.reason, now)
             case _:
@@ -410,31 +476,59 @@ class ContextStateMachine:
     def _server_accepted(self, answer: Accepted, now: float) -> None:
         server = self.server
         server.handshake = None
-        server.accepted_at = now
+        server.retry.accepted(now)
+        if self.state is not State.OPENING:
+            claimed = value_of(answer.headers, RECEIVED)
+            try:
+                received = received_count(claimed)
+            except ValueError:
+                received = -1
+            if received is not None:
+                if not server.source.holds(received):
+                    self._gap(f"the server can't go on after message {claimed}", now)
+                    return
+                server.source.resume_at(received)
         self._open(server, now)
         if self.state is State.CLOSING:
             self._part(server, now)
         else:
             if self._fire(Trigger.SERVER_ACCEPTED, "") is State.CONNECTED:
                 self._opening_until = inf
-                self._open_client(answer.headers, now)
+                headers = for_client(answer.headers, self._policy.id_header.lower().encode())
+                self._open_client(headers, now, returned=False)
             self._start_draining()
         if answer.rest:
             self.receive_data(Side.SERVER, answer.rest, now)
 
-    def _attempt_failed(self, reason: str, now: float) -> None:
+    def _gap(self, reason: str, now: float) -> None:
+        """A server that counts has not got what is gone here, or claims what was never sent."""
+        self._recover = False
+        self._disconnect(self.server)
+        self.server.gone()
+        if self.state is State.CLOSING:
+            self._settle(now)
+        else:
+            self._end(Trigger.SESSION_ENDED, GAP, reason, now)
+
+    def _reconnect_refused(self, answer: Refusal, now: float) -> None:
+        reason = f"the server answered {answer.status}"
+        if answer.status in FINAL:
+            self._disconnect(self.server)
+            self.server.gone()
+            self._give_up(502, reason, now)
+        else:
+            self._attempt_failed(reason, now, retry_after(answer.headers))
+
+    def _attempt_failed(self, reason: str, now: float, retry_after: float = 0.0) -> None:
         if self.server.phase is Phase.HANDSHAKE:
             self._disconnect(self.server)
         self.server.gone()
-        self._retry(reason, now)
+        self._retry(reason, now, retry_after)
 
-    def _retry(self, reason: str, now: float) -> None:
-        server = self.server
-        if server.attempt < self._policy.retry_limit:
-            server.attempt += 1
-            self._dial(now + self._policy.retry_interval)
-        elif self.state is State.CLOSING:
-            self._settle(now)
+    def _retry(self, reason: str, now: float, retry_after: float = 0.0) -> None:
+        at = self.server.retry.next_dial(now, retry_after)
+        if at is not None:
+            self._dial(at)
         else:
             self._give_up(502, f"the server can't be reached: {reason}", now)
 
@@ -442,7 +536,8 @@ class ContextStateMachine:
         server = self.server
         server.generation += 1
         server.phase = Phase.DIALLING
-        self._commands.append(Dial(server.generation, server.attempt, at))
+        self._commands.append(Dial(server.generation, server.retry.attempt, at))
+        self.attention = True
 
     def _awaits(self, generation: int) -> bool:
         server = self.server
@@ -473,14 +568,16 @@ class ContextStateMachine:
         if leg is self.client:
             self._grace_until = now + self._policy.client_grace
             return
-        if now - self.server.accepted_at >= self._policy.retry_reset:
-            self.server.attempt = 0
+        self.server.retry.lost(now)
         self._retry(reason, now)
 
     # -- The end of a session ------------------------------------------------------------------
 
     def _give_up(self, status: int, reason: str, now: float) -> None:
         """The server doesn't come: a waiting client is refused, one that is open is closed."""
+        if self.state is State.CLOSING:
+            self._settle(now)
+            return
         if self.state is State.OPENING:
             after = str(ceil(self._policy.retry_interval)).encode()
             answer = refusal(status, "server_unavailable", reason, ((b"retry-after", after),))
@@ -526,7 +623,7 @@ class ContextStateMachine:
     def _settle(self, now: float) -> None:
         """In a session that ends: answer who asked for it, and notice when both legs are done."""
         for leg in (self.client, self.server):
-            if leg.phase is Phase.CLOSE_RECEIVED and self._other(leg).phase is not Phase.CLOSING:
+            if leg.phase is Phase.CLOSE_RECEIVED and leg.other.phase is not Phase.CLOSING:
                 leg.phase = Phase.LEAVING
                 leg.say(leg.close_frame(*self._parting), leg.source.next_end()[0])
                 self._close_until = now + self._policy.close_timeout
@@ -535,6 +632,8 @@ class ContextStateMachine:
             self._close_until = inf
             if self.state is State.CLOSING:
                 self._fire(Trigger.LEGS_CLOSED, "")
+            self.client.queue.clear()
+            self.server.queue.clear()
 
     # -- Small helpers -------------------------------------------------------------------------
 
@@ -543,9 +642,6 @@ class ContextStateMachine:
         self._commands.append(Transitioned(trigger, state, reason))
         self.attention = True
         return state
-
-    def _other(self, leg: WebSocket) -> WebSocket:
-        return self.server if leg is self.client else self.client
 
     def _disconnect(self, leg: WebSocket, *, farewell: bytes = b"", linger: float = 0.0) -> None:
         self._commands.append(Disconnect(leg.side, leg.generation, farewell, linger))
@@ -561,22 +657,6 @@ class ContextStateMachine:
         if self.client.queue.sent >= to_server and self.server.queue.sent >= to_client:
             self._fire(Trigger.DRAINED, "")
 
-    def _heartbeat(self, leg: WebSocket) -> float:
-        """When to ask for, or miss, a sign of life."""
-        if leg.phase is not Phase.OPEN or not self._policy.heartbeat_interval:
-            return inf
-        if leg.probed != inf:
-            return leg.probed + self._policy.heartbeat_timeout
-        return leg.heard + self._policy.heartbeat_interval
-
-    def _beat(self, leg: WebSocket, now: float) -> None:
-        if leg.probed == inf:
-            leg.ping(self._nonce, now)
-        elif leg.heard > leg.probed:
-            leg.probed = inf  # no Pong, but other bytes: alive
-        else:
-            self._broken(leg, "no sign of life", now)
-
     def _postpone(self, late: float) -> None:
         self._opening_until += late
         self._grace_until += late
@@ -585,3 +665,4 @@ class ContextStateMachine:
         for leg in (self.client, self.server):
             leg.heard += late
             leg.probed += late
+            leg.confirm_at += late

@@ -3,12 +3,20 @@
 import re
 from collections.abc import Callable, Iterator
 
+from reknit_core.budget import Budget
 from reknit_core.context import ContextStateMachine
 from reknit_core.events import ClientConnected
 from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest, refusal
 from reknit_core.headers import cookie, query_value, value_of
 from reknit_core.lifecycle import State
-from reknit_core.pinned import RECONNECT_ID, Pinned
+from reknit_core.pinned import (
+    HELLO_QUERY,
+    RECEIVED,
+    RECEIVED_QUERY,
+    RECONNECT_ID,
+    Pinned,
+    received_count,
+)
 from reknit_core.policy import Policy, Upstream
 
 ID_BYTES = 16  # of randomness in an id that the proxy makes
@@ -26,6 +34,7 @@ class Contexts:
         self._policy = policy
         self._upstream = upstream
         self._randomness = randomness
+        self._budget = Budget(policy.queue_total)
         self._contexts: dict[str, ContextStateMachine] = {}
 
     def __len__(self) -> int:
@@ -45,15 +54,19 @@ class Contexts:
         named, must_resume = self._identify(request)
         if named is not None and not _ID.fullmatch(named):
             return refusal(400, "bad_connection_id", "1 to 128 letters, digits or ._~+/=:@-")
+        try:
+            received = _received(request)
+        except ValueError as error:
+            return refusal(400, "bad_count", str(error))
         known = self._contexts.get(named) if named is not None else None
         if must_resume and (known is None or known.state is State.OPENING or not known.resumable):
             return refusal(404, "unknown_session", "there is no such session, or it has ended")
         if known is None or not known.resumable:
             return self._create(named, handshake, request, now)
-        problem = known.mismatch(request)
+        problem = known.mismatch(request, received)
         if problem is not None:
-            return refusal(409, "incompatible_client", problem)
-        known.handle(ClientConnected(handshake), now)
+            return refusal(409, "cannot_resume", problem)
+        known.handle(ClientConnected(handshake, received, _wants_hello(request)), now)
         return known
 
     def forget(self, context: ContextStateMachine) -> None:
@@ -63,13 +76,16 @@ class Contexts:
 
     def _create(
         self, named: str | None, handshake: ClientHandshake, request: UpgradeRequest, now: float
-    ) -> ContextStateMachine:
+    ) -> ContextStateMachine | Refusal:
+        if len(self._contexts) >= self._policy.session_limit:
+            after = ((b"retry-after", b"5"),)
+            return refusal(503, "session_limit", "too many sessions at one time", after)
         connection_id = named or self._randomness(ID_BYTES).hex()
         pinned = Pinned.from_request(self._policy, connection_id, request, handshake.address)
         nonce = self._randomness(NONCE_BYTES)
-        context = ContextStateMachine(self._policy, self._upstream, pinned, nonce)
+        context = ContextStateMachine(self._policy, self._upstream, pinned, nonce, self._budget)
         self._contexts[connection_id] = context
-        context.handle(ClientConnected(handshake), now)
+        context.handle(ClientConnected(handshake, hello=_wants_hello(request)), now)
         return context
 
     def _identify(self, request: UpgradeRequest) -> tuple[str | None, bool]:
@@ -86,3 +102,12 @@ class Contexts:
         if named is None:
             named = cookie(request.headers, policy.id_cookie)
         return named, False
+
+
+def _received(request: UpgradeRequest) -> int | None:
+    header = value_of(request.headers, RECEIVED)
+    return received_count(header or query_value(request.target, RECEIVED_QUERY))
+
+
+def _wants_hello(request: UpgradeRequest) -> bool:
+    return query_value(request.target, HELLO_QUERY) == "1"

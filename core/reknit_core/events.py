@@ -15,9 +15,16 @@ class Side(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ClientConnected:
-    """A client's opening handshake is complete: the session's first one, or its return."""
+    """A client's opening handshake is complete: the session's first one, or its return.
+
+    `received`: how many messages of this session it says that it has received. `hello`: whether
+    it wants to be told in a first message what the 101 answer's headers say, as a browser can't
+    read them.
+    """
 
     handshake: ClientHandshake
+    received: int | None = None
+    hello: bool = False
 
 
 @dataclass(frozen=True, slots=True)

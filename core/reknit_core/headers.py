@@ -93,3 +93,9 @@ def without_query(target: str, names: frozenset[str]) -> str:
     kept = [part for part in query.split("&") if unquote(part.partition("=")[0]) not in names]
     rest = "&".join(kept)
     return f"{path}?{rest}" if rest else path
+
+
+def retry_after(headers: HeaderList) -> float:
+    """The seconds of a Retry-After header (RFC 9110, 10.2.3), at most an hour; else 0."""
+    value = value_of(headers, b"retry-after") or ""
+    return min(float(value), 3600.0) if value.isascii() and value.isdigit() else 0.0

@@ -7,11 +7,16 @@ the same compression; a client that returns must be able to live with both.
 from dataclasses import dataclass
 
 from reknit_core import deflate
+from reknit_core.backlog import Backlog
 from reknit_core.handshake import Accepted, ServerRequest, UpgradeRequest
-from reknit_core.headers import HeaderList, for_client, for_server, value_of, without_query
+from reknit_core.headers import HeaderList, for_server, value_of, without_query
 from reknit_core.policy import Policy, Upstream
 
 RECONNECT_ID = "reconnect_id"
+RECEIVED_QUERY = "reconnect_received"
+HELLO_QUERY = "reconnect_hello"
+RECEIVED = b"x-reconnect-received"
+RECONNECT = b"x-reconnect"
 RECONNECT_INFO = b"x-reconnect-info"
 
 
@@ -44,22 +49,29 @@ class Pinned:
         )
         return cls(
             connection_id,
-            without_query(request.target, frozenset((policy.id_query, RECONNECT_ID))),
+            without_query(
+                request.target,
+                frozenset((policy.id_query, RECONNECT_ID, RECEIVED_QUERY, HELLO_QUERY)),
+            ),
             b"\n".join(name + b": " + value for name, value in headers),
             request.subprotocols,
             request.extensions,
         )
 
-    def server_request(self, upstream: Upstream, attempt: int) -> ServerRequest:
-        """The opening handshake for the server; `attempt` counts reconnects from 1."""
+    def server_request(self, upstream: Upstream, attempt: int, counts: HeaderList) -> ServerRequest:
+        """The opening handshake for the server.
+
+        On a reconnect it says so: its `attempt`, counted from 1, and the leg's `counts`.
+        """
         headers = []
         for line in self._headers.split(b"\n"):
             name, _, value = line.partition(b": ")
             headers.append((name, value))
         subprotocols = self._subprotocols
         if self.agreed:
-            headers.append((b"x-reconnect", b"true"))
+            headers.append((RECONNECT, b"true"))
             headers.append((b"x-reconnect-attempt", str(attempt).encode()))
+            headers.extend(counts)
             if self.reconnect_info is not None:
                 headers.append((RECONNECT_INFO, self.reconnect_info.encode("latin-1")))
             subprotocols = () if self.subprotocol is None else (self.subprotocol,)
@@ -90,14 +102,19 @@ class Pinned:
         self.reconnect_info = value_of(answer.headers, RECONNECT_INFO) or self.reconnect_info
         return None
 
-    def client_headers(self, policy: Policy, server_headers: HeaderList = ()) -> HeaderList:
-        """The headers of a client's 101 answer, beside the handshake's own."""
+    def told_client(self, policy: Policy, counts: HeaderList | None) -> HeaderList:
+        """What the proxy tells a client of its session; `counts` of the leg on a return."""
         id_header = policy.id_header.lower().encode()
-        headers = (*for_client(server_headers, id_header), (id_header, self.connection_id.encode()))
+        connection_id = (id_header, self.connection_id.encode())
+        if counts is None:
+            return (connection_id, (RECONNECT, b"new"))
+        return (connection_id, (RECONNECT, b"resumed"), *counts)
+
+    def agreed_headers(self) -> HeaderList:
+        """The extension header of a client's 101 answer."""
         if self.compression is None:
-            return headers
-        answer = deflate.answer(self.compression).encode()
-        return (*headers, (b"Sec-WebSocket-Extensions", answer))
+            return ()
+        return ((b"Sec-WebSocket-Extensions", deflate.answer(self.compression).encode()),)
 
     def mismatch(self, request: UpgradeRequest) -> str | None:
         """Why a client can't join the session, for people; None if it can."""
@@ -111,3 +128,23 @@ class Pinned:
         ):
             return "the session is compressed in a way that is not offered"
         return None
+
+
+def counts(queue: Backlog, source: Backlog) -> HeaderList:
+    """What a leg's peer is told on a return: how many of its messages have been taken.
+
+    `queue`: what came from it. `source`: what goes to it, of which messages may be dropped.
+    """
+    taken = str(queue.count + queue.dropped).encode()
+    if not source.dropped:
+        return ((RECEIVED, taken),)
+    return ((RECEIVED, taken), (b"x-reconnect-dropped", str(source.dropped).encode()))
+
+
+def received_count(text: str | None) -> int | None:
+    """The value of x-reconnect-received. Raises ValueError if it is no count of messages."""
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise ValueError(f"{text!r} is not a number of messages")
+    return int(text)

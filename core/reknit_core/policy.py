@@ -16,6 +16,16 @@ class Delivery(Enum):
     """What happens to messages that were on their way when a connection was lost."""
 
     AT_MOST_ONCE = "at-most-once"
+    AT_LEAST_ONCE = "at-least-once"
+
+
+class Overflow(Enum):
+    """What happens to a message that finds its queue full."""
+
+    PAUSE = "pause"
+    CLOSE = "close"
+    DROP_OLDEST = "drop-oldest"
+    DROP_NEWEST = "drop-newest"
 
 
 class PolicyError(ValueError):
@@ -55,7 +65,7 @@ class Setting:
     def check(self, name: str, value: object) -> None:
         """Raise PolicyError unless the value is allowed."""
         match value:
-            case bool() | Enum():
+            case Enum():
                 good = True
             case int() | float():
                 good = isinstance(value, int) or isfinite(value)
@@ -110,6 +120,16 @@ class Policy:
     retry_limit: int = _setting(
         60, "Attempts to reach a lost server before the session ends.", "attempts", 0, 10**9
     )
+    retry_backoff: float = _setting(
+        1.0, "Factor by which the wait grows with each attempt.", "", 1, 100
+    )
+    retry_cap: float = _setting(60.0, "Longest wait between attempts.", "seconds", 0.001, 86400)
+    retry_jitter: float = _setting(
+        0.5, "Part of each wait that is random, so that sessions don't all dial at once.", "", 0, 1
+    )
+    retry_time: float = _setting(
+        0.0, "How long a lost server is retried, whatever the attempts; 0: no limit.", "seconds"
+    )
     retry_reset: float = _setting(
         10.0,
         "How long a server connection must last for its attempts to be forgotten.",
@@ -121,7 +141,25 @@ class Policy:
         60.0, "How long a session waits for a lost client to return.", "seconds", 0, 10**7
     )
     delivery: Delivery = _setting(
-        Delivery.AT_MOST_ONCE, "What a lost connection may cost.", words="at-most-once"
+        Delivery.AT_LEAST_ONCE,
+        "What a lost connection may cost: messages that were on their way (at-most-once), "
+        "or repeats of them (at-least-once).",
+    )
+    confirm_bytes: int = _setting(
+        64 * 1024, "Unconfirmed bytes after which a peer is asked to confirm.", "bytes", 1, 2**40
+    )
+    confirm_messages: int = _setting(
+        100, "Unconfirmed messages after which a peer is asked to confirm.", "messages", 1, 10**9
+    )
+    confirm_after: float = _setting(
+        0.1, "Time after which a peer is asked to confirm what is unconfirmed.", "seconds", 0, 3600
+    )
+    replay_window: int = _setting(
+        64 * 1024,
+        "Confirmed bytes kept in each direction for a peer that names what it has received.",
+        "bytes",
+        0,
+        2**40,
     )
     id_header: str = _name("x-connection-id", "Header that carries the connection id.")
     id_query: str = _name("connection_id", "Query parameter that carries the connection id.")
@@ -133,18 +171,22 @@ class Policy:
         (1001,), "Close codes by which a client is lost rather than done."
     )
     queue_bytes: int = _setting(
-        4 * 2**20,
-        "Bytes that wait in one direction before its sender is no longer read.",
-        "bytes",
-        1,
-        2**40,
+        4 * 2**20, "Bytes that wait in one direction of a session.", "bytes", 1, 2**40
     )
     queue_messages: int = _setting(
-        65536,
-        "Messages that wait in one direction before its sender is no longer read.",
-        "messages",
-        1,
-        10**9,
+        65536, "Messages that wait in one direction of a session.", "messages", 1, 10**9
+    )
+    queue_total: int = _setting(
+        1024 * 2**20, "Bytes that wait in all sessions together.", "bytes", 1, 2**50
+    )
+    overflow_to_server: Overflow = _setting(
+        Overflow.PAUSE, "What happens when a queue towards the server is full."
+    )
+    overflow_to_client: Overflow = _setting(
+        Overflow.PAUSE, "What happens when a queue towards the client is full."
+    )
+    session_limit: int = _setting(
+        100_000, "Sessions at one time; a further client gets 503.", "sessions", 1, 10**9
     )
     message_limit: int = _setting(
         16 * 2**20, "Largest message; a larger one ends the session.", "bytes", 125, 2**40
@@ -171,6 +213,10 @@ class Policy:
     def __post_init__(self) -> None:
         for name, setting in SETTINGS.items():
             setting.check(name, getattr(self, name))
+
+    def overflow(self, *, to_server: bool) -> Overflow:
+        """What happens when the queue in that direction is full."""
+        return self.overflow_to_server if to_server else self.overflow_to_client
 
     def retry_codes(self, *, server: bool) -> frozenset[int]:
         """The close codes by which that end is lost rather than done."""

@@ -6,6 +6,7 @@ bytes of the proxy's own making (handshakes, control frames) with the place in `
 they follow. Control and close frames are built and read by wsproto.
 """
 
+import json
 from enum import Enum
 from itertools import takewhile
 from math import inf
@@ -13,13 +14,17 @@ from typing import ClassVar
 
 from wsproto.frame_protocol import FrameProtocol, ParseFailed
 
-from reknit_core.backlog import GATHER, Backlog, Buffer
+from reknit_core.backlog import GATHER, Backlog, Buffer, Mark
 from reknit_core.events import Side
-from reknit_core.frames import FrameScanner, Violation, payload
+from reknit_core.frames import FrameScanner, Opcode, Violation, payload
 from reknit_core.handshake import ClientHandshake, ServerHandshake
+from reknit_core.headers import HeaderList
+from reknit_core.policy import Policy
+from reknit_core.retry import Retry
 
 NO_STATUS = 1005
 ABNORMAL = 1006
+TLS_FAILED = 1015
 _BAD_GATEWAY = 1014  # registered, but unknown to wsproto 1.3.2
 
 MAX_LANE = 64  # frames: a peer that sends more control frames than are taken is no longer read
@@ -40,22 +45,32 @@ class Phase(Enum):
 
 
 class WebSocket:
-    """One leg. The context decides; this only keeps the connection's bookkeeping."""
+    """One leg. The context decides; this keeps the connection's books.
+
+    `other` is the other leg: what comes from its peer goes to this one.
+    """
 
     side: ClassVar[Side]
 
     __slots__ = (
+        "confirm_at",
         "early",
         "generation",
         "heard",
         "lane",
+        "missed",
+        "other",
         "phase",
+        "ping",
         "probe",
+        "probe_mark",
         "probed",
         "queue",
         "scanner",
         "source",
     )
+
+    other: "WebSocket"
 
     def __init__(self, queue: Backlog, source: Backlog) -> None:
         self.queue = queue
@@ -67,13 +82,23 @@ class WebSocket:
         self.lane: list[tuple[int, bytes]] = []
         self.heard = 0.0  # when the peer last sent anything
         self.probe = 0  # counter of the proxy's last Ping
-        self.probed = inf  # when it was sent, while unanswered
+        self.ping = b""  # that Ping, as far as it isn't written yet
+        self.probed = inf  # when it was written, while unanswered
+        self.probe_mark: Mark = (0, 0)  # the message end that it stands behind
+        self.missed = False  # whether the Ping before it went unanswered
+        self.confirm_at = inf  # when to ask the peer to confirm
 
-    def open(self, *, deflate: bool, limit: int, now: float) -> None:
+    # -- A connection begins and ends ----------------------------------------------------------
+
+    def open(self, *, deflate: bool, policy: Policy, now: float) -> None:
         """The opening handshake is done: frames follow."""
         self.phase = Phase.OPEN
         self.heard = now
-        self.scanner = FrameScanner(masked=self.side is Side.CLIENT, deflate=deflate, limit=limit)
+        self.scanner = FrameScanner(
+            masked=self.side is Side.CLIENT, deflate=deflate, limit=policy.message_limit
+        )
+        if self.source.confirmed < self.source.tail:
+            self.confirm_at = now + policy.confirm_after
 
     def gone(self) -> None:
         """The connection is gone; what was on its way waits as the delivery policy says."""
@@ -81,13 +106,33 @@ class WebSocket:
         self.scanner = None
         self.early = b""
         self.lane = []
-        self.probed = inf
+        self.ping = b""
+        self.probed = self.confirm_at = inf
+        self.missed = False
         self.queue.drop_partial()
         self.source.rewind()
 
-    def say(self, data: bytes, position: int) -> None:
-        """Put bytes of the proxy's own into the stream, at a message end."""
-        self.lane.append((position, data))
+    # -- Bytes ---------------------------------------------------------------------------------
+
+    def cut_controls(self, data: bytes) -> list[tuple[Opcode, bytes]]:
+        """Queue what the scanner passed, without its control frames, which are returned."""
+        scanner = self.scanner
+        assert scanner is not None
+        boundary = scanner.boundary
+        frames = []
+        rest = []
+        start = 0
+        for control in scanner.controls:
+            rest.append(data[start : control.start])
+            start = control.end
+            frames.append((control.opcode, data[control.start : control.end]))
+            if control.end <= scanner.boundary:
+                boundary -= control.end - control.start
+        rest.append(data[start:])
+        messages = b"".join(rest)
+        if messages and self.phase is Phase.OPEN:
+            self.queue.append(messages, boundary, scanner.messages)
+        return frames
 
     def pending(self) -> list[Buffer]:
         """What the socket should be given next."""
@@ -112,32 +157,34 @@ class WebSocket:
         if ahead > 0:
             self.source.advance(ahead)
             taken -= ahead
+        if self.ping:
+            self.probed = now  # the peer's time begins when it can have the Ping
         while taken:
             position, data = lane[0]
-            if taken < len(data):
-                lane[0] = (position, data[taken:])
+            rest = data[taken:]
+            if data is self.ping:
+                self.ping = rest
+            if rest:
+                lane[0] = (position, rest)
                 break
             taken -= len(data)
             del lane[0]
-        if self.probed != inf:
-            self.probed = max(self.probed, now)  # what still moves is not dead
+
+    def say(self, data: bytes, position: int) -> None:
+        """Put bytes of the proxy's own into the stream, at a message end."""
+        self.lane.append((position, data))
+
+    def moved_up(self, start: int, size: int) -> None:
+        """Messages of `size` bytes after position `start` were cut from the source."""
+        self.lane = [(p if p <= start else max(start, p - size), data) for p, data in self.lane]
+
+    # -- Control frames ------------------------------------------------------------------------
 
     def close_frame(self, code: int, reason: str) -> bytes:
         """A Close frame; 1005, and what may not go onto the wire, is sent without a code."""
-        if code in (NO_STATUS, ABNORMAL, 1015):
+        if code in (NO_STATUS, ABNORMAL, TLS_FAILED):
             return bytes(self._protocol().close())
         return bytes(self._protocol().close(code, reason))
-
-    def pong(self, data: bytes) -> None:
-        """Answer a Ping in the server's or client's place."""
-        self.say(bytes(self._protocol().pong(data)), self.source.next_end()[0])
-
-    def ping(self, nonce: bytes, now: float) -> None:
-        """Ask for a sign of life, in a form that can be told from the other end's Pings."""
-        self.probe += 1
-        self.probed = now
-        data = nonce + self.probe.to_bytes(PROBE_SIZE, "big")
-        self.say(bytes(self._protocol().ping(data)), self.source.next_end()[0])
 
     def last_words(self, code: int, reason: str) -> bytes:
         """A Close frame for a connection that is dropped, if one may stand at this very point."""
@@ -160,6 +207,55 @@ class WebSocket:
         assert isinstance(content, tuple)  # so for every Close
         return int(content[0]), str(content[1] or "")
 
+    def pong(self, data: bytes) -> None:
+        """Answer a Ping in the other end's place."""
+        self.say(bytes(self._protocol().pong(data)), self.source.next_end()[0])
+
+    def ask(self, nonce: bytes, now: float) -> None:
+        """Send the proxy's own Ping: a sign of life, and proof that what is before it arrived."""
+        self.probe += 1
+        self.probed = now
+        self.probe_mark = self.source.next_end()
+        self.confirm_at = inf
+        data = nonce + self.probe.to_bytes(PROBE_SIZE, "big")
+        self.ping = bytes(self._protocol().ping(data))
+        self.say(self.ping, self.probe_mark[0])
+
+    def answered(self, data: bytes, policy: Policy, now: float) -> None:
+        """A Pong to one of the proxy's own Pings came; one to an earlier Ping proves less."""
+        if int.from_bytes(data[-PROBE_SIZE:], "big") != self.probe or self.probed == inf:
+            return
+        self.probed = inf
+        self.missed = False
+        source = self.source
+        if not source.eager and self.probe_mark[0] > source.confirmed:
+            source.confirm(*self.probe_mark)
+        if source.confirmed < source.tail:
+            self.confirm_at = now + policy.confirm_after
+
+    def deadline(self, policy: Policy) -> float:
+        """When to ask the peer for a sign of life, or to miss its answer."""
+        if self.phase is not Phase.OPEN:
+            return inf
+        if self.probed != inf:
+            return self.probed + policy.heartbeat_timeout
+        if not policy.heartbeat_interval:
+            return self.confirm_at
+        return min(self.heard + policy.heartbeat_interval, self.confirm_at)
+
+    def overdue(self, nonce: bytes, now: float) -> bool:
+        """The deadline has passed: ask, or ask again; True if the peer is to be given up.
+
+        Any byte counts as life. But a peer that only sends, and answers neither this Ping nor
+        the one before, confirms nothing: at-least-once has to give it up.
+        """
+        if self.probed != inf:
+            if self.heard <= self.probed or (self.missed and not self.source.eager):
+                return True
+            self.missed = True
+        self.ask(nonce, now)
+        return False
+
     def _protocol(self) -> FrameProtocol:
         # Towards the server the proxy is a client, and masks.
         return FrameProtocol(client=self.side is Side.SERVER, extensions=[])
@@ -170,11 +266,12 @@ class IncomingWebSocket(WebSocket):
 
     side = Side.CLIENT
 
-    __slots__ = ("handshake",)
+    __slots__ = ("handshake", "hello")
 
     def __init__(self, queue: Backlog, source: Backlog) -> None:
         super().__init__(queue, source)
         self.handshake: ClientHandshake | None = None
+        self.hello = False  # whether this client wants to be greeted by a message
 
 
 class OutgoingWebSocket(WebSocket):
@@ -182,12 +279,16 @@ class OutgoingWebSocket(WebSocket):
 
     side = Side.SERVER
 
-    __slots__ = ("accepted_at", "attempt", "handshake", "reconnect_info", "since")
+    __slots__ = ("handshake", "retry", "since")
 
-    def __init__(self, queue: Backlog, source: Backlog) -> None:
+    def __init__(self, queue: Backlog, source: Backlog, retry: Retry) -> None:
         super().__init__(queue, source)
         self.handshake: ServerHandshake | None = None
-        self.attempt = 0  # the design's retryCount
+        self.retry = retry
         self.since = inf  # when the current handshake began
-        self.accepted_at = -inf
-        self.reconnect_info: str | None = None
+
+
+def hello_frame(headers: HeaderList) -> bytes:
+    """A text message to a client with what the proxy's own headers say, as a JSON object."""
+    text = json.dumps({name.decode(): value.decode() for name, value in headers})
+    return bytes(FrameProtocol(client=False, extensions=[]).send_data(text))
