@@ -15,7 +15,7 @@ from typing import assert_never
 
 import trio
 from reknit_core.backlog import Buffer
-from reknit_core.commands import Dial, Disconnect, Transitioned
+from reknit_core.commands import Dial, Disconnect, Dropped, Transitioned
 from reknit_core.context import ContextStateMachine
 from reknit_core.events import ConnectionLost, Side
 
@@ -57,7 +57,9 @@ class Reactor:
     """Serves established sockets. `dial` and `report` are called for a context's commands."""
 
     def __init__(
-        self, dial: Callable[[Link, Dial], None], report: Callable[[Link, Transitioned], None]
+        self,
+        dial: Callable[[Link, Dial], None],
+        report: Callable[[Link, Transitioned | Dropped], None],
     ) -> None:
         self._dial = dial
         self._report = report
@@ -111,7 +113,7 @@ class Reactor:
                         self._dial(link, command)
                     case Disconnect():
                         self._disconnect(link, command, now)
-                    case Transitioned():
+                    case Transitioned() | Dropped():
                         self._report(link, command)
                     case _:
                         assert_never(command)

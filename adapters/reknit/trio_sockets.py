@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import trio
-from reknit_core.commands import Dial, Transitioned
+from reknit_core.commands import Dial, Dropped, Transitioned
 from reknit_core.contexts import Contexts
 from reknit_core.events import DialFailed, ServerConnected, Shutdown, Side
 from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest, refusal
@@ -162,7 +162,11 @@ class Proxy:
             link.context.handle(DialFailed(dial.generation, reason), now)
             self._reactor.settle(link, now)
 
-    def _report(self, link: Link, change: Transitioned) -> None:
+    def _report(self, link: Link, change: Transitioned | Dropped) -> None:
+        if isinstance(change, Dropped):
+            side = change.side.value
+            LOG.warning("%s queue full: %d to the %s dropped", link.label, change.total, side)
+            return
         LOG.info(
             "%s %s by %s%s",
             link.label,

@@ -19,6 +19,8 @@ from reknit_core.frames import message_ends
 Buffer = bytes | memoryview
 Mark = tuple[int, int]
 """A place where a message ends: its position in bytes, and how many messages end up to it."""
+Cut = tuple[int, int]
+"""Messages that were taken out: from which position on, and how many bytes."""
 
 GATHER = 256  # buffers in one gathered write: below every system's IOV_MAX
 _MERGE = (
@@ -187,8 +189,15 @@ class Backlog:
         self.confirm(start, count)
         self._seek(start)
 
-    def drop_oldest(self, max_bytes: int, max_messages: int) -> int:
-        """Cut the oldest messages not yet sent until the bounds hold; returns how many."""
+    def is_full(self, max_bytes: int, max_messages: int) -> bool:
+        """Whether that much or more is unconfirmed."""
+        return (
+            self.tail - self.confirmed >= max_bytes
+            or self.count - self.confirmed_count >= max_messages
+        )
+
+    def drop_oldest(self, max_bytes: int, max_messages: int) -> Cut:
+        """Cut the oldest messages not yet sent until the bounds hold."""
         start, count = self._end_before(self.sent)
         if start < self.sent:  # that message is being written: the next one is the oldest
             start += next(message_ends(self._bytes(start, self.tail)))
@@ -201,8 +210,8 @@ class Backlog:
                 return self._cut((start, count), (end, end_count))
         return self._cut((start, count), self.mark)
 
-    def drop_newest(self, messages: int) -> int:
-        """Cut the last `messages` messages, none of which is sent; returns how many."""
+    def drop_newest(self, messages: int) -> Cut:
+        """Cut the last `messages` messages, none of which is sent."""
         count = self.count - messages
         position, have = self._marks[bisect_right(self._marks, count, key=lambda mark: mark[1]) - 1]
         if have < count:
@@ -248,11 +257,9 @@ class Backlog:
             base += len(chunk)
         return b"".join(parts)
 
-    def _cut(self, start: Mark, end: Mark) -> int:
+    def _cut(self, start: Mark, end: Mark) -> Cut:
         """Take out the messages between two message ends; what follows moves up."""
         size, messages = end[0] - start[0], end[1] - start[1]
-        if not messages:
-            return 0
         before = self._bytes(self._base, start[0])
         after = self._bytes(end[0], self._received)
         self._chunks = [part for part in (before, after) if part]
@@ -267,7 +274,7 @@ class Backlog:
         self._budget.used -= size
         self.dropped += messages
         self._seek(self.sent)
-        return messages
+        return start[0], size
 
     def _seek(self, position: int) -> None:
         self._cursor = 0

@@ -43,4 +43,15 @@ class Transitioned:
     reason: str
 
 
-Command = Dial | Disconnect | Transitioned
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A full queue has cost messages that were meant for this side.
+
+    `total`: since the session began. Said when that reaches 1, 2, 4, 8 and so on.
+    """
+
+    side: Side
+    total: int
+
+
+Command = Dial | Disconnect | Transitioned | Dropped

@@ -5,12 +5,11 @@ goes through `handle`. What the adapter must do comes out of `commands`. Time is
 seconds, passed in. The states and their table are in lifecycle.py.
 """
 
-from math import ceil, inf
+from math import inf
 from typing import assert_never
 
-from reknit_core.backlog import Backlog, Buffer
-from reknit_core.budget import Budget
-from reknit_core.commands import Command, Dial, Disconnect, Transitioned
+from reknit_core.backlog import Buffer
+from reknit_core.commands import Command, Dropped
 from reknit_core.events import (
     ClientConnected,
     ConnectionLost,
@@ -31,22 +30,13 @@ from reknit_core.handshake import (
     refusal,
 )
 from reknit_core.headers import HeaderList, for_client, retry_after, value_of
-from reknit_core.lifecycle import INITIAL, State, Trigger, fire
-from reknit_core.pinned import RECEIVED, Pinned, counts, received_count
-from reknit_core.policy import Delivery, Overflow, Policy, Upstream
-from reknit_core.retry import FINAL, Retry
-from reknit_core.sockets import (
-    MAX_EARLY,
-    MAX_LANE,
-    IncomingWebSocket,
-    OutgoingWebSocket,
-    Phase,
-    WebSocket,
-    hello_frame,
-)
+from reknit_core.lifecycle import State, Trigger
+from reknit_core.pinned import RECEIVED, counts, received_count
+from reknit_core.retry import FINAL
+from reknit_core.session import ENDED, GOING_AWAY, Session
+from reknit_core.sockets import hello_frame
+from reknit_core.websocket import Phase, WebSocket
 
-GOING_AWAY = 1001
-TRY_AGAIN_LATER = 1013
 GAP = 4410  # a peer that counts named a message that can't be gone on from
 OVERFLOW = 4413  # a queue is full, and the policy is to end the session then
 TAKEN_OVER = 4409  # the same connection id has come with a newer connection
@@ -57,60 +47,14 @@ _TAKEN_OVER_OPENING = refusal(409, "taken_over", _TAKEN_OVER)
 
 _SERVER_AWAY = frozenset((State.SERVER_DOWN, State.BOTH_DOWN))
 _CLIENT_AWAY = frozenset((State.CLIENT_DOWN, State.BOTH_DOWN))
-_ENDED = frozenset((State.CLOSING, State.CLOSED))
 
 
-class ContextStateMachine:
+class ContextStateMachine(Session):
     """A pair of legs, their queues, and the state that says what may happen next.
 
     `nonce`: a few unguessable bytes, by which the proxy knows its own Pongs. `budget` counts the
     bytes that wait in all sessions.
     """
-
-    __slots__ = (
-        "_asked",
-        "_budget",
-        "_close_until",
-        "_commands",
-        "_drain_to",
-        "_grace_until",
-        "_nonce",
-        "_opening_until",
-        "_parting",
-        "_pinned",
-        "_policy",
-        "_recover",
-        "_upstream",
-        "attention",
-        "client",
-        "server",
-        "state",
-    )
-
-    def __init__(
-        self, policy: Policy, upstream: Upstream, pinned: Pinned, nonce: bytes, budget: Budget
-    ) -> None:
-        self._policy = policy
-        self._upstream = upstream
-        self._pinned = pinned
-        self._nonce = nonce
-        self._budget = budget
-        eager = policy.delivery is Delivery.AT_MOST_ONCE
-        to_server = Backlog(eager=eager, window=policy.replay_window, budget=budget)
-        to_client = Backlog(eager=eager, window=policy.replay_window, budget=budget)
-        self.client = IncomingWebSocket(to_server, to_client)
-        self.server = OutgoingWebSocket(to_client, to_server, Retry(policy, nonce))
-        self.client.other = self.server
-        self.server.other = self.client
-        self.state = INITIAL
-        self.attention = False
-        """True when commands() or next_deadline() may have news since commands() was called."""
-        self._commands: list[Command] = []
-        self._opening_until = self._grace_until = self._close_until = inf
-        self._asked = inf  # the last deadline given out
-        self._drain_to = (0, 0)
-        self._parting = (GOING_AWAY, "")  # the close code and reason that end the session
-        self._recover = True  # whether legs that are away are still waited for
 
     # -- What an adapter asks ------------------------------------------------------------------
 
@@ -178,28 +122,14 @@ class ContextStateMachine:
             self._check_drained()
         elif leg.phase is Phase.LEAVING:
             if not leg.lane:
-                self._disconnect(leg, linger=self._policy.close_timeout)
-                leg.gone()
-                self._settle(now)
+                self._dropped(leg, now, self._policy.close_timeout)
         elif leg.phase is Phase.CLOSING:
             self._close_until = now + self._policy.close_timeout
 
     def wants_read(self, side: Side) -> bool:
         """Whether to read from that side: False while what it sends has nowhere to go."""
         leg = self.client if side is Side.CLIENT else self.server
-        if leg.phase is not Phase.OPEN:
-            return len(leg.early) < MAX_EARLY
-        policy = self._policy
-        queue = leg.queue
-        held = queue.tail - queue.confirmed
-        if policy.overflow(to_server=leg is self.client) is Overflow.PAUSE and (
-            held >= policy.queue_bytes
-            or queue.count - queue.confirmed_count >= policy.queue_messages
-        ):
-            return False
-        if self._budget.used >= self._budget.limit and held >= Budget.SHARE:
-            return False
-        return len(leg.lane) < MAX_LANE and len(leg.other.lane) < MAX_LANE
+        return leg.wants_read(self._policy, self._budget)
 
     # -- Bytes in ------------------------------------------------------------------------------
 
@@ -216,26 +146,21 @@ class ContextStateMachine:
             self._receive_controls(leg, scanner, data, now)
         elif data:
             leg.queue.append(data, scanner.boundary, scanner.messages)
-        queue = leg.queue
-        if not queue.eager and queue.confirmed < queue.tail:
-            self._seek_confirmation(leg.other, queue, now)
+        if not leg.queue.eager and leg.other.seek_confirmation(self._policy, self._nonce, now):
+            self.attention = True
         if scanner.messages and leg.phase is Phase.OPEN:
-            overflow = self._policy.overflow(to_server=leg is self.client)
-            if overflow is not Overflow.PAUSE and self._is_full(queue):
-                self._overflowed(leg, overflow, scanner.messages, now)
+            self._bound(leg, now)
 
-    def _seek_confirmation(self, leg: WebSocket, queue: Backlog, now: float) -> None:
-        """Ask the receiver, with one Ping at a time, when enough stands unconfirmed."""
-        if leg.probed != inf or leg.phase is not Phase.OPEN:
-            return
-        policy = self._policy
-        if (
-            queue.tail - queue.confirmed >= policy.confirm_bytes
-            or queue.count - queue.confirmed_count >= policy.confirm_messages
-        ):
-            leg.ask(self._nonce, now)
-        elif leg.confirm_at == inf:
-            leg.confirm_at = now + policy.confirm_after
+    def _bound(self, leg: WebSocket, now: float) -> None:
+        """Hold the leg's queue to its bounds; what that drops is never silent."""
+        queue = leg.queue
+        before = queue.dropped
+        if not leg.make_room(self._policy):
+            self._recover = False
+            reason = f"too much waits for the {leg.other.side.value}"
+            self._end(Trigger.SESSION_ENDED, OVERFLOW, reason, now)
+        elif queue.dropped.bit_length() > before.bit_length():  # said at 1, 2, 4, 8, …
+            self._commands.append(Dropped(leg.other.side, queue.dropped))
             self.attention = True
 
     def receive_eof(self, side: Side, now: float) -> None:
@@ -287,9 +212,7 @@ class ContextStateMachine:
         if leg.phase is Phase.CLOSING:  # the answer to ours: all before it has arrived
             self._parting = close
             leg.source.confirm(*leg.source.mark)
-            self._disconnect(leg, linger=self._policy.close_timeout)
-            leg.gone()
-            self._settle(now)
+            self._dropped(leg, now, self._policy.close_timeout)
         elif code in self._policy.retry_codes(server=leg is self.server):
             self._disconnect(leg, farewell=leg.last_words(code, ""))
             self._lost(leg, f"closed with {code} {reason}".rstrip(), now)
@@ -297,33 +220,6 @@ class ContextStateMachine:
             leg.phase = Phase.CLOSE_RECEIVED
             leg.scanner = None
             self._end(Trigger.SESSION_ENDED, code, reason, now)
-
-    def _is_full(self, queue: Backlog) -> bool:
-        policy = self._policy
-        return (
-            queue.tail - queue.confirmed > policy.queue_bytes
-            or queue.count - queue.confirmed_count > policy.queue_messages
-        )
-
-    def _overflowed(self, leg: WebSocket, overflow: Overflow, messages: int, now: float) -> None:
-        """More waits than the bounds allow: what the policy says, never silently."""
-        policy = self._policy
-        start = leg.queue.sent
-        size = leg.queue.tail
-        match overflow:
-            case Overflow.CLOSE:
-                self._recover = False
-                reason = f"too much waits for the {leg.other.side.value}"
-                self._end(Trigger.SESSION_ENDED, OVERFLOW, reason, now)
-            case Overflow.DROP_OLDEST:  # some more than needed, so that not each message cuts
-                leg.queue.drop_oldest(policy.queue_bytes * 3 // 4, policy.queue_messages * 3 // 4)
-            case Overflow.DROP_NEWEST:
-                leg.queue.drop_newest(messages)
-            case Overflow.PAUSE:
-                pass  # the sender is not read: wants_read()
-            case _:
-                assert_never(overflow)
-        leg.other.moved_up(start, size - leg.queue.tail)
 
     def _violated(self, leg: WebSocket, violation: Violation, now: float) -> None:
         """A peer broke the protocol: it gets the code at once, the other leg after its queue."""
@@ -335,9 +231,7 @@ class ContextStateMachine:
             reason = f"{leg.side.value}: {violation.reason}"
             self._end(Trigger.SESSION_ENDED, violation.code, reason, now)
         else:
-            self._disconnect(leg)
-            leg.gone()
-            self._settle(now)
+            self._dropped(leg, now)
 
     # -- What happens to connections -----------------------------------------------------------
 
@@ -357,7 +251,7 @@ class ContextStateMachine:
                 if event.generation == leg.generation:
                     self._broken(leg, event.reason, now)
             case Shutdown():
-                if self.state not in _ENDED:
+                if self.state not in ENDED:
                     self._recover = False
                     self._end(Trigger.SESSION_ENDED, event.code, event.reason, now)
             case _:
@@ -380,9 +274,7 @@ class ContextStateMachine:
             self._close_until = inf
             for leg in (self.client, self.server):
                 if leg.phase in (Phase.CLOSING, Phase.LEAVING):
-                    self._disconnect(leg)
-                    leg.gone()
-            self._settle(now)
+                    self._dropped(leg, now)
         if (
             self.server.phase is Phase.HANDSHAKE
             and now >= self.server.since + self._policy.connect_timeout
@@ -463,7 +355,7 @@ class ContextStateMachine:
                     self._attempt_failed(problem, now)
             case Refusal():
                 if self.state is State.OPENING:
-                    headers = for_client(outcome.headers, self._policy.id_header.lower().encode())
+                    headers = for_client(outcome.headers, self._policy.id_header_name)
                     self._refuse_client(Refusal(outcome.status, headers, outcome.body), now)
                     self._end(Trigger.SERVER_REFUSED, GOING_AWAY, f"status={outcome.status}", now)
                 else:
@@ -494,7 +386,7 @@ class ContextStateMachine:
         else:
             if self._fire(Trigger.SERVER_ACCEPTED, "") is State.CONNECTED:
                 self._opening_until = inf
-                headers = for_client(answer.headers, self._policy.id_header.lower().encode())
+                headers = for_client(answer.headers, self._policy.id_header_name)
                 self._open_client(headers, now, returned=False)
             self._start_draining()
         if answer.rest:
@@ -519,133 +411,9 @@ class ContextStateMachine:
         else:
             self._attempt_failed(reason, now, retry_after(answer.headers))
 
-    def _attempt_failed(self, reason: str, now: float, retry_after: float = 0.0) -> None:
-        if self.server.phase is Phase.HANDSHAKE:
-            self._disconnect(self.server)
-        self.server.gone()
-        self._retry(reason, now, retry_after)
-
-    def _retry(self, reason: str, now: float, retry_after: float = 0.0) -> None:
-        at = self.server.retry.next_dial(now, retry_after)
-        if at is not None:
-            self._dial(at)
-        else:
-            self._give_up(502, f"the server can't be reached: {reason}", now)
-
-    def _dial(self, at: float) -> None:
-        server = self.server
-        server.generation += 1
-        server.phase = Phase.DIALLING
-        self._commands.append(Dial(server.generation, server.retry.attempt, at))
-        self.attention = True
-
     def _awaits(self, generation: int) -> bool:
         server = self.server
         return server.generation == generation and server.phase is Phase.DIALLING
-
-    def _broken(self, leg: WebSocket, reason: str, now: float) -> None:
-        """The connection ended without a Close frame."""
-        if leg is self.server and leg.phase is Phase.HANDSHAKE:
-            self._attempt_failed(reason, now)
-        elif leg.phase is not Phase.AWAY:
-            self._disconnect(leg)
-            self._lost(leg, reason, now)
-
-    def _lost(self, leg: WebSocket, reason: str, now: float) -> None:
-        leg.gone()
-        server = leg is self.server
-        if self.state in _ENDED:
-            if self._worth_waiting(leg):
-                self._await_return(leg, reason, now)
-            self._settle(now)
-        elif self.state is State.OPENING:
-            self._end(Trigger.CLIENT_LOST, GOING_AWAY, reason, now)
-        else:
-            self._fire(Trigger.SERVER_LOST if server else Trigger.CLIENT_LOST, reason)
-            self._await_return(leg, reason, now)
-
-    def _await_return(self, leg: WebSocket, reason: str, now: float) -> None:
-        if leg is self.client:
-            self._grace_until = now + self._policy.client_grace
-            return
-        self.server.retry.lost(now)
-        self._retry(reason, now)
-
-    # -- The end of a session ------------------------------------------------------------------
-
-    def _give_up(self, status: int, reason: str, now: float) -> None:
-        """The server doesn't come: a waiting client is refused, one that is open is closed."""
-        if self.state is State.CLOSING:
-            self._settle(now)
-            return
-        if self.state is State.OPENING:
-            after = str(ceil(self._policy.retry_interval)).encode()
-            answer = refusal(status, "server_unavailable", reason, ((b"retry-after", after),))
-            self._refuse_client(answer, now)
-        self._end(Trigger.RETRIES_SPENT, TRY_AGAIN_LATER, reason, now)
-
-    def _refuse_client(self, answer: Refusal, now: float) -> None:
-        self.client.say(encode_refusal(answer), 0)
-        self.client.phase = Phase.LEAVING
-        self.client.handshake = None
-        self._close_until = now + self._policy.close_timeout
-
-    def _end(self, trigger: Trigger, code: int, reason: str, now: float) -> None:
-        """The session is over: each leg that is up is told, behind what is queued for it."""
-        self._parting = (code, reason)
-        self._opening_until = inf
-        self._fire(trigger, reason)
-        for leg in (self.client, self.server):
-            self._part(leg, now)
-        self._settle(now)
-
-    def _part(self, leg: WebSocket, now: float) -> None:
-        if leg.phase is Phase.OPEN:
-            leg.say(leg.close_frame(*self._parting), leg.source.tail)
-            leg.phase = Phase.CLOSING
-            self._close_until = now + self._policy.close_timeout
-        elif leg is self.client and leg.phase is Phase.HANDSHAKE:
-            self._refuse_client(refusal(503, "shutting_down", self._parting[1]), now)
-        elif leg.phase in (Phase.AWAY, Phase.DIALLING, Phase.HANDSHAKE):
-            if self._worth_waiting(leg):
-                return
-            if leg is self.client:
-                self._grace_until = inf
-            elif leg.phase is not Phase.AWAY:
-                self._disconnect(leg)
-                leg.gone()
-
-    def _worth_waiting(self, leg: WebSocket) -> bool:
-        """Whether a session that ends on purpose still owes this leg messages."""
-        owed = leg.source.sent < leg.source.tail
-        return owed and self._recover and self.state is State.CLOSING
-
-    def _settle(self, now: float) -> None:
-        """In a session that ends: answer who asked for it, and notice when both legs are done."""
-        for leg in (self.client, self.server):
-            if leg.phase is Phase.CLOSE_RECEIVED and leg.other.phase is not Phase.CLOSING:
-                leg.phase = Phase.LEAVING
-                leg.say(leg.close_frame(*self._parting), leg.source.next_end()[0])
-                self._close_until = now + self._policy.close_timeout
-        away = self.client.phase is self.server.phase is Phase.AWAY
-        if away and self._grace_until == inf:
-            self._close_until = inf
-            if self.state is State.CLOSING:
-                self._fire(Trigger.LEGS_CLOSED, "")
-            self.client.queue.clear()
-            self.server.queue.clear()
-
-    # -- Small helpers -------------------------------------------------------------------------
-
-    def _fire(self, trigger: Trigger, reason: str) -> State:
-        state = fire(self, trigger)
-        self._commands.append(Transitioned(trigger, state, reason))
-        self.attention = True
-        return state
-
-    def _disconnect(self, leg: WebSocket, *, farewell: bytes = b"", linger: float = 0.0) -> None:
-        self._commands.append(Disconnect(leg.side, leg.generation, farewell, linger))
-        self.attention = True
 
     def _start_draining(self) -> None:
         self._drain_to = (self.client.queue.tail, self.server.queue.tail)

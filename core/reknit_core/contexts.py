@@ -96,7 +96,7 @@ class Contexts:
             resume = query_value(request.target, RECONNECT_ID)
         if resume is not None:
             return resume, True
-        named = value_of(request.headers, policy.id_header.lower().encode())
+        named = value_of(request.headers, policy.id_header_name)
         if named is None:
             named = query_value(request.target, policy.id_query)
         if named is None:

@@ -39,7 +39,7 @@ class Pinned:
         cls, policy: Policy, connection_id: str, request: UpgradeRequest, address: str
     ) -> "Pinned":
         """Keep what the server must see, without what belongs to the proxy."""
-        id_header = policy.id_header.lower().encode()
+        id_header = policy.id_header_name
         headers = (
             *for_server(request.headers, id_header),
             (id_header, connection_id.encode()),
@@ -104,7 +104,7 @@ class Pinned:
 
     def told_client(self, policy: Policy, counts: HeaderList | None) -> HeaderList:
         """What the proxy tells a client of its session; `counts` of the leg on a return."""
-        id_header = policy.id_header.lower().encode()
+        id_header = policy.id_header_name
         connection_id = (id_header, self.connection_id.encode())
         if counts is None:
             return (connection_id, (RECONNECT, b"new"))

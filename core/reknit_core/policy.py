@@ -214,9 +214,10 @@ class Policy:
         for name, setting in SETTINGS.items():
             setting.check(name, getattr(self, name))
 
-    def overflow(self, *, to_server: bool) -> Overflow:
-        """What happens when the queue in that direction is full."""
-        return self.overflow_to_server if to_server else self.overflow_to_client
+    @property
+    def id_header_name(self) -> bytes:
+        """The connection id's header as it is compared and sent: in lower case."""
+        return self.id_header.lower().encode()
 
     def retry_codes(self, *, server: bool) -> frozenset[int]:
         """The close codes by which that end is lost rather than done."""

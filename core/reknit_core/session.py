@@ -1,0 +1,207 @@
+"""What a session consists of, how its legs are lost and awaited, and how it ends.
+
+The base of ContextStateMachine (context.py), which has the interface and the opening handshakes.
+"""
+
+from math import ceil, inf
+
+from reknit_core.backlog import Backlog
+from reknit_core.budget import Budget
+from reknit_core.commands import Command, Dial, Disconnect, Transitioned
+from reknit_core.handshake import Refusal, encode_refusal, refusal
+from reknit_core.lifecycle import INITIAL, State, Trigger, fire
+from reknit_core.pinned import Pinned
+from reknit_core.policy import Delivery, Policy, Upstream
+from reknit_core.retry import Retry
+from reknit_core.sockets import IncomingWebSocket, OutgoingWebSocket
+from reknit_core.websocket import Phase, WebSocket
+
+GOING_AWAY = 1001
+TRY_AGAIN_LATER = 1013
+
+ENDED = frozenset((State.CLOSING, State.CLOSED))
+
+
+class Session:
+    """Two legs, their queues, and the state that says what may happen next."""
+
+    __slots__ = (
+        "_asked",
+        "_budget",
+        "_close_until",
+        "_commands",
+        "_drain_to",
+        "_grace_until",
+        "_nonce",
+        "_opening_until",
+        "_parting",
+        "_pinned",
+        "_policy",
+        "_recover",
+        "_upstream",
+        "attention",
+        "client",
+        "server",
+        "state",
+    )
+
+    def __init__(
+        self, policy: Policy, upstream: Upstream, pinned: Pinned, nonce: bytes, budget: Budget
+    ) -> None:
+        self._policy = policy
+        self._upstream = upstream
+        self._pinned = pinned
+        self._nonce = nonce
+        self._budget = budget
+        eager = policy.delivery is Delivery.AT_MOST_ONCE
+        to_server = Backlog(eager=eager, window=policy.replay_window, budget=budget)
+        to_client = Backlog(eager=eager, window=policy.replay_window, budget=budget)
+        self.client = IncomingWebSocket(to_server, to_client)
+        self.server = OutgoingWebSocket(to_client, to_server, Retry(policy, nonce))
+        self.client.other = self.server
+        self.server.other = self.client
+        self.state = INITIAL
+        self.attention = False
+        """True when commands() or next_deadline() may have news since commands() was called."""
+        self._commands: list[Command] = []
+        self._opening_until = self._grace_until = self._close_until = inf
+        self._asked = inf  # the last deadline given out
+        self._drain_to = (0, 0)
+        self._parting = (GOING_AWAY, "")  # the close code and reason that end the session
+        self._recover = True  # whether legs that are away are still waited for
+
+    # -- A leg is lost -------------------------------------------------------------------------
+
+    def _broken(self, leg: WebSocket, reason: str, now: float) -> None:
+        """The connection ended without a Close frame."""
+        if leg is self.server and leg.phase is Phase.HANDSHAKE:
+            self._attempt_failed(reason, now)
+        elif leg.phase in (Phase.CLOSE_RECEIVED, Phase.LEAVING):
+            self._dropped(leg, now)  # it had nothing more to say, and nothing more to hear
+        elif leg.phase is not Phase.AWAY:
+            self._disconnect(leg)
+            self._lost(leg, reason, now)
+
+    def _dropped(self, leg: WebSocket, now: float, linger: float = 0.0) -> None:
+        """The leg's part in a session that ends is over."""
+        self._disconnect(leg, linger=linger)
+        leg.gone()
+        self._settle(now)
+
+    def _lost(self, leg: WebSocket, reason: str, now: float) -> None:
+        leg.gone()
+        server = leg is self.server
+        if self.state in ENDED:
+            if self._worth_waiting(leg):
+                self._await_return(leg, reason, now)
+            self._settle(now)
+        elif self.state is State.OPENING:
+            self._end(Trigger.CLIENT_LOST, GOING_AWAY, reason, now)
+        else:
+            self._fire(Trigger.SERVER_LOST if server else Trigger.CLIENT_LOST, reason)
+            self._await_return(leg, reason, now)
+
+    def _await_return(self, leg: WebSocket, reason: str, now: float) -> None:
+        if leg is self.client:
+            self._grace_until = now + self._policy.client_grace
+            return
+        self.server.retry.lost(now)
+        self._retry(reason, now)
+
+    def _attempt_failed(self, reason: str, now: float, retry_after: float = 0.0) -> None:
+        if self.server.phase is Phase.HANDSHAKE:
+            self._disconnect(self.server)
+        self.server.gone()
+        self._retry(reason, now, retry_after)
+
+    def _retry(self, reason: str, now: float, retry_after: float = 0.0) -> None:
+        at = self.server.retry.next_dial(now, retry_after)
+        if at is not None:
+            self._dial(at)
+        else:
+            self._give_up(502, f"the server can't be reached: {reason}", now)
+
+    def _dial(self, at: float) -> None:
+        server = self.server
+        server.generation += 1
+        server.phase = Phase.DIALLING
+        self._commands.append(Dial(server.generation, server.retry.attempt, at))
+        self.attention = True
+
+    # -- The session ends ----------------------------------------------------------------------
+
+    def _give_up(self, status: int, reason: str, now: float) -> None:
+        """The server doesn't come: a waiting client is refused, one that is open is closed."""
+        if self.state is State.CLOSING:
+            self._settle(now)
+            return
+        if self.state is State.OPENING:
+            after = str(ceil(self._policy.retry_interval)).encode()
+            answer = refusal(status, "server_unavailable", reason, ((b"retry-after", after),))
+            self._refuse_client(answer, now)
+        self._end(Trigger.RETRIES_SPENT, TRY_AGAIN_LATER, reason, now)
+
+    def _refuse_client(self, answer: Refusal, now: float) -> None:
+        self.client.say(encode_refusal(answer), 0)
+        self.client.phase = Phase.LEAVING
+        self.client.handshake = None
+        self._close_until = now + self._policy.close_timeout
+
+    def _end(self, trigger: Trigger, code: int, reason: str, now: float) -> None:
+        """The session is over: each leg that is up is told, behind what is queued for it."""
+        self._parting = (code, reason)
+        self._opening_until = inf
+        self._fire(trigger, reason)
+        for leg in (self.client, self.server):
+            self._part(leg, now)
+        self._settle(now)
+
+    def _part(self, leg: WebSocket, now: float) -> None:
+        if leg.phase is Phase.OPEN:
+            leg.say(leg.close_frame(*self._parting), leg.source.tail)
+            leg.phase = Phase.CLOSING
+            self._close_until = now + self._policy.close_timeout
+        elif leg is self.client and leg.phase is Phase.HANDSHAKE:
+            self._refuse_client(refusal(503, "shutting_down", self._parting[1]), now)
+        elif leg.phase in (Phase.AWAY, Phase.DIALLING, Phase.HANDSHAKE):
+            if self._worth_waiting(leg):
+                return
+            if leg is self.client:
+                self._grace_until = inf
+            elif leg.phase is not Phase.AWAY:
+                self._disconnect(leg)
+                leg.gone()
+
+    def _worth_waiting(self, leg: WebSocket) -> bool:
+        """Whether a session that ends on purpose still owes this leg messages."""
+        owed = leg.source.sent < leg.source.tail
+        return owed and self._recover and self.state is State.CLOSING
+
+    def _settle(self, now: float) -> None:
+        """In a session that ends: answer who asked for it, and notice when both legs are done."""
+        if self.state not in ENDED:
+            return
+        for leg in (self.client, self.server):
+            if leg.phase is Phase.CLOSE_RECEIVED and leg.other.phase is not Phase.CLOSING:
+                leg.phase = Phase.LEAVING
+                leg.say(leg.close_frame(*self._parting), leg.source.next_end()[0])
+                self._close_until = now + self._policy.close_timeout
+        away = self.client.phase is self.server.phase is Phase.AWAY
+        if away and self._grace_until == inf:
+            self._close_until = inf
+            if self.state is State.CLOSING:
+                self._fire(Trigger.LEGS_CLOSED, "")
+            self.client.queue.clear()
+            self.server.queue.clear()
+
+    # -- Helpers -------------------------------------------------------------------------------
+
+    def _fire(self, trigger: Trigger, reason: str) -> State:
+        state = fire(self, trigger)
+        self._commands.append(Transitioned(trigger, state, reason))
+        self.attention = True
+        return state
+
+    def _disconnect(self, leg: WebSocket, *, farewell: bytes = b"", linger: float = 0.0) -> None:
+        self._commands.append(Disconnect(leg.side, leg.generation, farewell, linger))
+        self.attention = True

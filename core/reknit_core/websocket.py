@@ -1,0 +1,312 @@
+"""One leg of a session: its connection, its queue, and the proxy's own frames on it.
+
+A leg outlives its connections: each new one has the next generation number. It knows what comes
+from its peer (`queue`), what goes to it (`source`, the other leg's queue), and its lane: the
+bytes of the proxy's own making (handshakes, control frames) with the place in `source` that
+they follow. Control and close frames are built and read by wsproto.
+"""
+
+from enum import Enum
+from itertools import takewhile
+from math import inf
+from typing import ClassVar, assert_never
+
+from wsproto.frame_protocol import FrameProtocol, ParseFailed
+
+from reknit_core.backlog import GATHER, Backlog, Buffer, Mark
+from reknit_core.budget import Budget
+from reknit_core.events import Side
+from reknit_core.frames import FrameScanner, Opcode, Violation, payload
+from reknit_core.policy import Overflow, Policy
+
+NO_STATUS = 1005
+ABNORMAL = 1006
+TLS_FAILED = 1015
+_BAD_GATEWAY = 1014  # registered, but unknown to wsproto 1.3.2
+
+MAX_LANE = 64  # frames: a peer that sends more control frames than are taken is no longer read
+MAX_EARLY = 64 * 1024  # bytes that a peer may send before its handshake is done
+PROBE_SIZE = 8  # bytes of the counter in the proxy's own Pings
+
+
+class Phase(Enum):
+    """What a leg's connection is doing."""
+
+    AWAY = "away"
+    DIALLING = "dialling"
+    HANDSHAKE = "handshake"
+    OPEN = "open"
+    CLOSING = "closing"  # our Close follows what is queued; the peer's answer is awaited
+    CLOSE_RECEIVED = "close received"  # the peer's Close is in; our answer is due
+    LEAVING = "leaving"  # our last bytes are on their way
+
+
+class WebSocket:
+    """One leg. The context decides; this keeps the connection's books.
+
+    `other` is the other leg: what comes from its peer goes to this one.
+    """
+
+    side: ClassVar[Side]
+
+    __slots__ = (
+        "confirm_at",
+        "early",
+        "generation",
+        "heard",
+        "lane",
+        "missed",
+        "other",
+        "phase",
+        "ping",
+        "probe",
+        "probe_mark",
+        "probed",
+        "queue",
+        "scanner",
+        "source",
+    )
+
+    other: "WebSocket"
+
+    def __init__(self, queue: Backlog, source: Backlog) -> None:
+        self.queue = queue
+        self.source = source
+        self.phase = Phase.AWAY
+        self.generation = 0
+        self.scanner: FrameScanner | None = None
+        self.early = b""  # what came before the leg was open
+        self.lane: list[tuple[int, bytes]] = []
+        self.heard = 0.0  # when the peer last sent anything
+        self.probe = 0  # counter of the proxy's last Ping
+        self.ping = b""  # that Ping, as far as it isn't written yet
+        self.probed = inf  # when it was written, while unanswered
+        self.probe_mark: Mark = (0, 0)  # the message end that it stands behind
+        self.missed = False  # whether the Ping before it went unanswered
+        self.confirm_at = inf  # when to ask the peer to confirm
+
+    # -- A connection begins and ends ----------------------------------------------------------
+
+    def open(self, *, deflate: bool, policy: Policy, now: float) -> None:
+        """The opening handshake is done: frames follow."""
+        self.phase = Phase.OPEN
+        self.heard = now
+        self.scanner = FrameScanner(
+            masked=self.side is Side.CLIENT, deflate=deflate, limit=policy.message_limit
+        )
+        if self.source.confirmed < self.source.tail:
+            self.confirm_at = now + policy.confirm_after
+
+    def gone(self) -> None:
+        """The connection is gone; what was on its way waits as the delivery policy says."""
+        self.phase = Phase.AWAY
+        self.scanner = None
+        self.early = b""
+        self.lane = []
+        self.ping = b""
+        self.probed = self.confirm_at = inf
+        self.missed = False
+        self.queue.drop_partial()
+        self.source.rewind()
+
+    # -- Bytes ---------------------------------------------------------------------------------
+
+    def cut_controls(self, data: bytes) -> list[tuple[Opcode, bytes]]:
+        """Queue what the scanner passed, without its control frames, which are returned."""
+        scanner = self.scanner
+        assert scanner is not None
+        boundary = scanner.boundary
+        frames = []
+        rest = []
+        start = 0
+        for control in scanner.controls:
+            rest.append(data[start : control.start])
+            start = control.end
+            frames.append((control.opcode, data[control.start : control.end]))
+            if control.end <= scanner.boundary:
+                boundary -= control.end - control.start
+        rest.append(data[start:])
+        messages = b"".join(rest)
+        if messages and self.phase is Phase.OPEN:
+            self.queue.append(messages, boundary, scanner.messages)
+        return frames
+
+    def pending(self) -> list[Buffer]:
+        """What the socket should be given next."""
+        lane = self.lane
+        source = self.source
+        if not lane:
+            return source.pending(source.tail) if self.phase is Phase.OPEN else []
+        position = lane[0][0]
+        buffers = source.pending(position)
+        if len(buffers) < GATHER:
+            here = takewhile(lambda said: said[0] <= position, lane)
+            buffers += [data for _, data in here]
+        return buffers
+
+    def advance(self, taken: int, now: float) -> None:
+        """The socket took `taken` bytes of what pending() gave."""
+        lane = self.lane
+        if not lane:
+            self.source.advance(taken)
+            return
+        ahead = min(taken, lane[0][0] - self.source.sent)
+        if ahead > 0:
+            self.source.advance(ahead)
+            taken -= ahead
+        if self.ping:
+            self.probed = now  # the peer's time begins when it can have the Ping
+        while taken:
+            position, data = lane[0]
+            rest = data[taken:]
+            if data is self.ping:
+                self.ping = rest
+            if rest:
+                lane[0] = (position, rest)
+                break
+            taken -= len(data)
+            del lane[0]
+
+    def wants_read(self, policy: Policy, budget: Budget) -> bool:
+        """Whether what this peer sends has somewhere to go."""
+        if self.phase is not Phase.OPEN:
+            return len(self.early) < MAX_EARLY
+        queue = self.queue
+        if self._overflow(policy) is Overflow.PAUSE and queue.is_full(
+            policy.queue_bytes, policy.queue_messages
+        ):
+            return False
+        if budget.used >= budget.limit and queue.tail - queue.confirmed >= Budget.SHARE:
+            return False
+        return len(self.lane) < MAX_LANE and len(self.other.lane) < MAX_LANE
+
+    def make_room(self, policy: Policy) -> bool:
+        """Drop what the policy says if the queue is over its bounds; False if it says to end."""
+        queue = self.queue
+        overflow = self._overflow(policy)
+        if not queue.is_full(policy.queue_bytes + 1, policy.queue_messages + 1):
+            return True
+        match overflow:
+            case Overflow.PAUSE:
+                return True  # the sender is not read: wants_read()
+            case Overflow.CLOSE:
+                return False
+            case Overflow.DROP_OLDEST:  # some more than needed, so that not each message cuts
+                cut = queue.drop_oldest(policy.queue_bytes * 3 // 4, policy.queue_messages * 3 // 4)
+            case Overflow.DROP_NEWEST:
+                assert self.scanner is not None
+                cut = queue.drop_newest(self.scanner.messages)
+            case _:
+                assert_never(overflow)
+        start, size = cut
+        self.other.lane = [
+            (p if p <= start else max(start, p - size), data) for p, data in self.other.lane
+        ]
+        return True
+
+    def _overflow(self, policy: Policy) -> Overflow:
+        return policy.overflow_to_server if self.side is Side.CLIENT else policy.overflow_to_client
+
+    def say(self, data: bytes, position: int) -> None:
+        """Put bytes of the proxy's own into the stream, at a message end."""
+        self.lane.append((position, data))
+
+    # -- Control frames ------------------------------------------------------------------------
+
+    def close_frame(self, code: int, reason: str) -> bytes:
+        """A Close frame; 1005, and what may not go onto the wire, is sent without a code."""
+        if code in (NO_STATUS, ABNORMAL, TLS_FAILED):
+            return bytes(self._protocol().close())
+        return bytes(self._protocol().close(code, reason))
+
+    def last_words(self, code: int, reason: str) -> bytes:
+        """A Close frame for a connection that is dropped, if one may stand at this very point."""
+        source = self.source
+        if self.phase is Phase.OPEN and not self.lane and source.sent == source.next_end()[0]:
+            return self.close_frame(code, reason)
+        return b""
+
+    def read_close(self, frame: bytes) -> tuple[int, str] | Violation:
+        """The code and reason of a peer's Close frame."""
+        data = payload(frame)
+        if data[:2] == _BAD_GATEWAY.to_bytes(2, "big"):
+            return _BAD_GATEWAY, data[2:].decode(errors="replace")
+        protocol = FrameProtocol(client=self.side is Side.SERVER, extensions=[])
+        protocol.receive_bytes(frame)
+        try:
+            content = next(protocol.received_frames()).payload
+        except ParseFailed as error:
+            return Violation(int(error.code), f"bad Close frame: {error}")
+        assert isinstance(content, tuple)  # so for every Close
+        return int(content[0]), str(content[1] or "")
+
+    def pong(self, data: bytes) -> None:
+        """Answer a Ping in the other end's place."""
+        self.say(bytes(self._protocol().pong(data)), self.source.next_end()[0])
+
+    def ask(self, nonce: bytes, now: float) -> None:
+        """Send the proxy's own Ping: a sign of life, and proof that what is before it arrived."""
+        self.probe += 1
+        self.probed = now
+        self.probe_mark = self.source.next_end()
+        self.confirm_at = inf
+        data = nonce + self.probe.to_bytes(PROBE_SIZE, "big")
+        self.ping = bytes(self._protocol().ping(data))
+        self.say(self.ping, self.probe_mark[0])
+
+    def seek_confirmation(self, policy: Policy, nonce: bytes, now: float) -> bool:
+        """Ask, with one Ping at a time, when enough of what goes to this peer is unconfirmed.
+
+        True if the deadline has changed.
+        """
+        source = self.source
+        if self.probed != inf or source.confirmed == source.tail or self.phase is not Phase.OPEN:
+            return False
+        if (
+            source.tail - source.confirmed >= policy.confirm_bytes
+            or source.count - source.confirmed_count >= policy.confirm_messages
+        ):
+            self.ask(nonce, now)
+        elif self.confirm_at == inf:
+            self.confirm_at = now + policy.confirm_after
+            return True
+        return False
+
+    def answered(self, data: bytes, policy: Policy, now: float) -> None:
+        """A Pong to one of the proxy's own Pings came; one to an earlier Ping proves less."""
+        if int.from_bytes(data[-PROBE_SIZE:], "big") != self.probe or self.probed == inf:
+            return
+        self.probed = inf
+        self.missed = False
+        source = self.source
+        if not source.eager and self.probe_mark[0] > source.confirmed:
+            source.confirm(*self.probe_mark)
+        if source.confirmed < source.tail:
+            self.confirm_at = now + policy.confirm_after
+
+    def deadline(self, policy: Policy) -> float:
+        """When to ask the peer for a sign of life, or to miss its answer."""
+        if self.phase is not Phase.OPEN:
+            return inf
+        if self.probed != inf:
+            return self.probed + policy.heartbeat_timeout
+        if not policy.heartbeat_interval:
+            return self.confirm_at
+        return min(self.heard + policy.heartbeat_interval, self.confirm_at)
+
+    def overdue(self, nonce: bytes, now: float) -> bool:
+        """The deadline has passed: ask, or ask again; True if the peer is to be given up.
+
+        Any byte counts as life. But a peer that only sends, and answers neither this Ping nor
+        the one before, confirms nothing: at-least-once has to give it up.
+        """
+        if self.probed != inf:
+            if self.heard <= self.probed or (self.missed and not self.source.eager):
+                return True
+            self.missed = True
+        self.ask(nonce, now)
+        return False
+
+    def _protocol(self) -> FrameProtocol:
+        # Towards the server the proxy is a client, and masks.
+        return FrameProtocol(client=self.side is Side.SERVER, extensions=[])
