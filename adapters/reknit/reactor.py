@@ -6,6 +6,7 @@ was taken. Time is read once a sweep. Deadlines sit in a heap and are looked at 
 a message never touches a timer.
 """
 
+import logging
 import socket
 from collections.abc import Callable
 from heapq import heappop, heappush
@@ -14,12 +15,15 @@ from math import inf
 from typing import assert_never
 
 import trio
-from reknit_core.backlog import Buffer
 from reknit_core.commands import Dial, Disconnect, Dropped, Transitioned
 from reknit_core.context import ContextStateMachine
 from reknit_core.events import ConnectionLost, Side
+from reknit_core.lifecycle import State
+from reknit_core.websocket import WebSocket
 
 from reknit.poller import READ, WRITE, Poller, make_poller
+
+LOG = logging.getLogger("reknit")
 
 READ_SIZE = 65536  # bytes a read; larger ones cost the allocator more than they save in calls
 SWEEPS = 32  # sweeps before other trio tasks get their turn
@@ -28,14 +32,15 @@ SWEEPS = 32  # sweeps before other trio tasks get their turn
 class Connection:
     """One established socket, and the leg that it serves; without a link it is only closing."""
 
-    __slots__ = ("fd", "generation", "link", "mask", "side", "socket")
+    __slots__ = ("fd", "generation", "leg", "link", "mask", "side", "socket")
 
-    def __init__(self, sock: socket.socket, link: "Link", side: Side, generation: int) -> None:
+    def __init__(self, sock: socket.socket, link: "Link", leg: WebSocket) -> None:
         self.socket = sock
         self.fd = sock.fileno()
         self.link: Link | None = link
-        self.side = side
-        self.generation = generation
+        self.leg = leg
+        self.side = leg.side
+        self.generation = leg.generation
         self.mask = READ
 
 
@@ -54,13 +59,18 @@ class Link:
 
 
 class Reactor:
-    """Serves established sockets. `dial` and `report` are called for a context's commands."""
+    """Serves established sockets.
+
+    `dial` and `report` are called for a context's commands, `forget` when a session is over.
+    """
 
     def __init__(
         self,
         dial: Callable[[Link, Dial], None],
         report: Callable[[Link, Transitioned | Dropped], None],
+        forget: Callable[[Link], None],
     ) -> None:
+        self._forget = forget
         self._dial = dial
         self._report = report
         self._poller: Poller = make_poller()
@@ -94,7 +104,7 @@ class Reactor:
     def attach(self, link: Link, side: Side, sock: socket.socket, now: float) -> None:
         """Serve this socket for that side's current connection."""
         leg = link.context.client if side is Side.CLIENT else link.context.server
-        connection = Connection(sock, link, side, leg.generation)
+        connection = Connection(sock, link, leg)
         self._connections[connection.fd] = connection
         self._poller.register(connection.fd, READ)
         if side is Side.CLIENT:
@@ -115,6 +125,8 @@ class Reactor:
                         self._disconnect(link, command, now)
                     case Transitioned() | Dropped():
                         self._report(link, command)
+                        if context.state is State.CLOSED:
+                            self._forget(link)
                     case _:
                         assert_never(command)
             if link.client is not None:
@@ -141,12 +153,15 @@ class Reactor:
             if link is None:
                 self._discard(connection)
                 continue
-            if mask & ~WRITE:
-                self._read(connection, link, now)
-            if mask & WRITE and connection.link is not None:
-                self._write(connection, link, now)
-            if link.context.attention:
-                self.settle(link, now)
+            try:
+                if mask & ~WRITE:
+                    self._read(connection, link, now)
+                if mask & WRITE and connection.link is not None:
+                    self._write(connection, link, now)
+                if link.context.attention:
+                    self.settle(link, now)
+            except Exception:
+                self._abandon(link)
         while self._timers and self._timers[0][0] <= now:
             self._due(heappop(self._timers)[2], now)
         return bool(ready)
@@ -165,42 +180,43 @@ class Reactor:
             context.receive_eof(side, now)
             return
         context.receive_data(side, data, now)
-        if side is Side.CLIENT:
-            answers, other = context.client.lane, link.server
-        else:
-            answers, other = context.server.lane, link.client
+        other = link.server if side is Side.CLIENT else link.client
         if other is not None and not other.mask & WRITE:
             self._write(other, link, now)
-        if answers and connection.link is not None:
+        leg = connection.leg
+        if leg.lane and connection.link is not None:
             self._write(connection, link, now)
-        if not context.wants_read(side):
+        if not leg.wants_read():
             self._watch(connection, connection.mask & ~READ)
 
     def _write(self, connection: Connection, link: Link, now: float) -> None:
-        context = link.context
-        side = connection.side
-        while buffers := context.pending(side):
+        leg = connection.leg
+        source = leg.source
+        buffers = leg.pending()
+        while buffers:
             try:
                 if len(buffers) == 1:
                     taken = connection.socket.send(buffers[0])
                     whole = taken == len(buffers[0])
                 else:
                     taken = connection.socket.sendmsg(buffers)
-                    whole = taken == _size(buffers)
+                    whole = taken == sum(map(len, buffers))
             except (BlockingIOError, InterruptedError):
                 self._watch(connection, connection.mask | WRITE)
                 return
             except OSError as error:
                 self._read_last(connection, link, error, now)
                 return
-            context.advance(side, taken, now)
+            link.context.advance(connection.side, taken, now)
             if not whole:
                 self._watch(connection, connection.mask | WRITE)
                 break
+            # Mostly all is written now; asking again would cost as much as the write's own part.
+            buffers = leg.pending() if leg.lane or source.sent < source.tail else []
         else:
             self._watch(connection, connection.mask & ~WRITE)
-        sender = link.server if side is Side.CLIENT else link.client
-        if sender is not None and not sender.mask & READ and context.wants_read(sender.side):
+        sender = link.server if connection.side is Side.CLIENT else link.client
+        if sender is not None and not sender.mask & READ and sender.leg.wants_read():
             self._watch(sender, sender.mask | READ)
 
     def _read_last(self, connection: Connection, link: Link, error: OSError, now: float) -> None:
@@ -237,8 +253,11 @@ class Reactor:
             self._close(owner)
         elif owner.deadline <= now:  # else a later entry stands for this link
             owner.deadline = inf
-            owner.context.handle_timeout(now)
-            self.settle(owner, now)
+            try:
+                owner.context.handle_timeout(now)
+                self.settle(owner, now)
+            except Exception:
+                self._abandon(owner)
 
     # -- The end of a connection ---------------------------------------------------------------
 
@@ -265,6 +284,18 @@ class Reactor:
             pass  # the peer is gone already
         self._close(connection)
 
+    def _abandon(self, link: Link) -> None:
+        """A bug of ours in one session must not cost the others theirs."""
+        LOG.exception("%s ends by an error of the proxy", link.label)
+        if link.dial is not None:
+            link.dial.cancel()
+        for connection in (link.client, link.server):
+            if connection is not None:
+                connection.link = None
+                self._close(connection)
+        link.client = link.server = None
+        self._forget(link)
+
     def _discard(self, connection: Connection) -> None:
         """Read what a peer still sends, until it has seen our end of the stream."""
         try:
@@ -283,7 +314,3 @@ class Reactor:
             connection.socket.close()
         if not self._connections:
             self._idle.set()
-
-
-def _size(buffers: list[Buffer]) -> int:
-    return sum(map(len, buffers))

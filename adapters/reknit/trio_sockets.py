@@ -18,7 +18,6 @@ from reknit_core.commands import Dial, Dropped, Transitioned
 from reknit_core.contexts import Contexts
 from reknit_core.events import DialFailed, ServerConnected, Shutdown, Side
 from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest, refusal
-from reknit_core.lifecycle import State
 from reknit_core.policy import Policy, Upstream
 
 from reknit.reactor import Link, Reactor
@@ -37,7 +36,7 @@ class Proxy:
         self._policy = policy
         self._upstream = upstream
         self._contexts = Contexts(policy, upstream, os.urandom)
-        self._reactor = Reactor(self._start_dial, self._report)
+        self._reactor = Reactor(self._start_dial, self._report, self._forget)
         self._links: dict[int, Link] = {}  # by the context's id()
         self._label_key = os.urandom(16)
         self._nursery: trio.Nursery | None = None
@@ -174,9 +173,10 @@ class Proxy:
             change.trigger.value,
             f": {change.reason}" if change.reason else "",
         )
-        if change.state is State.CLOSED:
-            self._contexts.forget(link.context)
-            self._links.pop(id(link.context), None)
+
+    def _forget(self, link: Link) -> None:
+        self._contexts.forget(link.context)
+        self._links.pop(id(link.context), None)
 
 
 def _plain_socket(stream: trio.SocketStream) -> socket.socket:

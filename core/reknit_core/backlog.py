@@ -39,7 +39,6 @@ class Backlog:
 
     __slots__ = (
         "_base",
-        "_budget",
         "_chunks",
         "_cursor",
         "_handed",
@@ -47,6 +46,7 @@ class Backlog:
         "_offset",
         "_received",
         "_window",
+        "budget",
         "confirmed",
         "confirmed_count",
         "count",
@@ -58,7 +58,7 @@ class Backlog:
 
     def __init__(self, *, eager: bool, window: int = 0, budget: Budget | None = None) -> None:
         self.eager = eager
-        self._budget = budget or Budget(_ALL)
+        self.budget = budget or Budget(_ALL)
         self._window = window
         self._chunks: list[bytes] = []
         self._base = 0  # position of the first chunk's first byte
@@ -95,19 +95,19 @@ class Backlog:
             else:
                 self._marks.append((self.tail, self.count))
         self._received += len(data)
-        self._budget.used += len(data)
+        self.budget.used += len(data)
 
     def drop_partial(self) -> None:
         """Forget the message that is not complete: its sender is gone."""
         while self._received > self.tail:
             last = self._chunks.pop()
             self._received -= len(last)
-            self._budget.used -= len(last)
+            self.budget.used -= len(last)
             if self._received < self.tail:
                 whole = last[: self.tail - self._received]
                 self._chunks.append(whole)
                 self._received = self.tail
-                self._budget.used += len(whole)
+                self.budget.used += len(whole)
         self._move(0)  # `sent` may stand at the end of what was cut
 
     def pending(self, until: int) -> list[Buffer]:
@@ -158,7 +158,7 @@ class Backlog:
             freed += 1
         if freed:
             del self._chunks[:freed]
-            self._budget.used -= base - self._base
+            self.budget.used -= base - self._base
             self._base = base
             self._cursor -= freed
 
@@ -189,13 +189,6 @@ class Backlog:
         self.confirm(start, count)
         self._seek(start)
 
-    def is_full(self, max_bytes: int, max_messages: int) -> bool:
-        """Whether that much or more is unconfirmed."""
-        return (
-            self.tail - self.confirmed >= max_bytes
-            or self.count - self.confirmed_count >= max_messages
-        )
-
     def drop_oldest(self, max_bytes: int, max_messages: int) -> Cut:
         """Cut the oldest messages not yet sent until the bounds hold."""
         start, count = self._end_before(self.sent)
@@ -222,7 +215,7 @@ class Backlog:
     def clear(self) -> None:
         """The session is over: nothing is held any more."""
         self._chunks = []
-        self._budget.used -= self._received - self._base
+        self.budget.used -= self._received - self._base
         self._base = self._received
 
     def next_end(self) -> Mark:
@@ -271,7 +264,7 @@ class Backlog:
         self.tail -= size
         self.count -= messages
         self._received -= size
-        self._budget.used -= size
+        self.budget.used -= size
         self.dropped += messages
         self._seek(self.sent)
         return start[0], size

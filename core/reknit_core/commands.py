@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from reknit_core.events import Side
 from reknit_core.lifecycle import State, Trigger
+from reknit_core.side import Side
 
 
 @dataclass(frozen=True, slots=True)

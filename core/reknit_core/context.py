@@ -104,9 +104,7 @@ class ContextStateMachine(Session):
         deadline = min(self._opening_until, self._grace_until, self._close_until)
         if self.server.phase is Phase.HANDSHAKE:
             deadline = min(deadline, self.server.since + self._policy.connect_timeout)
-        deadline = min(
-            deadline, self.client.deadline(self._policy), self.server.deadline(self._policy)
-        )
+        deadline = min(deadline, self.client.deadline(), self.server.deadline())
         self._asked = deadline
         return None if deadline == inf else deadline
 
@@ -129,7 +127,7 @@ class ContextStateMachine(Session):
     def wants_read(self, side: Side) -> bool:
         """Whether to read from that side: False while what it sends has nowhere to go."""
         leg = self.client if side is Side.CLIENT else self.server
-        return leg.wants_read(self._policy, self._budget)
+        return leg.wants_read()
 
     # -- Bytes in ------------------------------------------------------------------------------
 
@@ -146,16 +144,22 @@ class ContextStateMachine(Session):
             self._receive_controls(leg, scanner, data, now)
         elif data:
             leg.queue.append(data, scanner.boundary, scanner.messages)
-        if not leg.queue.eager and leg.other.seek_confirmation(self._policy, self._nonce, now):
-            self.attention = True
-        if scanner.messages and leg.phase is Phase.OPEN:
+        if self._confirms:
+            queue = leg.queue
+            other = leg.other
+            if other.probed == inf and (
+                other.confirm_at == inf
+                or queue.tail - queue.confirmed >= self._policy.confirm_bytes
+            ):
+                self.attention |= other.seek_confirmation(self._nonce, now)
+        if self._bounded and scanner.messages and leg.phase is Phase.OPEN:
             self._bound(leg, now)
 
     def _bound(self, leg: WebSocket, now: float) -> None:
         """Hold the leg's queue to its bounds; what that drops is never silent."""
         queue = leg.queue
         before = queue.dropped
-        if not leg.make_room(self._policy):
+        if not leg.make_room():
             self._recover = False
             reason = f"too much waits for the {leg.other.side.value}"
             self._end(Trigger.SESSION_ENDED, OVERFLOW, reason, now)
@@ -194,7 +198,7 @@ class ContextStateMachine(Session):
         if opcode is Opcode.CLOSE:
             self._close_received(leg, frame, now)
         elif opcode is Opcode.PONG and payload(frame).startswith(self._nonce):
-            leg.answered(payload(frame), self._policy, now)
+            leg.answered(payload(frame), now)
             self.attention = True
         elif leg.phase is not Phase.OPEN:
             pass  # our Close is out: nothing else may follow it
@@ -213,7 +217,7 @@ class ContextStateMachine(Session):
             self._parting = close
             leg.source.confirm(*leg.source.mark)
             self._dropped(leg, now, self._policy.close_timeout)
-        elif code in self._policy.retry_codes(server=leg is self.server):
+        elif code in self._policy.retry_codes(leg.side):
             self._disconnect(leg, farewell=leg.last_words(code, ""))
             self._lost(leg, f"closed with {code} {reason}".rstrip(), now)
         else:
@@ -281,7 +285,7 @@ class ContextStateMachine(Session):
         ):
             self._attempt_failed("no answer to the handshake in time", now)
         for leg in (self.client, self.server):
-            if now >= leg.deadline(self._policy) and leg.overdue(self._nonce, now):
+            if now >= leg.deadline() and leg.overdue(self._nonce, now):
                 self._broken(leg, "no sign of life", now)
         self.attention = True
 
@@ -333,7 +337,7 @@ class ContextStateMachine(Session):
 
     def _open(self, leg: WebSocket, now: float) -> None:
         deflate = self._pinned.compression is not None
-        leg.open(deflate=deflate, policy=self._policy, now=now)
+        leg.open(deflate=deflate, now=now)
 
     def _server_connected(self, now: float) -> None:
         server = self.server
@@ -422,7 +426,9 @@ class ContextStateMachine(Session):
 
     def _check_drained(self) -> None:
         to_server, to_client = self._drain_to
-        if self.client.queue.sent >= to_server and self.server.queue.sent >= to_client:
+        up, down = self.client.queue, self.server.queue
+        # A full queue may have been cut since: then `tail` has moved back.
+        if up.sent >= min(to_server, up.tail) and down.sent >= min(to_client, down.tail):
             self._fire(Trigger.DRAINED, "")
 
     def _postpone(self, late: float) -> None:

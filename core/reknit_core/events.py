@@ -1,16 +1,9 @@
 """What goes into a context: lifecycle events. Bytes go in through receive_data instead."""
 
 from dataclasses import dataclass
-from enum import Enum
 
 from reknit_core.handshake import ClientHandshake
-
-
-class Side(Enum):
-    """The two legs of a session: towards the client, and towards the server."""
-
-    CLIENT = "client"
-    SERVER = "server"
+from reknit_core.side import Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +53,13 @@ class Shutdown:
 
 
 Event = ClientConnected | ServerConnected | DialFailed | ConnectionLost | Shutdown
+
+__all__ = [
+    "ClientConnected",
+    "ConnectionLost",
+    "DialFailed",
+    "Event",
+    "ServerConnected",
+    "Shutdown",
+    "Side",
+]

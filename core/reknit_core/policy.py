@@ -11,6 +11,8 @@ from math import isfinite
 from typing import Any
 from urllib.parse import urlsplit
 
+from reknit_core.side import Side
+
 
 class Delivery(Enum):
     """What happens to messages that were on their way when a connection was lost."""
@@ -146,10 +148,7 @@ class Policy:
         "or repeats of them (at-least-once).",
     )
     confirm_bytes: int = _setting(
-        64 * 1024, "Unconfirmed bytes after which a peer is asked to confirm.", "bytes", 1, 2**40
-    )
-    confirm_messages: int = _setting(
-        100, "Unconfirmed messages after which a peer is asked to confirm.", "messages", 1, 10**9
+        256 * 1024, "Unconfirmed bytes after which a peer is asked to confirm.", "bytes", 1, 2**40
     )
     confirm_after: float = _setting(
         0.1, "Time after which a peer is asked to confirm what is unconfirmed.", "seconds", 0, 3600
@@ -219,9 +218,13 @@ class Policy:
         """The connection id's header as it is compared and sent: in lower case."""
         return self.id_header.lower().encode()
 
-    def retry_codes(self, *, server: bool) -> frozenset[int]:
-        """The close codes by which that end is lost rather than done."""
-        return self.server_retry_codes if server else self.client_retry_codes
+    def overflow(self, sender: Side) -> Overflow:
+        """What happens when the queue of what that side sends is full."""
+        return self.overflow_to_server if sender is Side.CLIENT else self.overflow_to_client
+
+    def retry_codes(self, side: Side) -> frozenset[int]:
+        """The close codes by which that side is lost rather than done."""
+        return self.client_retry_codes if side is Side.CLIENT else self.server_retry_codes
 
 
 SETTINGS: dict[str, Setting] = {item.name: item.metadata["setting"] for item in fields(Policy)}

@@ -11,7 +11,7 @@ from reknit_core.commands import Command, Dial, Disconnect, Transitioned
 from reknit_core.handshake import Refusal, encode_refusal, refusal
 from reknit_core.lifecycle import INITIAL, State, Trigger, fire
 from reknit_core.pinned import Pinned
-from reknit_core.policy import Delivery, Policy, Upstream
+from reknit_core.policy import Delivery, Overflow, Policy, Upstream
 from reknit_core.retry import Retry
 from reknit_core.sockets import IncomingWebSocket, OutgoingWebSocket
 from reknit_core.websocket import Phase, WebSocket
@@ -27,9 +27,10 @@ class Session:
 
     __slots__ = (
         "_asked",
-        "_budget",
+        "_bounded",
         "_close_until",
         "_commands",
+        "_confirms",
         "_drain_to",
         "_grace_until",
         "_nonce",
@@ -52,12 +53,11 @@ class Session:
         self._upstream = upstream
         self._pinned = pinned
         self._nonce = nonce
-        self._budget = budget
         eager = policy.delivery is Delivery.AT_MOST_ONCE
         to_server = Backlog(eager=eager, window=policy.replay_window, budget=budget)
         to_client = Backlog(eager=eager, window=policy.replay_window, budget=budget)
-        self.client = IncomingWebSocket(to_server, to_client)
-        self.server = OutgoingWebSocket(to_client, to_server, Retry(policy, nonce))
+        self.client = IncomingWebSocket(to_server, to_client, policy)
+        self.server = OutgoingWebSocket(to_client, to_server, policy, Retry(policy, nonce))
         self.client.other = self.server
         self.server.other = self.client
         self.state = INITIAL
@@ -67,6 +67,11 @@ class Session:
         self._opening_until = self._grace_until = self._close_until = inf
         self._asked = inf  # the last deadline given out
         self._drain_to = (0, 0)
+        self._confirms = not eager
+        pause = Overflow.PAUSE
+        self._bounded = (
+            policy.overflow_to_server is not pause or policy.overflow_to_client is not pause
+        )
         self._parting = (GOING_AWAY, "")  # the close code and reason that end the session
         self._recover = True  # whether legs that are away are still waited for
 

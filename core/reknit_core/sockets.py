@@ -6,10 +6,11 @@ from math import inf
 from wsproto.frame_protocol import FrameProtocol
 
 from reknit_core.backlog import Backlog
-from reknit_core.events import Side
 from reknit_core.handshake import ClientHandshake, ServerHandshake
 from reknit_core.headers import HeaderList
+from reknit_core.policy import Policy
 from reknit_core.retry import Retry
+from reknit_core.side import Side
 from reknit_core.websocket import WebSocket
 
 
@@ -20,8 +21,8 @@ class IncomingWebSocket(WebSocket):
 
     __slots__ = ("handshake", "hello")
 
-    def __init__(self, queue: Backlog, source: Backlog) -> None:
-        super().__init__(queue, source)
+    def __init__(self, queue: Backlog, source: Backlog, policy: Policy) -> None:
+        super().__init__(queue, source, policy)
         self.handshake: ClientHandshake | None = None
         self.hello = False  # whether this client wants to be greeted by a message
 
@@ -33,8 +34,8 @@ class OutgoingWebSocket(WebSocket):
 
     __slots__ = ("handshake", "retry", "since")
 
-    def __init__(self, queue: Backlog, source: Backlog, retry: Retry) -> None:
-        super().__init__(queue, source)
+    def __init__(self, queue: Backlog, source: Backlog, policy: Policy, retry: Retry) -> None:
+        super().__init__(queue, source, policy)
         self.handshake: ServerHandshake | None = None
         self.retry = retry
         self.since = inf  # when the current handshake began

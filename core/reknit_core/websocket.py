@@ -14,10 +14,9 @@ from typing import ClassVar, assert_never
 from wsproto.frame_protocol import FrameProtocol, ParseFailed
 
 from reknit_core.backlog import GATHER, Backlog, Buffer, Mark
-from reknit_core.budget import Budget
-from reknit_core.events import Side
 from reknit_core.frames import FrameScanner, Opcode, Violation, payload
 from reknit_core.policy import Overflow, Policy
+from reknit_core.side import Side
 
 NO_STATUS = 1005
 ABNORMAL = 1006
@@ -59,6 +58,7 @@ class WebSocket:
         "other",
         "phase",
         "ping",
+        "policy",
         "probe",
         "probe_mark",
         "probed",
@@ -69,9 +69,10 @@ class WebSocket:
 
     other: "WebSocket"
 
-    def __init__(self, queue: Backlog, source: Backlog) -> None:
+    def __init__(self, queue: Backlog, source: Backlog, policy: Policy) -> None:
         self.queue = queue
         self.source = source
+        self.policy = policy
         self.phase = Phase.AWAY
         self.generation = 0
         self.scanner: FrameScanner | None = None
@@ -87,15 +88,15 @@ class WebSocket:
 
     # -- A connection begins and ends ----------------------------------------------------------
 
-    def open(self, *, deflate: bool, policy: Policy, now: float) -> None:
+    def open(self, *, deflate: bool, now: float) -> None:
         """The opening handshake is done: frames follow."""
         self.phase = Phase.OPEN
         self.heard = now
         self.scanner = FrameScanner(
-            masked=self.side is Side.CLIENT, deflate=deflate, limit=policy.message_limit
+            masked=self.side is Side.CLIENT, deflate=deflate, limit=self.policy.message_limit
         )
         if self.source.confirmed < self.source.tail:
-            self.confirm_at = now + policy.confirm_after
+            self.confirm_at = now + self.policy.confirm_after
 
     def gone(self) -> None:
         """The connection is gone; what was on its way waits as the delivery policy says."""
@@ -167,26 +168,33 @@ class WebSocket:
             taken -= len(data)
             del lane[0]
 
-    def wants_read(self, policy: Policy, budget: Budget) -> bool:
+    def wants_read(self) -> bool:
         """Whether what this peer sends has somewhere to go."""
         if self.phase is not Phase.OPEN:
             return len(self.early) < MAX_EARLY
         queue = self.queue
-        if self._overflow(policy) is Overflow.PAUSE and queue.is_full(
-            policy.queue_bytes, policy.queue_messages
-        ):
+        policy = self.policy
+        held = queue.tail - queue.confirmed
+        if (
+            held >= policy.queue_bytes
+            or queue.count - queue.confirmed_count >= policy.queue_messages
+        ) and policy.overflow(self.side) is Overflow.PAUSE:
             return False
-        if budget.used >= budget.limit and queue.tail - queue.confirmed >= Budget.SHARE:
+        budget = queue.budget
+        if budget.used >= budget.limit and held >= budget.SHARE:
             return False
         return len(self.lane) < MAX_LANE and len(self.other.lane) < MAX_LANE
 
-    def make_room(self, policy: Policy) -> bool:
+    def make_room(self) -> bool:
         """Drop what the policy says if the queue is over its bounds; False if it says to end."""
         queue = self.queue
-        overflow = self._overflow(policy)
-        if not queue.is_full(policy.queue_bytes + 1, policy.queue_messages + 1):
+        policy = self.policy
+        if (
+            queue.tail - queue.confirmed <= policy.queue_bytes
+            and queue.count - queue.confirmed_count <= policy.queue_messages
+        ):
             return True
-        match overflow:
+        match policy.overflow(self.side):
             case Overflow.PAUSE:
                 return True  # the sender is not read: wants_read()
             case Overflow.CLOSE:
@@ -196,16 +204,16 @@ class WebSocket:
             case Overflow.DROP_NEWEST:
                 assert self.scanner is not None
                 cut = queue.drop_newest(self.scanner.messages)
-            case _:
-                assert_never(overflow)
-        start, size = cut
-        self.other.lane = [
-            (p if p <= start else max(start, p - size), data) for p, data in self.other.lane
-        ]
+            case never:
+                assert_never(never)
+        self.other._moved_up(*cut)
         return True
 
-    def _overflow(self, policy: Policy) -> Overflow:
-        return policy.overflow_to_server if self.side is Side.CLIENT else policy.overflow_to_client
+    def _moved_up(self, start: int, size: int) -> None:
+        """Bytes were cut out of the source: what was to follow them follows what is left."""
+        self.lane = [(p if p <= start else max(start, p - size), data) for p, data in self.lane]
+        if self.probe_mark[0] > start:
+            self.probe_mark = (0, 0)  # its answer proves nothing any more
 
     def say(self, data: bytes, position: int) -> None:
         """Put bytes of the proxy's own into the stream, at a message end."""
@@ -254,25 +262,22 @@ class WebSocket:
         self.ping = bytes(self._protocol().ping(data))
         self.say(self.ping, self.probe_mark[0])
 
-    def seek_confirmation(self, policy: Policy, nonce: bytes, now: float) -> bool:
-        """Ask, with one Ping at a time, when enough of what goes to this peer is unconfirmed.
+    def seek_confirmation(self, nonce: bytes, now: float) -> bool:
+        """More goes to this peer: ask, with one Ping at a time, when enough is unconfirmed.
 
         True if the deadline has changed.
         """
         source = self.source
-        if self.probed != inf or source.confirmed == source.tail or self.phase is not Phase.OPEN:
+        if self.phase is not Phase.OPEN or source.confirmed == source.tail:
             return False
-        if (
-            source.tail - source.confirmed >= policy.confirm_bytes
-            or source.count - source.confirmed_count >= policy.confirm_messages
-        ):
+        if source.tail - source.confirmed >= self.policy.confirm_bytes:
             self.ask(nonce, now)
         elif self.confirm_at == inf:
-            self.confirm_at = now + policy.confirm_after
+            self.confirm_at = now + self.policy.confirm_after
             return True
         return False
 
-    def answered(self, data: bytes, policy: Policy, now: float) -> None:
+    def answered(self, data: bytes, now: float) -> None:
         """A Pong to one of the proxy's own Pings came; one to an earlier Ping proves less."""
         if int.from_bytes(data[-PROBE_SIZE:], "big") != self.probe or self.probed == inf:
             return
@@ -282,17 +287,17 @@ class WebSocket:
         if not source.eager and self.probe_mark[0] > source.confirmed:
             source.confirm(*self.probe_mark)
         if source.confirmed < source.tail:
-            self.confirm_at = now + policy.confirm_after
+            self.confirm_at = now + self.policy.confirm_after
 
-    def deadline(self, policy: Policy) -> float:
+    def deadline(self) -> float:
         """When to ask the peer for a sign of life, or to miss its answer."""
         if self.phase is not Phase.OPEN:
             return inf
         if self.probed != inf:
-            return self.probed + policy.heartbeat_timeout
-        if not policy.heartbeat_interval:
+            return self.probed + self.policy.heartbeat_timeout
+        if not self.policy.heartbeat_interval:
             return self.confirm_at
-        return min(self.heard + policy.heartbeat_interval, self.confirm_at)
+        return min(self.heard + self.policy.heartbeat_interval, self.confirm_at)
 
     def overdue(self, nonce: bytes, now: float) -> bool:
         """The deadline has passed: ask, or ask again; True if the peer is to be given up.
