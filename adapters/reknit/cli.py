@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from reknit_core.policy import Delivery, Policy
 
 from reknit.config import (
     CONFIG,
@@ -29,10 +30,10 @@ from reknit.config import (
 
 # Headings of `serve --help`; an option belongs to the first pattern that its name matches.
 _HEADINGS = (
-    ("Proxy", r"listen|log_level|config_file|trace"),
+    ("Proxy", r"listen|log_level|config_file|trace|session_.*"),
     ("A lost server", r"retry_.*|server_retry_codes"),
     ("A lost client", r"client_.*"),
-    ("Messages", r"delivery|queue_.*|message_.*|replay_.*|confirm_.*"),
+    ("Messages", r"delivery|confirm_.*|replay_.*|queue_.*|overflow_.*|message_.*"),
     ("Connection id", r"id_.*"),
     ("Signs of life and time limits", r"heartbeat_.*|.*_timeout|.*_wait"),
     ("More", r".*"),
@@ -88,7 +89,7 @@ def _heading(name: str) -> str:
     return next(title for title, pattern in _HEADINGS if re.fullmatch(pattern, name))
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("reknit", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="reknit")
 def main() -> None:
     """A WebSocket reconnect proxy: neither end notices when the other goes and comes back."""
@@ -130,7 +131,7 @@ def serve(config_file: str | None, **options: object) -> None:
         config = _configure(config_file, options)
     except ConfigError as error:
         raise Misuse(error) from None
-    _log_to_stderr(config.log_level.name)
+    log_to_stderr(config.log_level.name)
     import trio
 
     from reknit.trio_sockets import serve as run
@@ -169,10 +170,44 @@ class _OneLineFormatter(logging.Formatter):
         return one_line(super().formatMessage(record))
 
 
-def _log_to_stderr(level: str) -> None:
+def log_to_stderr(level: str) -> None:
+    """The logger `reknit` writes to standard error from that level (its name) on."""
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLineFormatter())
     logger = logging.getLogger("reknit")
     logger.handlers = [handler]
     logger.setLevel(level)
     logger.propagate = False
+
+
+# -- demo --------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1, 600),
+    metavar="SECONDS",
+    default=12,
+    show_default=True,
+    help="How long the demo takes.",
+)
+@click.option(
+    "--delivery",
+    type=click.Choice([delivery.value for delivery in Delivery]),
+    default=Policy().delivery.value,
+    show_default=True,
+    help="What a cut connection may cost.",
+)
+@click.pass_context
+def demo(ctx: click.Context, seconds: float, delivery: str) -> None:
+    """See it work: a server is killed and a client cut while numbers stream both ways."""
+    from rich.console import Console
+
+    from reknit.demo import play, show
+
+    console = Console()
+    result = play(seconds, Delivery(delivery), console)
+    show(result, console)
+    if result.broken_promises():
+        ctx.exit(1)

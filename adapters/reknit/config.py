@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from enum import Enum
 from typing import Any, get_args, get_origin, get_type_hints
 
-from reknit_core.policy import SETTINGS, Policy, PolicyError, Upstream, parse_upstream
+from reknit_core.policy import SETTINGS, Policy, PolicyError, Setting, Upstream, parse_upstream
 
 PREFIX = "REKNIT_"
 CONFIG = "config"  # names the file itself, so it can't stand in one
@@ -161,6 +161,14 @@ def _metavar(kind: Any, unit: str) -> str:
     return unit.upper() or ("NAME" if kind is str else "NUMBER")
 
 
+def _allowed(kind: Any, setting: Setting) -> str:
+    if kind is bool:
+        return "true or false"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return ", ".join(str(member.value) for member in kind)
+    return f"a whole number, {setting.allowed}" if kind is int else setting.allowed
+
+
 def _policy_option(name: str, kind: Any, default: object) -> Option:
     setting = SETTINGS[name]
 
@@ -169,12 +177,11 @@ def _policy_option(name: str, kind: Any, default: object) -> Option:
         setting.check(name, result)
         return result
 
-    prefix = "a whole number, " if kind is int else ""
     return Option(
         name,
         _metavar(kind, setting.unit),
         setting.help,
-        "true or false" if kind is bool else prefix + setting.allowed,
+        _allowed(kind, setting),
         _show_default(default),
         lambda text: _parse_as(kind, text),
         read,

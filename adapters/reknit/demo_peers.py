@@ -1,0 +1,197 @@
+"""The demo's two ends: they speak WebSocket through wsproto and count what they send and get."""
+
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import trio
+from wsproto import ConnectionType, WSConnection
+from wsproto.connection import ConnectionState
+from wsproto.events import (
+    AcceptConnection,
+    CloseConnection,
+    Event,
+    Ping,
+    Request,
+    TextMessage,
+)
+
+HOST = "127.0.0.1"
+RATE = 500  # numbers a second, in each direction
+READ_SIZE = 65536  # bytes
+
+
+@dataclass(slots=True)
+class Flow:
+    """The numbers 1, 2, 3, … in one direction: what was sent, and what came of it."""
+
+    name: str
+    sent: int = 0
+    received: int = 0
+    repeated: int = 0
+    reordered: int = 0
+    gaps: int = 0  # how often one or more numbers were missing
+    highest: int = 0
+    stopped: bool = False
+    _seen: set[int] = field(default_factory=set)
+
+    @property
+    def lost(self) -> int:
+        """Numbers that were sent and never came; while it runs, those on their way too."""
+        return self.sent - len(self._seen)
+
+    @property
+    def waiting(self) -> int:
+        """Numbers that are behind the newest one that came."""
+        return self.sent - self.highest
+
+    def arrived(self, number: int) -> None:
+        """Count one number at the receiving end."""
+        self.received += 1
+        if number in self._seen:
+            self.repeated += 1
+        elif number < self.highest:
+            self.reordered += 1
+        elif number > self.highest + 1:
+            self.gaps += 1
+        self._seen.add(number)
+        self.highest = max(self.highest, number)
+
+
+class Peer:
+    """One WebSocket connection over a TCP stream."""
+
+    def __init__(self, stream: trio.SocketStream, role: ConnectionType) -> None:
+        self._stream = stream
+        self._websocket = WSConnection(role)
+        self._events: deque[Event] = deque()
+        self._writing = trio.Lock()
+
+    async def send(self, event: Event) -> None:
+        """Send one message or control frame. Raises trio.BrokenResourceError."""
+        async with self._writing:
+            await self._stream.send_all(self._websocket.send(event))
+
+    async def next_event(self) -> Event | None:
+        """What the other end sent next; None at the end of the stream."""
+        while not self._events:
+            try:
+                data = await self._stream.receive_some(READ_SIZE)
+            except trio.BrokenResourceError:
+                return None
+            if not data:
+                return None
+            self._websocket.receive_data(data)
+            self._events.extend(self._websocket.events())
+        return self._events.popleft()
+
+    async def exchange(self, outgoing: Flow, incoming: Flow) -> None:
+        """Send one flow's numbers and take the other's, until the connection ends."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._pump, outgoing)
+            await self._take(incoming)
+            nursery.cancel_scope.cancel()
+
+    async def _pump(self, flow: Flow) -> None:
+        due = trio.current_time()
+        while not flow.stopped:
+            try:
+                await self.send(TextMessage(str(flow.sent + 1)))
+            except trio.BrokenResourceError:
+                return
+            flow.sent += 1
+            due += 1 / RATE
+            await trio.sleep_until(due)
+
+    async def _take(self, flow: Flow) -> None:
+        text = ""
+        while event := await self.next_event():
+            match event:
+                case TextMessage():
+                    text += event.data
+                    if event.message_finished:
+                        flow.arrived(int(text))
+                        text = ""
+                case Ping():
+                    await self._answer(event.response())
+                case CloseConnection():
+                    if self._websocket.state is ConnectionState.REMOTE_CLOSING:
+                        await self._answer(event.response())
+                    return
+
+    async def _answer(self, event: Event) -> None:
+        with suppress(trio.BrokenResourceError):  # the end of stream is seen next
+            await self.send(event)
+
+
+class DemoServer:
+    """The server's process: it can be killed and started again, on the same port."""
+
+    def __init__(self, outgoing: Flow, incoming: Flow) -> None:
+        self.port = 0
+        self.connections = 0
+        self._outgoing = outgoing
+        self._incoming = incoming
+        self._life = trio.CancelScope()
+
+    async def live(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Serve until killed; started when it listens."""
+        with trio.CancelScope() as self._life:
+            listeners = await trio.open_tcp_listeners(self.port, host=HOST)
+            self.port = listeners[0].socket.getsockname()[1]
+            task_status.started()
+            await trio.serve_listeners(self._handle, listeners)
+
+    def kill(self) -> None:
+        """As `kill -9`: no Close frame; the system closes the sockets."""
+        self._life.cancel()
+
+    async def _handle(self, stream: trio.SocketStream) -> None:
+        peer = Peer(stream, ConnectionType.SERVER)
+        if isinstance(await peer.next_event(), Request):
+            await peer.send(AcceptConnection())
+            self.connections += 1
+            await peer.exchange(self._outgoing, self._incoming)
+
+
+class DemoClient:
+    """The client's app: it comes back into its session after its connection was cut."""
+
+    def __init__(self, outgoing: Flow, incoming: Flow) -> None:
+        self.port = 0  # the proxy's
+        self.connections = 0
+        self.surprises = 0  # connections that ended though nobody cut them
+        self._session = ""
+        self._outgoing = outgoing
+        self._incoming = incoming
+        self._life = trio.CancelScope()
+        self._peer: Peer | None = None
+        self._leaving = False
+
+    async def live(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Connect, or come back, and stay until cut; started when the proxy has accepted."""
+        with trio.CancelScope() as self._life:
+            stream = await trio.open_tcp_stream(HOST, self.port)
+            async with stream:
+                peer = self._peer = Peer(stream, ConnectionType.CLIENT)
+                resume = [(b"x-reconnect-id", self._session.encode())] if self._session else []
+                await peer.send(Request(HOST, "/", extra_headers=list(resume)))
+                answer = await peer.next_event()
+                if isinstance(answer, AcceptConnection):
+                    headers = {bytes(name).lower(): value for name, value in answer.extra_headers}
+                    self._session = headers[b"x-connection-id"].decode()
+                    self.connections += 1
+                    task_status.started()
+                    await peer.exchange(self._outgoing, self._incoming)
+        if not self._life.cancel_called and not self._leaving:
+            self.surprises += 1
+
+    def cut(self) -> None:
+        """The connection ends without a Close frame, as when its process dies."""
+        self._life.cancel()
+
+    async def leave(self) -> None:
+        """End the session on purpose."""
+        self._leaving = True
+        if self._peer is not None:
+            await self._peer.send(CloseConnection(code=1000))

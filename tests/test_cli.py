@@ -1,0 +1,232 @@
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from reknit.cli import main
+from reknit.config import OPTIONS
+
+WAIT = 20  # seconds that a process may take before the test gives up
+
+SCENARIO = """\
+# The server accepts, then it is gone.
+@0.000 > client connects
+@0.100 > server connected
+@0.200 > server accepts
+"""
+
+
+def run(*arguments: str, env: Mapping[str, str] | None = None) -> Result:
+    return CliRunner().invoke(main, arguments, env=env)
+
+
+def assert_one_line(result: Result, status: int, *texts: str) -> None:
+    assert result.exit_code == status, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("reknit: ")
+    assert result.stderr.count("\n") == 1
+    for text in texts:
+        assert text in result.stderr
+
+
+# -- help --------------------------------------------------------------------------------------
+
+
+def test_help_names_the_commands() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    for command in ("serve", "demo"):
+        assert f"\n  {command} " in result.stdout
+
+
+def test_version() -> None:
+    assert run("--version").stdout.startswith("reknit, version ")
+
+
+def test_serve_help_explains_every_setting() -> None:
+    def packed(text: str) -> str:  # as lines are broken anywhere
+        return "".join(text.split())
+
+    text = packed(run("serve", "--help").stdout)
+    for name, option in OPTIONS.items():
+        if name != "upstream":
+            assert packed(f"{option.flag} {option.metavar} {option.help}") in text
+            assert packed(f"default: {option.default}]") in text
+            assert packed(option.limits) in text
+
+
+def test_no_setting_is_left_without_a_heading() -> None:
+    more = run("serve", "--help").stdout.partition("More:")[2]
+    assert more.split()[:2] == ["-h,", "--help"]
+
+
+# -- serve: what can't be served ---------------------------------------------------------------
+
+
+def test_an_upstream_is_needed() -> None:
+    assert_one_line(run("serve"), 2, "UPSTREAM is missing", "ws://HOST:PORT")
+
+
+@pytest.mark.parametrize("url", ["wss://h:1", "http://h:1", "127.0.0.1:9125", "ws://"])
+def test_another_scheme_is_refused(url: str) -> None:
+    assert_one_line(run("serve", url), 2, "UPSTREAM", repr(url), "ws://HOST:PORT[/PATH]")
+
+
+def test_a_bad_option_names_the_value_and_what_is_allowed() -> None:
+    result = run("serve", "ws://h:1", "--retry-interval", "soon")
+    assert_one_line(result, 2, "--retry-interval", "'soon'", "0.001 to 86400 seconds")
+
+
+def test_an_unknown_option_is_one_line() -> None:
+    result = run("serve", "ws://h:1", "--retry-intervall", "1")
+    assert_one_line(result, 2, "--retry-intervall", "--retry-interval", "reknit serve --help")
+
+
+def test_an_unknown_command_is_one_line() -> None:
+    assert_one_line(run("surve"), 2, "surve")
+
+
+def test_a_bad_variable_is_named() -> None:
+    result = run("serve", "ws://h:1", env={"REKNIT_RETRY_LIMIT": "many"})
+    assert_one_line(result, 2, "REKNIT_RETRY_LIMIT", "'many'", "a whole number")
+
+
+def test_an_unknown_variable_is_named() -> None:
+    result = run("serve", "ws://h:1", env={"REKNIT_RETRY_LIMITS": "1"})
+    assert_one_line(result, 2, "REKNIT_RETRY_LIMITS", "did you mean REKNIT_RETRY_LIMIT?")
+
+
+def test_a_bad_file_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text("retry_limit = -1\n")
+    for result in (
+        run("serve", "ws://h:1", "--config", str(file)),
+        run("serve", "ws://h:1", env={"REKNIT_CONFIG": str(file)}),
+    ):
+        assert_one_line(result, 2, "proxy.toml: retry_limit", "-1", "0 to 1000000000 attempts")
+
+
+@pytest.mark.parametrize("content", [b"retry_limit", b"\xff\xfe", b"\x00"])
+def test_a_file_that_is_no_toml_is_one_line(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_bytes(content)
+    assert_one_line(run("serve", "ws://h:1", "--config", str(file)), 2, "proxy.toml")
+
+
+def test_a_file_that_can_not_be_read_is_one_line(tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing.toml")
+    assert_one_line(run("serve", "--config", missing), 2, missing, "No such file")
+    assert_one_line(run("serve", "--config", str(tmp_path)), 2, str(tmp_path), "directory")
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        result = run("serve", "ws://h:1", "--listen", listen)
+    assert_one_line(result, 1, f"can't listen on {listen}", "Address already in use")
+
+
+def test_a_name_that_does_not_resolve_is_one_line() -> None:
+    result = run("serve", "ws://h:1", "--listen", "no-such-host.invalid:9300")
+    assert_one_line(result, 1, "can't listen on no-such-host.invalid:9300")
+
+
+# -- serve: a real process ---------------------------------------------------------------------
+
+
+@contextmanager
+def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int, list[str]]]:
+    """A `reknit serve` of its own, on a free port: the process, the port, the first line."""
+    command = [sys.executable, "-c", "from reknit.cli import main; main()", "serve"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("REKNIT_")}
+    with subprocess.Popen(
+        [*command, "--listen", "127.0.0.1:0", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            first = process.stderr.readline()
+            words = first.split()
+            assert "listening" in words, first
+            yield process, int(words[words.index("port") + 1]), words
+        finally:
+            process.kill()
+
+
+def answer(port: int) -> bytes:
+    """What a plain HTTP request gets."""
+    with socket.create_connection(("127.0.0.1", port), WAIT) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        return client.recv(4096)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_stops_cleanly_on_a_signal(number: signal.Signals) -> None:
+    with serving("ws://127.0.0.1:1") as (process, port, words):
+        assert words[2] == "INFO"
+        assert answer(port).startswith(b"HTTP/1.1 426 ")
+        process.send_signal(number)
+        _, log = process.communicate(timeout=WAIT)
+    assert process.returncode == 0
+    assert "Traceback" not in log
+    for line in log.splitlines():
+        assert line.split()[2] == "INFO"
+
+
+def test_a_file_can_say_everything(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text('upstream = "ws://127.0.0.1:1/x"\nlog_level = "info"\n')
+    with serving("--config", str(file)) as (process, port, words):
+        assert words[-1] == "127.0.0.1:1"
+        assert answer(port)
+        process.terminate()
+        assert process.wait(WAIT) == 0
+
+
+def test_the_log_is_one_line_an_event(capsys: pytest.CaptureFixture[str]) -> None:
+    from reknit.cli import log_to_stderr
+
+    logger = logging.getLogger("reknit")
+    handlers, level, propagate = logger.handlers, logger.level, logger.propagate
+    try:
+        log_to_stderr("WARNING")
+        logger.info("not shown")
+        logger.warning("lost: %s", "evil\n2026 ERROR forged \x1b[31m")
+    finally:
+        logger.setLevel(level)
+        logger.handlers, logger.propagate = handlers, propagate
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.endswith(" WARNING lost: evil\\n2026 ERROR forged \\x1b[31m\n")
+
+
+def test_starting_up_imports_nothing_heavy() -> None:
+    program = "import reknit.cli, sys; print(*sys.modules)"
+    modules = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "click" in modules
+    assert not {"trio", "rich", "wsproto", "transitions", "hypothesis", "asyncio"} & set(modules)
+
+
+# -- demo --------------------------------------------------------------------------------------
+
+
+def test_demo_ends_with_a_table() -> None:
+    result = run("demo", "--seconds", "1")
+    assert result.exit_code == 0, result.output
+    for text in ("sent", "received", "lost", "repeated", "reordered", "promises"):
+        assert text in result.stdout
+
+
+def test_demo_of_no_length_is_refused() -> None:
+    assert_one_line(run("demo", "--seconds", "0"), 2, "--seconds")

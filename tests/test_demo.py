@@ -1,0 +1,163 @@
+import io
+import logging
+import signal
+
+import pytest
+import trio
+from reknit.demo import Demo, Result, play, show
+from reknit.demo_peers import Flow
+from reknit.demo_view import Board, LogToView, Note, PlainView, draw
+from reknit_core.lifecycle import State
+from reknit_core.policy import Delivery, Policy
+from rich.console import Console
+
+
+def make_console(*, terminal: bool = False) -> tuple[Console, io.StringIO]:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=terminal, width=100, color_system=None)
+    return console, file
+
+
+def make_board() -> Board:
+    return Board((Flow("client to server"), Flow("server to client")), 12.0, lambda: 3.5)
+
+
+def flow_of(*numbers: int, sent: int) -> Flow:
+    flow = Flow("a to b", sent=sent)
+    for number in numbers:
+        flow.arrived(number)
+    return flow
+
+
+@pytest.mark.parametrize(
+    ("numbers", "received", "lost", "repeated", "reordered", "gaps"),
+    [
+        ((1, 2, 3), 3, 0, 0, 0, 0),
+        ((1, 3), 2, 1, 0, 0, 1),
+        ((3,), 1, 2, 0, 0, 1),
+        ((1, 2, 2, 3), 4, 0, 1, 0, 0),
+        ((1, 2, 1, 2, 3), 5, 0, 2, 0, 0),
+        ((1, 3, 2), 3, 0, 0, 1, 1),
+        ((), 0, 3, 0, 0, 0),
+    ],
+)
+def test_a_flow_counts_what_became_of_its_numbers(
+    numbers: tuple[int, ...], received: int, lost: int, repeated: int, reordered: int, gaps: int
+) -> None:
+    flow = flow_of(*numbers, sent=3)
+    assert (flow.received, flow.lost, flow.repeated) == (received, lost, repeated)
+    assert (flow.reordered, flow.gaps, flow.waiting) == (reordered, gaps, 3 - flow.highest)
+
+
+GOOD = (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "delivery", "expected"),
+    [
+        (GOOD, Delivery.AT_MOST_ONCE, []),
+        (GOOD, Delivery.AT_LEAST_ONCE, []),
+        ((1, 3), Delivery.AT_MOST_ONCE, []),
+        ((1, 3), Delivery.AT_LEAST_ONCE, ["a to b: 1 lost"]),
+        ((1, 2, 2, 3), Delivery.AT_MOST_ONCE, ["a to b: 1 repeated"]),
+        ((1, 2, 2, 3), Delivery.AT_LEAST_ONCE, []),
+        ((2, 1, 3), Delivery.AT_LEAST_ONCE, ["a to b: 1 reordered"]),
+        ((2, 1, 3), Delivery.AT_MOST_ONCE, ["a to b: 1 reordered"]),
+        ((1, 2), Delivery.AT_MOST_ONCE, ["a to b: the last 1 never came"]),
+    ],
+)
+def test_a_result_is_held_against_the_delivery_policy(
+    numbers: tuple[int, ...], delivery: Delivery, expected: list[str]
+) -> None:
+    flows = (flow_of(*GOOD, sent=3), flow_of(*numbers, sent=3))
+    assert Result(flows, delivery, 1, 0, True).broken_promises() == expected
+
+
+def test_losses_need_a_cut() -> None:
+    flows = (flow_of(1, 3, 5, sent=5), flow_of(*GOOD, sent=3))
+    assert Result(flows, Delivery.AT_MOST_ONCE, 2, 0, True).broken_promises() == []
+    assert Result(flows, Delivery.AT_MOST_ONCE, 1, 0, True).broken_promises()
+
+
+def test_a_surprised_client_and_an_early_end_are_told() -> None:
+    flows = (flow_of(*GOOD, sent=3), flow_of(*GOOD, sent=3))
+    assert Result(flows, Delivery.AT_MOST_ONCE, 1, 1, True).broken_promises()
+    assert Result(flows, Delivery.AT_MOST_ONCE, 1, 0, False).broken_promises()
+
+
+def test_a_broken_promise_is_shown() -> None:
+    console, file = make_console()
+    show(
+        Result((flow_of(1, 1, sent=1), flow_of(sent=0)), Delivery.AT_MOST_ONCE, 1, 0, True), console
+    )
+    assert "Not as promised: a to b: 1 repeated" in file.getvalue()
+
+
+def test_the_picture_shows_where_things_stand() -> None:
+    board = make_board()
+    board.state = State.SERVER_DOWN
+    board.flows[0].sent = 1234
+    board.notes.append(Note(1.0, "the server is killed", staged=True))
+    console, file = make_console(terminal=True)
+    console.print(draw(board))
+    picture = file.getvalue()
+    for text in ("3.5 of 12 s", "server_down", "1,234 sent", "the server is killed", "█"):
+        assert text in picture
+    assert max(map(len, picture.splitlines())) <= 80
+
+
+def test_the_log_moves_the_picture() -> None:
+    board = make_board()
+    console, file = make_console()
+    handler = LogToView(board, PlainView(board, console))
+    for text, state in [
+        ("0123abcd connected by server_accepted", State.CONNECTED),
+        ("0123abcd attempt 1 failed: refused", State.CONNECTED),
+        ("0123abcd server_down by server_lost: [reset]", State.SERVER_DOWN),
+        ("got SIGINT", State.SERVER_DOWN),
+    ]:
+        handler.emit(logging.makeLogRecord({"msg": text}))
+        assert board.state is state
+    assert file.getvalue().splitlines() == [
+        "  3.50    connected by server_accepted",
+        "  3.50    attempt 1 failed: refused",
+        "  3.50    server_down by server_lost: [reset]",
+        "  3.50    got SIGINT",
+    ]
+
+
+@pytest.mark.parametrize("delivery", Delivery)
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_whole_run_keeps_the_promise(delivery: Delivery, terminal: bool) -> None:
+    console, file = make_console(terminal=terminal)
+    before = logging.getLogger("reknit").handlers
+    result = play(1.5, delivery, console)
+    show(result, console)
+    text = file.getvalue()
+    assert result.broken_promises() == []
+    assert result.cuts == 6
+    assert min(flow.received for flow in result.flows) > 100
+    for state in ("connected", "server_down", "client_down", "both_down", "draining", "closed"):
+        assert state in text
+    assert "6 connections were cut; to both ends it was one session." in text
+    assert logging.getLogger("reknit").handlers is before
+
+
+def test_an_interrupt_ends_the_demo_early() -> None:
+    board = Board(make_board().flows, 60.0, trio.current_time)
+    console, _ = make_console()
+
+    async def main() -> Result:
+        results: list[Result] = []
+
+        async def run() -> None:
+            results.append(await Demo(Policy(), board, PlainView(board, console)).run())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            while not board.flows[0].received:
+                await trio.sleep(0.01)
+            signal.raise_signal(signal.SIGINT)
+        return results[0]
+
+    assert trio.run(main).broken_promises() == ["the demo was stopped before its end"]
