@@ -5,12 +5,18 @@ another connection. So the offer towards the server always asks for server_no_co
 and the answer towards the client always asks for client_no_context_takeover.
 """
 
+import re
+
 NAME = "permessage-deflate"
 _SERVER_ALONE = "server_no_context_takeover"
 _CLIENT_ALONE = "client_no_context_takeover"
 
 Parameters = tuple[str, ...]
 """The parameters of one offer or answer, sorted, as `name` or `name=value`."""
+
+_BITS = "([89]|1[0-5])"
+_IN_ANSWER = re.compile(f"(server|client)_(no_context_takeover|max_window_bits={_BITS})")
+_IN_OFFER = re.compile(f"{_IN_ANSWER.pattern}|client_max_window_bits")
 
 
 def parse(extension: str) -> tuple[str, Parameters]:
@@ -32,22 +38,23 @@ def format_header(parameters: Parameters) -> str:
 def offer(client_offers: tuple[str, ...]) -> str | None:
     """What to offer the server: the client's permessage-deflate offers, each standing alone."""
     offers = []
-    for extension in client_offers:
-        name, parameters = parse(extension)
-        if name == NAME:
-            alone = () if _SERVER_ALONE in parameters else (_SERVER_ALONE,)
-            offers.append(format_header((*parameters, *alone)))
+    for parameters in _valid_offers(client_offers):
+        alone = () if _SERVER_ALONE in parameters else (_SERVER_ALONE,)
+        offers.append(format_header((*parameters, *alone)))
     return ", ".join(offers) or None
 
 
 def accepted(answer: tuple[str, ...]) -> Parameters | None:
     """The parameters that the server chose; None where it chose no compression.
 
-    Raises ValueError, with a reason for people, where its messages would not stand alone.
+    Raises ValueError, with a reason for people, where that is no valid answer or its messages
+    would not stand alone.
     """
     if not answer:
         return None
-    _, parameters = parse(answer[0])
+    name, parameters = parse(answer[0])
+    if len(answer) > 1 or name != NAME or not _valid(parameters, _IN_ANSWER):
+        raise ValueError(f"the server takes an extension that was not offered: {', '.join(answer)}")
     if _SERVER_ALONE not in parameters:
         raise ValueError(f"the server takes {NAME} without {_SERVER_ALONE}, which was asked for")
     return parameters
@@ -61,25 +68,34 @@ def answer(parameters: Parameters) -> str:
 
 def admits(client_offers: tuple[str, ...], parameters: Parameters) -> bool:
     """Whether a returning client's offers allow what the session has agreed on."""
-    for extension in client_offers:
-        name, offered = parse(extension)
-        if name == NAME and _covers(offered, parameters):
-            return True
-    return False
+    return any(_covers(offered, parameters) for offered in _valid_offers(client_offers))
+
+
+def _valid_offers(client_offers: tuple[str, ...]) -> list[Parameters]:
+    """The permessage-deflate offers among these that a server may take (RFC 7692, 7.1)."""
+    parsed = map(parse, client_offers)
+    return [offered for name, offered in parsed if name == NAME and _valid(offered, _IN_OFFER)]
+
+
+def _valid(parameters: Parameters, allowed: re.Pattern[str]) -> bool:
+    names = {name for name, _ in map(_pair, parameters)}
+    return len(names) == len(parameters) and all(map(allowed.fullmatch, parameters))
 
 
 def _covers(offered: Parameters, agreed: Parameters) -> bool:
-    values = dict(_pair(parameter) for parameter in offered)
-    for name, value in (_pair(parameter) for parameter in agreed):
-        # The server may not limit the client's window unless that was offered (7.1.2.2), nor
-        # choose a larger server window than asked for (7.1.2.1).
-        if name == "client_max_window_bits" and name not in values:
+    limits = dict(map(_pair, offered))
+    chosen = dict(map(_pair, agreed))
+    # The server may not limit the client's window unless that was offered (7.1.2.2), and must
+    # answer a limit of its own (7.1.2.1). Neither may be larger than the offer says.
+    for name, there, needed in (
+        ("client_max_window_bits", chosen, limits),
+        ("server_max_window_bits", limits, chosen),
+    ):
+        if name in there and name not in needed:
             return False
-        if name == "server_max_window_bits" and int(value) > int(values.get(name) or 15):
+        if int(chosen.get(name) or 0) > int(limits.get(name) or 15):
             return False
-    return "server_max_window_bits" not in values or any(
-        parameter.startswith("server_max_window_bits") for parameter in agreed
-    )
+    return True
 
 
 def _pair(parameter: str) -> tuple[str, str]:

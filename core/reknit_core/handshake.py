@@ -22,7 +22,10 @@ MAX_HEAD = 16 * 1024  # bytes of a request's or response's head
 MAX_REFUSAL = 1024 * 1024  # bytes of a server's refusal that is passed on
 
 _END = b"\r\n\r\n"
-_BARE_LF = re.compile(rb"(?<!\r)\n")
+_BAD_LINE = re.compile(rb"(?<!\r)\n|\r\n[ \t]")  # ends without CR, or is folded
+_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")  # 16 bytes in base64
+_ORIGIN = re.compile(r"(http|ws)s?://[^/?#]*", re.IGNORECASE)
+_INTERIM = re.compile(rb"HTTP/1\.\d 1(?!01)\d\d[ \r]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +85,14 @@ class ClientHandshake:
 
     def receive_data(self, data: bytes) -> UpgradeRequest | Refusal | None:
         """Read on; None while the request isn't complete. Never raises."""
+        new = max(0, len(self._head) - len(_END) + 1)  # what is older was looked at before
         self._head += data
-        end = self._head.find(_END)
-        if max(end, len(self._head) if end < 0 else 0) > MAX_HEAD:
+        end = self._head.find(_END, new)
+        size = end if end >= 0 else len(self._head) - len(_END) + 1
+        if _BAD_LINE.search(self._head, new, min(end if end >= 0 else MAX_HEAD, MAX_HEAD)):
+            return _bad("a line of the request's head ends without CR, or is folded")
+        if size > MAX_HEAD:
             return refusal(431, "head_too_large", f"the request's head is over {MAX_HEAD} bytes")
-        if _BARE_LF.search(self._head, 0, end if end >= 0 else len(self._head)):
-            return refusal(400, "bad_request", "a line of the request's head ends without CR")
         if end < 0:
             return None
         head = self._head[: end + len(_END)]
@@ -98,14 +103,30 @@ class ClientHandshake:
         except ProtocolError as error:
             return self._explain(error, head)
         except UnicodeError:
-            return refusal(400, "bad_request", "Host or Sec-WebSocket-Protocol is not valid")
-        request = next(self._handshake.events(), None)
-        if not isinstance(request, Request):
-            return refusal(400, "bad_request", "the request has a body")
+            return _bad("Host, or a header of the WebSocket handshake, is not ASCII")
+        (request,) = self._handshake.events()
+        assert isinstance(request, Request)  # wsproto raises otherwise
+        return self._check(request, head)
+
+    @staticmethod
+    def _check(request: Request, head: bytes) -> UpgradeRequest | Refusal:
+        """What wsproto leaves to be checked."""
+        if not head.partition(b"\r\n")[0].endswith(b"HTTP/1.1"):
+            return _NO_UPGRADE  # in an older version Upgrade means nothing (RFC 9110, 7.8)
+        headers = tuple((bytes(name), bytes(value)) for name, value in request.extra_headers)
+        for name, value in headers:
+            if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
+                return _bad("the request has a body")
+        keys = [value for name, value in headers if name == b"sec-websocket-key"]
+        if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
+            return _bad("Sec-WebSocket-Key is not 16 bytes in base64, once")
+        target = _origin_form(request.target)
+        if target is None:
+            return _bad("the request's target is not a path")
         return UpgradeRequest(
-            target=request.target,
-            host=request.host,
-            headers=tuple((bytes(name), bytes(value)) for name, value in request.extra_headers),
+            target=target,
+            host=_values(head, b"host")[0],  # wsproto decodes what is to be passed on as it is
+            headers=headers,
             subprotocols=tuple(request.subprotocols),
             extensions=tuple(str(extension) for extension in request.extensions),
         )
@@ -123,20 +144,42 @@ class ClientHandshake:
     @staticmethod
     def _explain(error: ProtocolError, head: bytes) -> Refusal:
         if error.__context__ is not None:  # h11's error: not even HTTP
-            return refusal(400, "bad_request", f"not HTTP/1.1: {error.__context__}")
+            return _bad(f"malformed request: {error.__context__}")
         hint = getattr(error, "event_hint", None)
         if isinstance(hint, RejectConnection) and hint.status_code == 426:
-            return refusal(
-                426, "bad_version", "Sec-WebSocket-Version must be 13", tuple(hint.headers)
-            )
+            return _BAD_VERSION
         if re.search(rb"(?im)^upgrade[ \t]*:[ \t]*websocket[ \t]*\r$", head):
-            return refusal(400, "bad_request", str(error))
-        return refusal(
-            426,
-            "upgrade_required",
-            "this is a WebSocket proxy: it takes WebSocket upgrade requests only",
-            ((b"upgrade", b"websocket"),),
-        )
+            return _bad(str(error))
+        return _NO_UPGRADE
+
+
+def _bad(message: str) -> Refusal:
+    return refusal(400, "bad_request", message)
+
+
+_NO_UPGRADE = refusal(
+    426,
+    "upgrade_required",
+    "this is a WebSocket proxy: it takes WebSocket upgrade requests of HTTP/1.1 only",
+    ((b"upgrade", b"websocket"),),
+)
+_BAD_VERSION = refusal(
+    426,
+    "bad_version",
+    "Sec-WebSocket-Version must be 13",
+    ((b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")),
+)
+
+
+def _origin_form(target: str) -> str | None:
+    """A request target as a path and query (RFC 9112, 3.2); None where it names no path."""
+    if target.startswith("/"):
+        return target
+    origin = _ORIGIN.match(target)
+    if origin is None:
+        return None
+    rest = target[origin.end() :]
+    return rest if rest.startswith("/") else "/" + rest
 
 
 def encode_refusal(answer: Refusal) -> bytes:
@@ -207,19 +250,21 @@ class ServerHandshake:
         self._head += data
         while True:
             end = self._head.find(_END)
-            if max(end, len(self._head) if end < 0 else 0) > MAX_HEAD:
+            size = end if end >= 0 else len(self._head) - len(_END) + 1
+            if size > MAX_HEAD:
                 return Failed(f"the answer's head is over {MAX_HEAD} bytes")
             if end < 0:
                 return None
             head, rest = self._head[: end + len(_END)], self._head[end + len(_END) :]
-            status = head[9:12]
-            if status[:1] == b"1" and status != b"101":
+            if _INTERIM.match(head):
                 self._head = rest  # an interim answer: the final one follows (RFC 9110, 15.2)
                 continue
             self._head = None
-            if status == b"101":
-                return self._read(head, rest)
-            return self._read(head + rest)
+            if head[9:12] != b"101":
+                return self._read(head + rest)
+            if _BAD_LINE.search(head):
+                return Failed("a line of the answer's head ends without CR, or is folded")
+            return self._read(head, rest)
 
     def receive_eof(self) -> Refusal | Failed:
         """The server ended its stream: a refusal's body may end this way."""
@@ -229,38 +274,45 @@ class ServerHandshake:
         return Failed("the server closed the connection during the handshake")
 
     def _read(self, data: bytes, rest: bytes = b"") -> Accepted | Refusal | Failed | None:
+        problem = None
         try:
             self._handshake.receive_data(data)
         except ProtocolError as error:
-            return Failed(str(error.__context__ or error))
+            problem = Failed(str(error.__context__ or error))
         except UnicodeError:
-            return Failed("the answer's Sec-WebSocket-Protocol is not ASCII")
+            problem = Failed("a header of the answer's WebSocket handshake is not ASCII")
+        # What was read before a problem counts: the refusal may be complete.
         for event in self._handshake.events():
             match event:
                 case AcceptConnection():
                     return Accepted(
                         event.subprotocol,
-                        _values(data, b"sec-websocket-extensions"),
+                        tuple(
+                            extension.strip()
+                            for value in _values(data, b"sec-websocket-extensions")
+                            for extension in value.split(",")
+                        ),
                         tuple((bytes(name), bytes(value)) for name, value in event.extra_headers),
                         rest,
                     )
                 case RejectConnection():
                     self._refused = event
-                case RejectData():
+                case _:
+                    assert isinstance(event, RejectData)  # nothing else comes
                     self._body += event.data
                     if len(self._body) > MAX_REFUSAL:
                         return Failed(f"the refusal's body is over {MAX_REFUSAL} bytes")
                     if event.body_finished and self._refused is not None:
                         headers = tuple((bytes(n), bytes(v)) for n, v in self._refused.headers)
                         return Refusal(self._refused.status_code, headers, self._body)
-        return None
+        return problem
 
 
-def _values(head: bytes, name: bytes) -> tuple[str, ...]:
-    """Wsproto reads accepted extensions but does not hand over their parameters."""
+def _values(head: bytes, name: bytes) -> list[str]:
+    """A header's values as they stand in a head: wsproto hands some over only in part."""
     found = []
     for line in head.split(b"\r\n")[1:]:
         key, _, value = line.partition(b":")
-        if key.strip().lower() == name:
-            found += [part.strip() for part in value.decode("latin-1").split(",")]
-    return tuple(found)
+        if key.lower() == name:
+            found.append(value.strip().decode("latin-1"))
+    return found
