@@ -15,6 +15,7 @@ from wsproto.events import (
     Request,
     TextMessage,
 )
+from wsproto.utilities import LocalProtocolError
 
 HOST = "127.0.0.1"
 RATE = 500  # numbers a second, in each direction
@@ -97,8 +98,8 @@ class Peer:
         while not flow.stopped:
             try:
                 await self.send(TextMessage(str(flow.sent + 1)))
-            except trio.BrokenResourceError:
-                return
+            except (trio.BrokenResourceError, LocalProtocolError):
+                return  # the connection is broken, or a Close frame is out
             flow.sent += 1
             due += 1 / RATE
             await trio.sleep_until(due)
