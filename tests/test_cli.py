@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from reknit.cli import main
+from reknit.cli import PROMISES, main
 from reknit.config import OPTIONS
 
 WAIT = 20  # seconds that a process may take before the test gives up
 
 SCENARIO = """\
 # The server accepts, then it is gone.
-@0.000 > client connects
+@0.000 > client connected
 @0.100 > server connected
 @0.200 > server accepts
 """
@@ -224,8 +224,15 @@ def test_starting_up_imports_nothing_heavy() -> None:
 def test_demo_ends_with_a_table() -> None:
     result = run("demo", "--seconds", "1")
     assert result.exit_code == 0, result.output
-    for text in ("sent", "received", "lost", "repeated", "reordered", "promises"):
+    for text in ("sent", "received", "lost", "repeated", "reordered", "exactly-once promises"):
         assert text in result.stdout
+
+
+def test_demo_offers_every_promise() -> None:
+    from reknit.demo import Promise
+
+    assert tuple(promise.value for promise in Promise) == PROMISES
+    assert "|".join(PROMISES) in run("demo", "--help").stdout
 
 
 def test_demo_of_no_length_is_refused() -> None:

@@ -4,11 +4,10 @@ import signal
 
 import pytest
 import trio
-from reknit.demo import Demo, Result, play, show
+from reknit.demo import Demo, Promise, Result, play, show
 from reknit.demo_peers import Flow
 from reknit.demo_view import Board, LogToView, Note, PlainView, draw
 from reknit_core.lifecycle import State
-from reknit_core.policy import Delivery, Policy
 from rich.console import Console
 
 
@@ -53,42 +52,45 @@ GOOD = (1, 2, 3)
 
 
 @pytest.mark.parametrize(
-    ("numbers", "delivery", "expected"),
+    ("numbers", "promise", "expected"),
     [
-        (GOOD, Delivery.AT_MOST_ONCE, []),
-        (GOOD, Delivery.AT_LEAST_ONCE, []),
-        ((1, 3), Delivery.AT_MOST_ONCE, []),
-        ((1, 3), Delivery.AT_LEAST_ONCE, ["a to b: 1 lost"]),
-        ((1, 2, 2, 3), Delivery.AT_MOST_ONCE, ["a to b: 1 repeated"]),
-        ((1, 2, 2, 3), Delivery.AT_LEAST_ONCE, []),
-        ((2, 1, 3), Delivery.AT_LEAST_ONCE, ["a to b: 1 reordered"]),
-        ((2, 1, 3), Delivery.AT_MOST_ONCE, ["a to b: 1 reordered"]),
-        ((1, 2), Delivery.AT_MOST_ONCE, ["a to b: the last 1 never came"]),
+        (GOOD, Promise.AT_MOST_ONCE, []),
+        (GOOD, Promise.AT_LEAST_ONCE, []),
+        (GOOD, Promise.EXACTLY_ONCE, []),
+        ((1, 3), Promise.EXACTLY_ONCE, ["a to b: 1 lost"]),
+        ((1, 2, 2, 3), Promise.EXACTLY_ONCE, ["a to b: 1 repeated"]),
+        ((1, 3), Promise.AT_MOST_ONCE, []),
+        ((1, 3), Promise.AT_LEAST_ONCE, ["a to b: 1 lost"]),
+        ((1, 2, 2, 3), Promise.AT_MOST_ONCE, ["a to b: 1 repeated"]),
+        ((1, 2, 2, 3), Promise.AT_LEAST_ONCE, []),
+        ((2, 1, 3), Promise.AT_LEAST_ONCE, ["a to b: 1 reordered"]),
+        ((2, 1, 3), Promise.AT_MOST_ONCE, ["a to b: 1 reordered"]),
+        ((1, 2), Promise.AT_MOST_ONCE, ["a to b: the last 1 never came"]),
     ],
 )
-def test_a_result_is_held_against_the_delivery_policy(
-    numbers: tuple[int, ...], delivery: Delivery, expected: list[str]
+def test_a_result_is_held_against_the_promise(
+    numbers: tuple[int, ...], promise: Promise, expected: list[str]
 ) -> None:
     flows = (flow_of(*GOOD, sent=3), flow_of(*numbers, sent=3))
-    assert Result(flows, delivery, 1, 0, True).broken_promises() == expected
+    assert Result(flows, promise, 1, 0, True).broken_promises() == expected
 
 
 def test_losses_need_a_cut() -> None:
     flows = (flow_of(1, 3, 5, sent=5), flow_of(*GOOD, sent=3))
-    assert Result(flows, Delivery.AT_MOST_ONCE, 2, 0, True).broken_promises() == []
-    assert Result(flows, Delivery.AT_MOST_ONCE, 1, 0, True).broken_promises()
+    assert Result(flows, Promise.AT_MOST_ONCE, 2, 0, True).broken_promises() == []
+    assert Result(flows, Promise.AT_MOST_ONCE, 1, 0, True).broken_promises()
 
 
 def test_a_surprised_client_and_an_early_end_are_told() -> None:
     flows = (flow_of(*GOOD, sent=3), flow_of(*GOOD, sent=3))
-    assert Result(flows, Delivery.AT_MOST_ONCE, 1, 1, True).broken_promises()
-    assert Result(flows, Delivery.AT_MOST_ONCE, 1, 0, False).broken_promises()
+    assert Result(flows, Promise.AT_MOST_ONCE, 1, 1, True).broken_promises()
+    assert Result(flows, Promise.AT_MOST_ONCE, 1, 0, False).broken_promises()
 
 
 def test_a_broken_promise_is_shown() -> None:
     console, file = make_console()
     show(
-        Result((flow_of(1, 1, sent=1), flow_of(sent=0)), Delivery.AT_MOST_ONCE, 1, 0, True), console
+        Result((flow_of(1, 1, sent=1), flow_of(sent=0)), Promise.AT_MOST_ONCE, 1, 0, True), console
     )
     assert "Not as promised: a to b: 1 repeated" in file.getvalue()
 
@@ -126,12 +128,14 @@ def test_the_log_moves_the_picture() -> None:
     ]
 
 
-@pytest.mark.parametrize("delivery", Delivery)
-@pytest.mark.parametrize("terminal", [False, True])
-def test_a_whole_run_keeps_the_promise(delivery: Delivery, terminal: bool) -> None:
+@pytest.mark.parametrize(
+    ("promise", "terminal"),
+    [*((promise, False) for promise in Promise), (Promise.EXACTLY_ONCE, True)],
+)
+def test_a_whole_run_keeps_the_promise(promise: Promise, terminal: bool) -> None:
     console, file = make_console(terminal=terminal)
     before = logging.getLogger("reknit").handlers
-    result = play(1.5, delivery, console)
+    result = play(1.5, promise, console)
     show(result, console)
     text = file.getvalue()
     assert result.broken_promises() == []
@@ -151,7 +155,9 @@ def test_an_interrupt_ends_the_demo_early() -> None:
         results: list[Result] = []
 
         async def run() -> None:
-            results.append(await Demo(Policy(), board, PlainView(board, console)).run())
+            results.append(
+                await Demo(Promise.AT_LEAST_ONCE, board, PlainView(board, console)).run()
+            )
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from reknit_core.policy import Delivery, Policy
 
 from reknit.config import (
     CONFIG,
@@ -27,6 +26,8 @@ from reknit.config import (
     merge,
     one_line,
 )
+
+PROMISES = ("at-most-once", "at-least-once", "exactly-once")
 
 # Headings of `serve --help`; an option belongs to the first pattern that its name matches.
 _HEADINGS = (
@@ -194,20 +195,20 @@ def log_to_stderr(level: str) -> None:
 )
 @click.option(
     "--delivery",
-    type=click.Choice([delivery.value for delivery in Delivery]),
-    default=Policy().delivery.value,
+    type=click.Choice(PROMISES),
+    default="exactly-once",
     show_default=True,
-    help="What a cut connection may cost.",
+    help="What a cut connection may cost. Exactly once takes ends that count their messages.",
 )
 @click.pass_context
 def demo(ctx: click.Context, seconds: float, delivery: str) -> None:
     """See it work: a server is killed and a client cut while numbers stream both ways."""
     from rich.console import Console
 
-    from reknit.demo import play, show
+    from reknit.demo import Promise, play, show
 
     console = Console()
-    result = play(seconds, Delivery(delivery), console)
+    result = play(seconds, Promise(delivery), console)
     show(result, console)
     if result.broken_promises():
         ctx.exit(1)

@@ -36,6 +36,30 @@ class Act(Enum):
     RETURN = "the client comes back"
 
 
+class Promise(Enum):
+    """What a cut connection may cost; exactly once takes two ends that count their messages."""
+
+    AT_MOST_ONCE = "at-most-once"
+    AT_LEAST_ONCE = "at-least-once"
+    EXACTLY_ONCE = "exactly-once"
+
+    @property
+    def delivery(self) -> Delivery:
+        """The proxy's part in it."""
+        at_most_once = self is Promise.AT_MOST_ONCE
+        return Delivery.AT_MOST_ONCE if at_most_once else Delivery.AT_LEAST_ONCE
+
+
+KEPT = {
+    Promise.AT_MOST_ONCE: "nothing is repeated or reordered,\n"
+    "and nothing lost but what was inside a socket when it was cut.",
+    Promise.AT_LEAST_ONCE: "nothing is lost or reordered,\n"
+    "and nothing repeated but what was not yet confirmed when a connection was cut.",
+    Promise.EXACTLY_ONCE: "nothing is lost, repeated or reordered,\n"
+    "as both ends name how many messages they have received when they come back.",
+}
+
+
 STORY = (  # when, in seconds
     (1.0, Act.KILL),
     (2.4, Act.START),
@@ -58,13 +82,13 @@ class Result:
     """How it went."""
 
     flows: tuple[Flow, Flow]
-    delivery: Delivery
+    promise: Promise
     cuts: int  # connections that were killed or cut
     client_surprises: int
     finished: bool
 
     def broken_promises(self) -> list[str]:
-        """What happened against the delivery policy; empty if the proxy kept its word."""
+        """What happened against the promise; empty if the proxy kept its word."""
         if not self.finished:
             return ["the demo was stopped before its end"]
         broken = []
@@ -75,34 +99,22 @@ class Result:
                 broken.append(f"{flow.name}: {flow.reordered} reordered")
             if flow.waiting:
                 broken.append(f"{flow.name}: the last {flow.waiting} never came")
-            match self.delivery:
-                case Delivery.AT_MOST_ONCE:
-                    if flow.repeated:
-                        broken.append(f"{flow.name}: {flow.repeated} repeated")
-                    if flow.gaps > self.cuts:
-                        broken.append(f"{flow.name}: losses where nothing was cut")
-                case Delivery.AT_LEAST_ONCE:
-                    if flow.lost:
-                        broken.append(f"{flow.name}: {flow.lost} lost")
-                case _:
-                    assert_never(self.delivery)
+            if flow.repeated and self.promise is not Promise.AT_LEAST_ONCE:
+                broken.append(f"{flow.name}: {flow.repeated} repeated")
+            if flow.lost and self.promise is not Promise.AT_MOST_ONCE:
+                broken.append(f"{flow.name}: {flow.lost} lost")
+            elif flow.gaps > self.cuts:
+                broken.append(f"{flow.name}: numbers were lost where nothing was cut")
         return broken
-
-
-PROMISES = {
-    Delivery.AT_MOST_ONCE: "nothing is repeated or reordered,\n"
-    "and nothing lost but what was inside a socket when it was cut.",
-    Delivery.AT_LEAST_ONCE: "nothing is lost or reordered,\n"
-    "and nothing repeated but what was not yet confirmed when a connection was cut.",
-}
 
 
 class Demo:
     """One run. Makes the proxy's log, and what happens, visible on the board."""
 
-    def __init__(self, policy: Policy, board: Board, view: View) -> None:
+    def __init__(self, promise: Promise, board: Board, view: View) -> None:
         to_server, to_client = board.flows
-        self._policy = policy
+        self._promise = promise
+        to_server.counted = to_client.counted = promise is Promise.EXACTLY_ONCE
         self._board = board
         self._view = view
         self._server = DemoServer(outgoing=to_client, incoming=to_server)
@@ -130,12 +142,17 @@ class Demo:
                 await trio.sleep_forever()  # the proxy's end is the end of all
         surprises = self._client.surprises
         flows, finished = self._board.flows, self._finished
-        return Result(flows, self._policy.delivery, self._cuts, surprises, finished)
+        return Result(flows, self._promise, self._cuts, surprises, finished)
 
     async def _proxy(self, scope: trio.CancelScope, *, task_status: trio.TaskStatus[int]) -> None:
         listeners = await trio.open_tcp_listeners(0, host=HOST)
         task_status.started(listeners[0].socket.getsockname()[1])
-        await Proxy(self._policy, Upstream(HOST, self._server.port)).run(listeners, self._stop)
+        policy = Policy(
+            delivery=self._promise.delivery,
+            retry_interval=RETRY * self._board.seconds / FULL,
+            retry_jitter=0.0,
+        )
+        await Proxy(policy, Upstream(HOST, self._server.port)).run(listeners, self._stop)
         scope.cancel()
 
     async def _stop_on(self, signals: AsyncIterator[int]) -> None:
@@ -213,16 +230,15 @@ def _log_to(handler: logging.Handler) -> Iterator[None]:
         logger.propagate, logger.handlers = propagate, handlers
 
 
-def play(seconds: float, delivery: Delivery, console: Console) -> Result:
+def play(seconds: float, promise: Promise, console: Console) -> Result:
     """Run the demo in that many seconds and show it live. `show` says what came of it."""
-    policy = Policy(retry_interval=RETRY * seconds / FULL, delivery=delivery)
     board = Board((Flow("client to server"), Flow("server to client")), seconds, trio.current_time)
     with open_view(board, console) as view, _log_to(LogToView(board, view)):
-        return trio.run(Demo(policy, board, view).run)
+        return trio.run(Demo(promise, board, view).run)
 
 
 def show(result: Result, console: Console) -> None:
-    """Print the counts, and whether they are what the delivery policy promises."""
+    """Print the counts, and whether they are as promised."""
     console.print(result_table(result.flows))
     broken = result.broken_promises()
     if broken:
@@ -230,7 +246,7 @@ def show(result: Result, console: Console) -> None:
         return
     console.print(
         f"{result.cuts} connections were cut; to both ends it was one session.\n"
-        f"As {result.delivery.value} promises: {PROMISES[result.delivery]}",
+        f"As {result.promise.value} promises: {KEPT[result.promise]}",
         style="green",
         highlight=False,
     )

@@ -15,11 +15,13 @@ from wsproto.events import (
     Request,
     TextMessage,
 )
+from wsproto.typing import Headers
 from wsproto.utilities import LocalProtocolError
 
 HOST = "127.0.0.1"
 RATE = 500  # numbers a second, in each direction
 READ_SIZE = 65536  # bytes
+RECEIVED = b"x-reconnect-received"
 
 
 @dataclass(slots=True)
@@ -27,6 +29,7 @@ class Flow:
     """The numbers 1, 2, 3, … in one direction: what was sent, and what came of it."""
 
     name: str
+    next: int = 1
     sent: int = 0
     received: int = 0
     repeated: int = 0
@@ -34,6 +37,7 @@ class Flow:
     gaps: int = 0  # how often one or more numbers were missing
     highest: int = 0
     stopped: bool = False
+    counted: bool = False  # whether both ends name how many numbers they have received
     _seen: set[int] = field(default_factory=set)
 
     @property
@@ -46,6 +50,11 @@ class Flow:
         """Numbers that are behind the newest one that came."""
         return self.sent - self.highest
 
+    def went(self) -> None:
+        """The next number is in the sender's socket."""
+        self.sent = max(self.sent, self.next)
+        self.next += 1
+
     def arrived(self, number: int) -> None:
         """Count one number at the receiving end."""
         self.received += 1
@@ -57,6 +66,18 @@ class Flow:
             self.gaps += 1
         self._seen.add(number)
         self.highest = max(self.highest, number)
+
+
+def count_of(flow: Flow) -> list[tuple[bytes, bytes]]:
+    """The header by which a receiver that counts says where to go on."""
+    return [(RECEIVED, str(flow.received).encode())] if flow.counted else []
+
+
+def go_back(flow: Flow, headers: Headers) -> None:
+    """A sender that counts goes on after the last number that the proxy has taken."""
+    for name, value in headers:
+        if flow.counted and bytes(name).lower() == RECEIVED:
+            flow.next = int(value) + 1
 
 
 class Peer:
@@ -97,10 +118,10 @@ class Peer:
         due = trio.current_time()
         while not flow.stopped:
             try:
-                await self.send(TextMessage(str(flow.sent + 1)))
+                await self.send(TextMessage(str(flow.next)))
             except (trio.BrokenResourceError, LocalProtocolError):
                 return  # the connection is broken, or a Close frame is out
-            flow.sent += 1
+            flow.went()
             due += 1 / RATE
             await trio.sleep_until(due)
 
@@ -149,8 +170,10 @@ class DemoServer:
 
     async def _handle(self, stream: trio.SocketStream) -> None:
         peer = Peer(stream, ConnectionType.SERVER)
-        if isinstance(await peer.next_event(), Request):
-            await peer.send(AcceptConnection())
+        request = await peer.next_event()
+        if isinstance(request, Request):
+            go_back(self._outgoing, request.extra_headers)
+            await peer.send(AcceptConnection(extra_headers=count_of(self._incoming)))
             self.connections += 1
             await peer.exchange(self._outgoing, self._incoming)
 
@@ -162,7 +185,7 @@ class DemoClient:
         self.port = 0  # the proxy's
         self.connections = 0
         self.surprises = 0  # connections that ended though nobody cut them
-        self._session = ""
+        self._session = b""
         self._outgoing = outgoing
         self._incoming = incoming
         self._life = trio.CancelScope()
@@ -175,12 +198,14 @@ class DemoClient:
             stream = await trio.open_tcp_stream(HOST, self.port)
             async with stream:
                 peer = self._peer = Peer(stream, ConnectionType.CLIENT)
-                resume = [(b"x-reconnect-id", self._session.encode())] if self._session else []
-                await peer.send(Request(HOST, "/", extra_headers=list(resume)))
+                resume = []
+                if self._session:
+                    resume = [(b"x-reconnect-id", self._session), *count_of(self._incoming)]
+                await peer.send(Request(HOST, "/", extra_headers=resume))
                 answer = await peer.next_event()
                 if isinstance(answer, AcceptConnection):
-                    headers = {bytes(name).lower(): value for name, value in answer.extra_headers}
-                    self._session = headers[b"x-connection-id"].decode()
+                    go_back(self._outgoing, answer.extra_headers)
+                    self._session = bytes(dict(answer.extra_headers)[b"x-connection-id"])
                     self.connections += 1
                     task_status.started()
                     await peer.exchange(self._outgoing, self._incoming)
