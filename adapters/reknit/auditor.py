@@ -9,7 +9,7 @@ from collections.abc import Callable
 from math import inf, isclose
 from typing import assert_never
 
-from reknit_core.commands import Command, Dial, Disconnect, Transitioned
+from reknit_core.commands import Command, Dial, Disconnect, Dropped, Transitioned
 from reknit_core.context import ContextStateMachine
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.policy import Policy
@@ -74,6 +74,8 @@ class Auditor:
                 self.triggers[command.trigger] += 1
                 self.states[command.state] += 1
                 self._transitioned(name, command)
+            case Dropped():
+                self.note(name, f"{command.total} messages dropped")
             case Disconnect():
                 pass
             case _:

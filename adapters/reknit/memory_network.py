@@ -157,6 +157,7 @@ class MemorySocket:
         "_network",
         "_reading",
         "_silent",
+        "_waking",
         "acked",
         "name",
         "not_before",
@@ -182,6 +183,7 @@ class MemorySocket:
         self._inbox: list[bytes] = []
         self._reading = True
         self._blocked = False  # the owner waits for on_writable
+        self._waking = False  # on_writable is on its way
         self._ended = False  # our direction is ended
         self._eof = False  # the peer's end of stream is here, but not read
         self._silent = False  # nothing passes any more, and nobody is told
@@ -201,7 +203,7 @@ class MemorySocket:
         if taken < len(data):
             self._blocked = True
             if taken < size:
-                network.after(network.latency(), self._unblock)
+                self._wake()
             data = data[:taken]
         if taken:
             self.sent += taken
@@ -288,7 +290,7 @@ class MemorySocket:
         peer = self.peer
         peer.acked += len(data)
         if peer._blocked and not self._silent:
-            network.after(network.latency(), peer._unblock)
+            peer._wake()
         self.owner.on_data(data)
 
     def _drain(self) -> None:
@@ -301,7 +303,13 @@ class MemorySocket:
             self._network.note(f"{self.name} reads the end")
             self.owner.on_eof()
 
+    def _wake(self) -> None:
+        if not self._waking:
+            self._waking = True
+            self._network.after(self._network.latency(), self._unblock)
+
     def _unblock(self) -> None:
+        self._waking = False
         if self._blocked and self.open:
             self._blocked = False
             self.owner.on_writable()

@@ -23,6 +23,10 @@ def _ignore() -> None:
     pass
 
 
+def _ignore_stack(stack: Stack | None) -> None:
+    pass
+
+
 class Peer:
     """One end of a session: what client and server have in common."""
 
@@ -36,8 +40,8 @@ class Peer:
         self.deliberate = False
         """Whether this end has closed the session on purpose."""
         self.on_open: Callable[[], None] = _ignore
-        self.on_gone: Callable[[], None] = _ignore
-        """Called when the connection is over, and when a dial came to nothing."""
+        self.on_gone: Callable[[Stack | None], None] = _ignore_stack
+        """Called when the connection is over, or, with None, when a dial came to nothing."""
         self._past: list[Stack] = []
 
     @property
@@ -55,7 +59,7 @@ class Peer:
     def read(self, wanted: bool) -> None:
         """Stop reading, or go on."""
         if self.stack is not None:
-            self.stack.socket.read(wanted)
+            self.stack.read(wanted)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """End the session on purpose, or say by the code that this end will be back."""
@@ -98,7 +102,7 @@ class Peer:
         if stack is self.stack:
             self.stack = None
             self._past.append(stack)
-            self.on_gone()
+            self.on_gone(stack)
 
 
 class MemoryClient(Peer):
@@ -121,6 +125,7 @@ class MemoryClient(Peer):
 
     def connect(self, target: str = "/", *, resume: bool = False) -> None:
         """Dial the proxy; with `resume` for this very session or none, else for a new one too."""
+        self.status = None
         self._dials += 1
         dial = self._dials
         name = "X-Reconnect-Id" if resume else "X-Connection-Id"
@@ -129,8 +134,7 @@ class MemoryClient(Peer):
 
     def _dialled(self, dial: int, outcome: MemorySocket | str) -> None:
         if isinstance(outcome, str):
-            self.status = None
-            self.on_gone()
+            self.on_gone(None)
             return
         stack = Stack(outcome, self._answered, mask=self._network.random.randbytes(4))
         if dial != self._dials:

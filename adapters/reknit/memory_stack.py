@@ -69,15 +69,21 @@ class Stack:
         "_written",
         "application",
         "close_received",
+        "dropped",
         "open",
         "pongs",
         "socket",
+        "stalled",
     )
 
     def __init__(self, socket: MemorySocket, heard: Heard, mask: bytes | None = None) -> None:
         self.socket = socket
         self.open = False
         """Whether messages can be sent."""
+        self.stalled = False
+        """Whether it has ever stopped reading."""
+        self.dropped = False
+        """Whether the proxy has ended it without a Close, though it was open and did read."""
         self.close_received: tuple[int, str] | None = None
         self.pongs: list[bytes] = []
         self.application: Application | None = None
@@ -152,6 +158,11 @@ class Stack:
                 self.socket.close()
         self._end()
 
+    def read(self, wanted: bool) -> None:
+        """Stop reading, or go on."""
+        self.stalled = self.stalled or not wanted
+        self.socket.read(wanted)
+
     @property
     def waiting(self) -> int:
         """Bytes that the socket has not taken yet."""
@@ -186,13 +197,13 @@ class Stack:
 
     def on_eof(self) -> None:
         """The proxy has ended its stream."""
-        self.open = False
+        self._drop()
         self.socket.close()
         self._end()
 
     def on_lost(self, reason: str) -> None:
         """The connection was reset."""
-        self.open = False
+        self._drop()
         self._end()
 
     def on_writable(self) -> None:
@@ -304,6 +315,10 @@ class Stack:
         if server and self._close_sent and self.close_received and not self._out:
             self.socket.close()  # the server closes first (RFC 6455, section 7.1.1)
             self._end()
+
+    def _drop(self) -> None:
+        self.dropped = self.open and not self.stalled
+        self.open = False
 
     def _end(self) -> None:
         if not self._over:

@@ -19,7 +19,7 @@ from reknit.ledger import Count, Dialogue
 from reknit.memory import MemoryProxy
 from reknit.memory_network import Conditions, MemoryNetwork
 from reknit.memory_peers import ACCEPT, SILENT, MemoryClient, MemoryServer, Peer, ServerSession
-from reknit.memory_stack import Cut
+from reknit.memory_stack import Cut, Stack
 
 PROXY = ("proxy", 80)
 SERVER = ("server", 80)
@@ -41,7 +41,9 @@ class Plan:
     send_every: float = 40.0
     """Between two bursts of messages in one session."""
     burst: int = 8
-    """The most messages in one burst; one in fifty is a hundred times as large."""
+    """The most messages in one burst."""
+    flood: int = 100
+    """How many times larger one burst in fifty is."""
     fault_every: float = 500.0
     """Between two faults in one session."""
     away: float = 6.0
@@ -164,6 +166,18 @@ class Simulation:
             self.dialogues[name] = known
         return known
 
+    def check_drop(self, name: str, stack: Stack | None) -> None:
+        """A connection is over: the proxy must not have ended a sound one."""
+        if stack is not None and stack.dropped and name in self._going_on():
+            self.auditor.note(name, f"lost a sound connection: {stack.socket.name}")
+
+    def _going_on(self) -> set[str]:
+        return {
+            context.connection_id
+            for context in self.proxy.contexts
+            if context.state is not State.CLOSING
+        }
+
     def _size(self) -> int:
         """A message's padding: mostly small, now and then larger than a socket's room."""
         chance = self.random.random()
@@ -280,7 +294,8 @@ class User:
         if session is not None:
             session.on_gone = partial(self._server_gone, session)
 
-    def _gone(self, client: MemoryClient) -> None:
+    def _gone(self, client: MemoryClient, stack: Stack | None) -> None:
+        self._simulation.check_drop(client.connection_id, stack)
         if client.closed is not None and client.closed[0] == SERVER_DONE and not client.deliberate:
             client.inbound.finish()
         if self._simulation.over:
@@ -290,7 +305,8 @@ class User:
         again = self.begin if over else partial(client.connect, resume=True)
         self._simulation.later(self._simulation.plan.away, again)
 
-    def _server_gone(self, session: ServerSession) -> None:
+    def _server_gone(self, session: ServerSession, stack: Stack | None) -> None:
+        self._simulation.check_drop(session.connection_id, stack)
         closed = session.closed
         if closed is not None and closed[0] == CLIENT_DONE and not session.deliberate:
             session.inbound.finish()
@@ -307,17 +323,24 @@ class User:
             return
         burst = random.randint(1, simulation.plan.burst)
         if random.random() < 0.02:
-            burst *= 100
+            burst *= simulation.plan.flood
         end.send(burst, random.choice((1, 1, 1, 1, 2, 3)))
 
     def _trouble(self) -> None:
+        """Something goes wrong, mostly while messages are on their way."""
         simulation, random = self._simulation, self._random
         if simulation.peace:
             return
         simulation.later(simulation.plan.fault_every, self._trouble)
-        end = random.choice(self.ends())
-        side = "client" if end is self.client else "server"
-        if not end.up:
+        for end in self.ends():
+            end.send(random.randint(0, simulation.plan.burst))
+        simulation.network.after(random.uniform(0.0, 0.15), self._strike)
+
+    def _strike(self) -> None:
+        simulation, random = self._simulation, self._random
+        ends = self.ends()
+        end = random.choice(ends)
+        if simulation.peace or not end.up:
             return
         match random.randrange(11):
             case 0 | 1 | 2 | 3:
@@ -336,11 +359,12 @@ class User:
                 end.close(LEAVING if end is self.client else RESTARTING)
             case 9:
                 what = "and the other are cut"
-                for both in self.ends():
+                for both in ends:
                     both.cut(random.choice(_CUTS))
             case _:
                 what = "closes for good"
                 end.close(CLIENT_DONE if end is self.client else SERVER_DONE)
+        side = "client" if end is self.client else "server"
         simulation.faults[f"{side} {what}"] += 1
 
     def _lose_path(self, end: Peer) -> None:
