@@ -90,7 +90,10 @@ def query_value(target: str, name: str) -> str | None:
 def without_query(target: str, names: frozenset[str]) -> str:
     """The target without these query parameters; the others stay as they were written."""
     path, _, query = target.partition("?")
-    kept = [part for part in query.split("&") if unquote(part.partition("=")[0]) not in names]
+    parts = query.split("&")
+    kept = [part for part in parts if unquote(part.partition("=")[0]) not in names]
+    if len(kept) == len(parts):
+        return target
     rest = "&".join(kept)
     return f"{path}?{rest}" if rest else path
 

@@ -69,18 +69,18 @@ class Setting:
         match value:
             case Enum():
                 good = True
-            case int() | float():
+            case int() | float() if not self.pattern:
                 good = isinstance(value, int) or isfinite(value)
                 good = good and self.low <= value
                 good = good and (self.high is None or value <= self.high)
-            case str():
+            case str() if self.pattern:
                 good = re.fullmatch(self.pattern, value) is not None
-            case frozenset():
+            case frozenset() if self.pattern:
                 good = all(re.fullmatch(self.pattern, str(part)) for part in value)
             case _:
                 good = False
         if not good:
-            shown = sorted(value) if isinstance(value, frozenset) else value
+            shown = sorted(value, key=str) if isinstance(value, frozenset) else value
             raise PolicyError(name, shown, self.allowed)
 
 
@@ -247,7 +247,7 @@ class Upstream:
 
     def target(self, client_target: str) -> str:
         """The request target for a client's: the upstream's path in front of it."""
-        return self.path + client_target if client_target.startswith("/") else client_target
+        return self.path + client_target
 
 
 def parse_upstream(url: str) -> Upstream:
@@ -256,11 +256,13 @@ def parse_upstream(url: str) -> Upstream:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", 80 if parts.port is None else parts.port
-        host.encode("idna")  # as looking the name up would: no label is empty or too long
+        upstream = Upstream(host, port, parts.path.rstrip("/"))
+        # As looking the name up and the handshake would: no label is empty or too long.
+        host.encode("idna"), upstream.authority.encode("idna")
     except ValueError:
         raise PolicyError("UPSTREAM", url, allowed) from None
-    plain = not (parts.username or parts.password or parts.query or parts.fragment)
-    clean = re.fullmatch(r"[!-~]+", url) and re.fullmatch(r"[A-Za-z0-9._:%-]+", host)
-    if parts.scheme != "ws" or not port or not plain or not clean:
+    plain = re.fullmatch(r"[!-~]+", url) and not (parts.query or parts.fragment)
+    place = re.fullmatch(r"([A-Za-z0-9._%-]+|\[[A-Za-z0-9.:%]+\])(:\d*)?", parts.netloc)
+    if parts.scheme != "ws" or not port or not plain or not place:
         raise PolicyError("UPSTREAM", url, allowed)
-    return Upstream(host, port, parts.path.rstrip("/"))
+    return upstream

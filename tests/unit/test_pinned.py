@@ -1,0 +1,322 @@
+"""What a session keeps of its first handshake, and what it says to each side later."""
+
+import pytest
+from handshake_bytes import accepting, header_values, request
+from hypothesis import example, given
+from hypothesis import strategies as st
+from reknit_core.backlog import Backlog
+from reknit_core.handshake import (
+    Accepted,
+    ClientHandshake,
+    ServerHandshake,
+    ServerRequest,
+    UpgradeRequest,
+)
+from reknit_core.headers import HeaderList
+from reknit_core.pinned import Pinned, counts, received_count
+from reknit_core.policy import Policy, Upstream
+
+POLICY = Policy()
+UPSTREAM = Upstream("server.example", 9000, "/base")
+DEFLATE = "permessage-deflate"
+ALONE = "server_no_context_takeover"
+
+
+def upgrade(*extra: bytes, line: bytes = b"GET /p?a=1 HTTP/1.1") -> UpgradeRequest:
+    outcome = ClientHandshake().receive_data(request(*extra, line=line))
+    assert isinstance(outcome, UpgradeRequest)
+    return outcome
+
+
+def pinned(*extra: bytes, policy: Policy = POLICY, **line: bytes) -> Pinned:
+    return Pinned.from_request(policy, "the-id", upgrade(*extra, **line), "192.0.2.7")
+
+
+def accepted(
+    subprotocol: str | None = None, *extensions: str, headers: HeaderList = ()
+) -> Accepted:
+    return Accepted(subprotocol, extensions, headers, b"")
+
+
+def sent(session: Pinned, attempt: int = 0, told: HeaderList = ()) -> bytes:
+    """The request to the server as bytes."""
+    return ServerHandshake(session.server_request(UPSTREAM, attempt, told)).request()
+
+
+OFFERS = (
+    b"Sec-WebSocket-Protocol: chat, other",
+    b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits, x-other",
+)
+
+
+# -- Towards the server ------------------------------------------------------------------------
+
+
+def test_the_first_request_to_the_server() -> None:
+    session = pinned(
+        *OFFERS,
+        b"Cookie: a=b; connection_id=x",
+        b"Origin: https://a.example",
+        b"Authorization: Basic x",
+        b"X-Connection-Id: theirs",
+        b"X-Reconnect: true",
+        b"X-Reconnect-Id: theirs",
+        b"X-Forwarded-For: 1.2.3.4",
+        b"X-Hop: x",
+        b"Proxy-Authorization: secret",
+        b"Connection: Upgrade, X-Hop",
+        line=b"GET /p?a=%20&reconnect_id=1&connection_id=2&b&reconnect_received=3&reconnect_hello=1"
+        b" HTTP/1.1",
+    )
+    assert session.server_request(UPSTREAM, 0, ()) == ServerRequest(
+        target="/base/p?a=%20&b",
+        host="server.example:9000",
+        headers=(
+            (b"cookie", b"a=b; connection_id=x"),
+            (b"origin", b"https://a.example"),
+            (b"authorization", b"Basic x"),
+            (b"x-connection-id", b"the-id"),
+            (b"x-forwarded-for", b"192.0.2.7"),
+            (b"x-forwarded-proto", b"http"),
+            (b"x-forwarded-host", b"client.example"),
+        ),
+        subprotocols=("chat", "other"),
+        deflate=f"{DEFLATE}; client_max_window_bits; {ALONE}",
+    )
+
+
+def test_a_retry_before_the_first_answer_is_no_reconnect() -> None:
+    session = pinned(*OFFERS)
+    assert session.server_request(UPSTREAM, 3, ((b"x-reconnect-received", b"0"),)) == (
+        session.server_request(UPSTREAM, 0, ())
+    )
+
+
+def test_a_reconnect_says_so() -> None:
+    session = pinned(*OFFERS, b"X-Empty:")
+    assert session.agree(accepted("other", headers=((b"x-reconnect-info", b"caf\xe9"),))) is None
+    again = session.server_request(UPSTREAM, 2, ((b"x-reconnect-received", b"5"),))
+    assert again.subprotocols == ("other",)
+    assert again.headers == (
+        (b"x-empty", b""),
+        (b"x-connection-id", b"the-id"),
+        (b"x-forwarded-for", b"192.0.2.7"),
+        (b"x-forwarded-proto", b"http"),
+        (b"x-forwarded-host", b"client.example"),
+        (b"x-reconnect", b"true"),
+        (b"x-reconnect-attempt", b"2"),
+        (b"x-reconnect-received", b"5"),
+        (b"x-reconnect-info", b"caf\xe9"),
+    )
+    assert session.agree(accepted("other")) is None  # which keeps what was said before
+    assert session.server_request(UPSTREAM, 1, ()).headers[-1] == (b"x-reconnect-info", b"caf\xe9")
+
+
+def test_without_a_subprotocol_none_is_asked_for_again() -> None:
+    session = pinned(*OFFERS)
+    session.agree(accepted())
+    assert session.server_request(UPSTREAM, 1, ()).subprotocols == ()
+
+
+def test_the_names_are_the_policys() -> None:
+    policy = Policy(id_header="X-My-Id", id_query="my")
+    line = b"GET /?my=1&connection_id=2 HTTP/1.1"
+    session = pinned(b"x-my-ID: theirs", b"X-Connection-Id: kept", policy=policy, line=line)
+    asked = session.server_request(UPSTREAM, 0, ())
+    assert asked.target == "/base/?connection_id=2"
+    assert asked.headers[:2] == ((b"x-connection-id", b"kept"), (b"x-my-id", b"the-id"))
+    assert session.told_client(policy, None)[0] == (b"x-my-id", b"the-id")
+
+
+def test_the_host_is_passed_on_as_it_was_written() -> None:
+    outcome = ClientHandshake().receive_data(request(host=b"xn--mller-kva.example:81"))
+    assert isinstance(outcome, UpgradeRequest)
+    session = Pinned.from_request(POLICY, "i", outcome, "::1")
+    assert header_values(sent(session), b"X-Forwarded-Host") == [b"xn--mller-kva.example:81"]
+
+
+names = st.text(st.sampled_from("abcXYZ-_!#$%&'*+.^`|~019"), min_size=1, max_size=12)
+letters = [bytes([byte]) for byte in (*b'\t az:;=,%"\\', 0x7F, 0x80, 0xE9, 0xFF)]
+words = st.lists(st.sampled_from(letters), max_size=12).map(b"".join)
+values = (
+    words
+    | st.binary(max_size=3)
+    | st.sampled_from([b": ", b"a: b", b"\\n", b"%0d%0aX-Evil: 1", b"x;y=\xff"])
+)
+pairs = st.lists(st.tuples(names.map(str.encode), values), max_size=6)
+queries = st.lists(
+    st.sampled_from(["a=1", "connection_id=%0d%0aX-Evil:1", "b=%0a", "%00", "reconnect_id=\x7f"])
+)
+NEEDED = ("host", "upgrade", "connection", "sec-websocket", "content-length", "transfer-encoding")
+
+
+@given(pairs, queries, values, st.booleans())
+@example([(b"X", b"y\rX-Evil: 1")], [], b"", True)
+@example([(b"X", b"y\x0bX-Evil: 1")], [], b"", True)
+def test_nothing_that_a_client_sends_can_add_a_header_of_its_own(
+    headers: list[tuple[bytes, bytes]], query: list[str], info: bytes, again: bool
+) -> None:
+    extra = [
+        name + b": " + value
+        for name, value in headers
+        if not name.lower().decode().startswith(NEEDED)
+    ]
+    line = f"GET /p?{'&'.join(query)} HTTP/1.1".encode()
+    outcome = ClientHandshake().receive_data(request(*extra, line=line))
+    if not isinstance(outcome, UpgradeRequest):
+        return  # h11 takes no control characters
+    session = Pinned.from_request(POLICY, "the-id", outcome, "192.0.2.7")
+    if again:
+        answer = ServerHandshake(session.server_request(UPSTREAM, 0, ()))
+        told = accepting(answer.request(), b"X-Reconnect-Info: " + info)
+        heard = answer.receive_data(told)
+        if not isinstance(heard, Accepted):
+            return
+        assert session.agree(heard) is None
+    data = sent(session, 1)
+    assert data.count(b"\r\n\r\n") == 1
+    assert data.endswith(b"\r\n\r\n")
+    assert header_values(data, b"X-Evil") == []
+    assert header_values(data, b"X-Connection-Id") == [b"the-id"]
+    assert header_values(data, b"X-Reconnect") == ([b"true"] if again else [])
+    # A server reads in it what the client's headers were.
+    read = ClientHandshake().receive_data(data)
+    assert isinstance(read, UpgradeRequest)
+    mine = [pair for pair in read.headers if not pair[0].startswith((b"x-forwarded", b"sec-web"))]
+    theirs = [pair for pair in outcome.headers if not pair[0].startswith(b"sec-web")]
+    kept = [pair for pair in theirs if pair[0] not in (b"te", b"forwarded", b"trailer")]
+    ours = {b"x-connection-id", b"x-reconnect", b"x-reconnect-attempt", b"x-reconnect-info"}
+    assert [pair for pair in mine if pair[0] not in ours] == kept
+
+
+# -- What was agreed ---------------------------------------------------------------------------
+
+
+def test_a_later_answer_must_be_like_the_first() -> None:
+    compressed = f"{DEFLATE}; {ALONE}"
+    session = pinned(*OFFERS)
+    assert session.agree(accepted("chat", compressed)) is None
+    assert session.agree(accepted("chat", compressed)) is None
+    for answer, problem in (
+        (accepted("other", compressed), "subprotocol other, not chat as before"),
+        (accepted(None, compressed), "subprotocol None, not chat as before"),
+        (accepted("chat"), "other permessage-deflate parameters than before"),
+        (
+            accepted("chat", f"{compressed}; server_max_window_bits=10"),
+            "other permessage-deflate parameters than before",
+        ),
+    ):
+        assert session.agree(answer) == problem
+        assert (session.subprotocol, session.compression) == ("chat", (ALONE,))
+
+
+def test_an_answer_whose_messages_hang_together_is_no_agreement() -> None:
+    session = pinned(*OFFERS)
+    problem = session.agree(accepted(None, DEFLATE))
+    assert problem is not None
+    assert problem.startswith("the server takes permessage-deflate without")
+    assert not session.agreed
+
+
+# -- Towards the client ------------------------------------------------------------------------
+
+
+def test_what_a_client_is_told() -> None:
+    session = pinned()
+    told: HeaderList = ((b"x-connection-id", b"the-id"), (b"x-reconnect", b"new"))
+    assert session.told_client(POLICY, None) == told
+    counted = ((b"x-reconnect-received", b"7"),)
+    told = (told[0], (b"x-reconnect", b"resumed"), *counted)
+    assert session.told_client(POLICY, counted) == told
+
+
+def test_the_clients_extension_header() -> None:
+    session = pinned(*OFFERS)
+    session.agree(accepted())
+    assert session.agreed_headers() == ()
+    session = pinned(*OFFERS)
+    session.agree(accepted(None, f"{DEFLATE}; {ALONE}"))
+    (header,) = session.agreed_headers()
+    expected = f"{DEFLATE}; {ALONE}; client_no_context_takeover".encode()
+    assert header == (b"Sec-WebSocket-Extensions", expected)
+
+
+def test_a_client_that_comes_while_the_session_opens_must_offer_the_same() -> None:
+    session = pinned(*OFFERS)
+    assert session.mismatch(upgrade(*OFFERS, b"Cookie: x=y", line=b"GET /else HTTP/1.1")) is None
+    for offers in ((), OFFERS[:1], OFFERS[1:], (b"Sec-WebSocket-Protocol: other", OFFERS[1])):
+        problem = session.mismatch(upgrade(*offers))
+        assert problem == "other subprotocols or extensions than the session opens with"
+
+
+@pytest.mark.parametrize(
+    ("subprotocol", "extension", "offers", "problem"),
+    [
+        (None, None, (), None),
+        (None, None, OFFERS, None),
+        ("chat", None, OFFERS, None),
+        ("chat", None, (b"Sec-WebSocket-Protocol: a, chat",), None),
+        ("chat", None, (), "the session speaks subprotocol chat, which is not offered"),
+        (
+            "chat",
+            None,
+            (b"Sec-WebSocket-Protocol: CHAT",),
+            "the session speaks subprotocol chat, which is not offered",
+        ),
+        (None, f"{DEFLATE}; {ALONE}", OFFERS, None),
+        (None, f"{DEFLATE}; {ALONE}; client_max_window_bits=9", OFFERS, None),
+        (
+            None,
+            f"{DEFLATE}; {ALONE}",
+            OFFERS[:1],
+            "the session is compressed in a way that is not offered",
+        ),
+        (
+            None,
+            f"{DEFLATE}; {ALONE}; client_max_window_bits=9",
+            (b"Sec-WebSocket-Extensions: permessage-deflate",),
+            "the session is compressed in a way that is not offered",
+        ),
+        (
+            None,
+            f"{DEFLATE}; {ALONE}; server_max_window_bits=9",
+            (b"Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=abc",),
+            "the session is compressed in a way that is not offered",
+        ),
+    ],
+)
+def test_which_client_can_join(
+    subprotocol: str | None, extension: str | None, offers: tuple[bytes, ...], problem: str | None
+) -> None:
+    session = pinned(*OFFERS)
+    answer = accepted(subprotocol, *([extension] if extension else []))
+    assert session.agree(answer) is None
+    assert session.mismatch(upgrade(*offers)) == problem
+
+
+# -- Counts ------------------------------------------------------------------------------------
+
+
+def test_a_peer_is_told_how_much_was_taken_and_dropped() -> None:
+    queue, source = Backlog(eager=True), Backlog(eager=True)
+    assert counts(queue, source) == ((b"x-reconnect-received", b"0"),)
+    queue.append(b"\x82\x01a\x82\x01b", 6, 2)
+    queue.drop_newest(1)
+    source.append(b"\x82\x01a\x82\x01b\x82\x01c", 9, 3)
+    assert counts(queue, source) == ((b"x-reconnect-received", b"2"),)
+    source.drop_newest(2)
+    told = ((b"x-reconnect-received", b"2"), (b"x-reconnect-dropped", b"2"))
+    assert counts(queue, source) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [(None, None), ("0", 0), ("007", 7), ("9" * 19, 10**19 - 1)]
+)
+def test_a_count_is_read(text: str | None, count: int | None) -> None:
+    assert received_count(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "-1", "+1", "1.0", " 1", "1_0", "\xb2", "x", "9" * 20])
+def test_what_is_no_count(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a number of messages"):
+        received_count(text)
