@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from reknit.cli import PROMISES, main
-from reknit.config import OPTIONS
+from reknit.options import OPTIONS
 
 WAIT = 20  # seconds that a process may take before the test gives up
 

@@ -1,17 +1,14 @@
 import pytest
 from reknit.config import (
-    OPTIONS,
     Config,
     ConfigError,
     Layer,
-    Listen,
-    LogLevel,
     from_command_line,
     from_environment,
     from_toml,
     merge,
-    parse_listen,
 )
+from reknit.options import OPTIONS, Listen, LogLevel, parse_listen
 from reknit_core.policy import SETTINGS, Policy, PolicyError, Upstream, parse_upstream
 
 UPSTREAM = from_command_line({"upstream": "ws://h:1"})

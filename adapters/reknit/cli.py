@@ -15,17 +15,15 @@ import click
 
 from reknit.config import (
     CONFIG,
-    OPTIONS,
-    PREFIX,
     Config,
     ConfigError,
-    Option,
     from_command_line,
     from_environment,
     from_toml,
     merge,
     one_line,
 )
+from reknit.options import OPTIONS, PREFIX, Option
 
 PROMISES = ("at-most-once", "at-least-once", "exactly-once")
 

@@ -1,0 +1,199 @@
+"""What can be configured: the policy's settings, and what only the adapter needs to know.
+
+An option has the same name, help, limits and default on the command line, in the environment and
+in a TOML file. Those of the policy are made from its own table of settings, so that each one is
+described once.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from typing import Any, get_args, get_origin, get_type_hints
+
+from reknit_core.policy import SETTINGS, Policy, Setting, parse_upstream
+
+PREFIX = "REKNIT_"
+
+
+class LogLevel(Enum):
+    """How much is logged: from everything to errors only."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where clients connect. Port 0: the system chooses one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One thing that can be configured, under the same name everywhere.
+
+    `allowed` says in words what may be given, `limits` the range of a number, with its unit.
+    `read` takes a TOML value to the value itself; `parse` takes text to a TOML value first. Both
+    raise ValueError for what is not allowed.
+    """
+
+    name: str
+    metavar: str
+    help: str
+    allowed: str
+    default: str
+    parse: Callable[[str], object]
+    read: Callable[[object], object]
+    is_flag: bool = False
+    limits: str = ""
+
+    @property
+    def flag(self) -> str:
+        """The name on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The name in the environment."""
+        return PREFIX + self.name.upper()
+
+
+def parse_listen(text: str) -> Listen:
+    """Read `HOST:PORT` or `[IPV6]:PORT`. Raises ValueError."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([\w.%-]+)):([0-9]{1,5})", text, re.ASCII)
+    if match is None or int(match[3]) > 65535:
+        raise ValueError(text)
+    (match[1] or match[2]).encode("idna")  # as looking the name up would
+    return Listen(match[1] or match[2], int(match[3]))
+
+
+def _parse_as(kind: Any, text: str) -> object:
+    """Text from a command line or the environment as a TOML value of that type."""
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if kind is int:
+        return int(text)
+    if kind is float:
+        return float(text)
+    return text
+
+
+def _read_as(kind: Any, value: object) -> object:
+    """A TOML value as a value of that type. Raises ValueError for another type."""
+    if kind is float and type(value) in (int, float):
+        return float(value)  # type: ignore[arg-type]
+    if kind in (bool, int, str) and type(value) is kind:
+        return value
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind(value)
+    if get_origin(kind) is frozenset:
+        (part,) = get_args(kind)
+        if isinstance(value, str):
+            words = [word.strip() for word in value.split(",")] if value.strip() else []
+            return frozenset(_parse_as(part, word) for word in words)
+        if isinstance(value, list):
+            return frozenset(_read_as(part, item) for item in value)
+    raise ValueError(value)
+
+
+def _show_default(value: object) -> str:
+    match value:
+        case bool():
+            return "on" if value else "off"
+        case Enum():
+            return str(value.value)
+        case frozenset():
+            return ",".join(str(part) for part in sorted(value))
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)
+
+
+def _metavar(kind: Any, unit: str) -> str:
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return "|".join(str(member.value) for member in kind)
+    if get_origin(kind) is frozenset:
+        return "CODE,..." if get_args(kind) == (int,) else "NAME,..."
+    return unit.upper() or ("NAME" if kind is str else "NUMBER")
+
+
+def _allowed(kind: Any, setting: Setting) -> str:
+    if kind is bool:
+        return "true or false"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return ", ".join(str(member.value) for member in kind)
+    return f"a whole number, {setting.allowed}" if kind is int else setting.allowed
+
+
+def _policy_option(name: str, kind: Any, default: object) -> Option:
+    setting = SETTINGS[name]
+
+    def read(value: object) -> object:
+        result = _read_as(kind, value)
+        setting.check(name, result)
+        return result
+
+    return Option(
+        name,
+        _metavar(kind, setting.unit),
+        setting.help,
+        _allowed(kind, setting),
+        _show_default(default),
+        lambda text: _parse_as(kind, text),
+        read,
+        is_flag=kind is bool,
+        limits=setting.allowed if kind in (int, float) else "",
+    )
+
+
+def _options() -> Iterable[Option]:
+    def read_listen(value: object) -> object:
+        return parse_listen(str(value))
+
+    def read_upstream(value: object) -> object:
+        return parse_upstream(str(value))
+
+    levels = [level.value for level in LogLevel]
+    yield Option(
+        "upstream",
+        "UPSTREAM",
+        "The server behind the proxy.",
+        "ws://HOST:PORT[/PATH]",
+        "",
+        str,
+        read_upstream,
+    )
+    yield Option(
+        "listen",
+        "HOST:PORT",
+        "Where clients connect.",
+        "HOST:PORT or [IPV6]:PORT, with a port from 0 to 65535",
+        "127.0.0.1:9300",
+        str,
+        read_listen,
+    )
+    yield Option(
+        "log_level",
+        "|".join(levels),
+        "How much is logged, to standard error.",
+        ", ".join(levels),
+        LogLevel.INFO.value,
+        str.lower,
+        LogLevel,
+    )
+    kinds = get_type_hints(Policy)
+    for item in fields(Policy):
+        yield _policy_option(item.name, kinds[item.name], item.default)
+
+
+OPTIONS: Mapping[str, Option] = {option.name: option for option in _options()}
+"""Everything that can be configured, by name."""
