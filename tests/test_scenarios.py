@@ -1,0 +1,54 @@
+"""Replays every scenario file, and sees to it that together they show all that can happen."""
+
+from pathlib import Path
+
+import pytest
+from reknit_core import trace
+from reknit_core.grammar import USAGE
+from reknit_core.lifecycle import INITIAL, TRANSITIONS, State
+
+FILES = sorted((Path(__file__).parent / "scenarios").glob("*.scn"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_scenario(file: Path) -> None:
+    text = file.read_text()
+    difference = trace.diff(text, trace.play(trace.parse(text)))
+    assert not difference, f"{file.name} plays otherwise than it says:\n{difference}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_what_was_played_can_be_played_again(file: Path) -> None:
+    played = trace.play(trace.parse(file.read_text()))
+    assert trace.play(trace.parse("\n".join(played))) == played
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_scenario_has_a_title_and_plays_what_can_happen(file: Path) -> None:
+    scenario = trace.parse(file.read_text())
+    assert scenario.title
+    assert scenario.lines
+
+
+def test_every_transition_is_shown_by_a_scenario() -> None:
+    shown = set()
+    for file in FILES:
+        state = INITIAL
+        for line in trace.parse(file.read_text()).canonical:
+            kind, _, text = line.strip().partition(" ")
+            if kind == "=":
+                shown.add((state, State(text)))
+                state = State(text)
+    assert shown == {(row.source, row.target) for row in TRANSITIONS}
+
+
+def test_every_event_is_used_by_a_scenario() -> None:
+    used = {
+        word
+        for file in FILES
+        for line in trace.parse(file.read_text()).lines
+        if line.step is not None
+        for word in line.step.text.split()
+    }
+    verbs = {word for usage in USAGE for word in usage.split()[:2]}
+    assert {verb for verb in verbs if verb.isalpha()} <= used
