@@ -42,7 +42,7 @@ def assert_one_line(result: Result, status: int, *texts: str) -> None:
 def test_help_names_the_commands() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    for command in ("serve", "demo"):
+    for command in ("serve", "demo", "replay"):
         assert f"\n  {command} " in result.stdout
 
 
@@ -237,3 +237,44 @@ def test_demo_offers_every_promise() -> None:
 
 def test_demo_of_no_length_is_refused() -> None:
     assert_one_line(run("demo", "--seconds", "0"), 2, "--seconds")
+
+
+# -- replay ------------------------------------------------------------------------------------
+
+
+def test_replay_prints_what_it_plays_and_diffs_what_differs(tmp_path: Path) -> None:
+    file = tmp_path / "one.scn"
+    file.write_text(SCENARIO)
+    result = run("replay", str(file))
+    assert result.exit_code == 1
+    assert "@0.100 > server connected" in result.stdout
+    assert "+       = connected" in result.stdout
+    assert "one.scn" in result.stderr
+    assert result.stderr.count("\n") == 1
+    played = result.stdout.partition("--- expected")[0]
+    file.write_text(played)
+    again = run("replay", str(file))
+    assert (again.exit_code, again.stdout, again.stderr) == (0, played, "")
+    quiet = run("replay", "-q", str(file), str(file))
+    assert (quiet.exit_code, quiet.output) == (0, "")
+
+
+def test_replay_goes_on_after_a_file_that_differs(tmp_path: Path) -> None:
+    names = [str(tmp_path / name) for name in ("a.scn", "b.scn")]
+    for name in names:
+        Path(name).write_text(SCENARIO)
+    result = run("replay", *names)
+    assert result.exit_code == 1
+    for name in names:
+        assert f"# {name}" in result.stdout
+        assert name in result.stderr
+
+
+def test_replay_of_a_bad_file_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "bad.scn"
+    file.write_text("# bad\n@0 > client vanishes\n")
+    assert_one_line(run("replay", str(file)), 2, "bad.scn", "2", "client vanishes")
+    file.write_bytes(b"\xff")
+    assert_one_line(run("replay", str(file)), 2, "bad.scn")
+    assert_one_line(run("replay", str(tmp_path / "missing")), 2, "missing", "No such file")
+    assert_one_line(run("replay"), 2, "FILE")

@@ -210,3 +210,38 @@ def demo(ctx: click.Context, seconds: float, delivery: str) -> None:
     show(result, console)
     if result.broken_promises():
         ctx.exit(1)
+
+
+# -- replay ------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("--quiet", "-q", is_flag=True, help="Print differences only.")
+def replay(files: tuple[str, ...], quiet: bool) -> None:
+    """Play scenario files against the state machine.
+
+    Prints the events, and the commands (<) and states (=) that come out of them. Exit status 1,
+    with a diff, where that isn't what a file says.
+    """
+    differing = [name for name in files if not _replay(name, quiet=quiet)]
+    if differing:
+        raise Failure(f"differs from what was played: {', '.join(differing)}")
+
+
+def _replay(name: str, *, quiet: bool) -> bool:
+    """Play one file; whether it says what was played."""
+    from reknit_core.trace import ScenarioError, diff, parse, play
+
+    text = _read_text(name)
+    try:
+        played = play(parse(text))
+        differences = diff(text, played)
+    except ScenarioError as error:
+        raise Misuse(f"{name}: {error}") from None
+    if not quiet:
+        click.secho(f"# {name}", dim=True)
+        click.echo("\n".join(played))
+    for line in differences.splitlines():
+        click.secho(line, fg={"-": "red", "+": "green", "@": "cyan"}.get(line[:1]))
+    return not differences
