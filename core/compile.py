@@ -1,0 +1,72 @@
+"""A build hook: compiles the relay path with mypyc when REKNIT_COMPILE is set.
+
+The same typed Python source runs either way; a compiled module lies beside its source in the
+wheel, and Python prefers it.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+MODULES = (
+    "core/reknit_core/backlog.py",
+    "core/reknit_core/budget.py",
+    "core/reknit_core/context.py",
+    "core/reknit_core/frames.py",
+    "core/reknit_core/session.py",
+    "core/reknit_core/sockets.py",
+    "core/reknit_core/websocket.py",
+    "adapters/reknit/reactor.py",
+)
+
+
+class CompileHook(BuildHookInterface[Any]):
+    """Adds compiled modules to a wheel."""
+
+    def dependencies(self) -> list[str]:
+        """What compiling needs beside hatchling: the types of what is imported, too."""
+        if not _wanted():
+            return []
+        return ["mypy>=1.15", "setuptools", *self.metadata.core.dependencies]
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile, unless the wheel is to be pure Python or an editable one."""
+        if not _wanted() or version == "editable":
+            return
+        self._output = Path(tempfile.mkdtemp())
+        for library in _compile(Path(self.root), self._output):
+            build_data["force_include"][str(library)] = str(library.relative_to(self._output))
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Remove what was built on the way."""
+        if hasattr(self, "_output"):
+            shutil.rmtree(self._output)
+
+
+def _wanted() -> bool:
+    return os.environ.get("REKNIT_COMPILE", "") not in ("", "0")
+
+
+def _compile(root: Path, output: Path) -> list[Path]:
+    from mypyc.build import mypycify
+    from setuptools import Distribution
+
+    here = Path.cwd()
+    os.chdir(root)
+    try:
+        extensions = mypycify(list(MODULES), opt_level="3", target_dir=str(output / "c"))
+        distribution = Distribution({"name": "reknit", "ext_modules": extensions})
+        command = distribution.get_command_obj("build_ext")
+        command.build_lib = str(output)  # type: ignore[attr-defined]
+        command.build_temp = str(output / "o")  # type: ignore[attr-defined]
+        command.ensure_finalized()
+        command.run()
+    finally:
+        os.chdir(here)
+    return [path for pattern in ("*.so", "*/*.so") for path in output.glob(pattern)]
