@@ -4,13 +4,12 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from reknit.ledger import Count, Dialogue
+from reknit.ledger import Count, Dialogue, Promise
 from reknit.memory import MemoryProxy
 from reknit.memory_network import Conditions, MemoryNetwork, MemorySocket
 from reknit.memory_peers import SILENT, MemoryClient, MemoryServer, ServerSession
 from reknit.memory_stack import Cut
 from reknit_core.commands import Command, Dial, Transitioned
-from reknit_core.context import ContextStateMachine
 from reknit_core.lifecycle import State
 from reknit_core.policy import Delivery, Policy, Upstream
 
@@ -43,12 +42,15 @@ class World:
         seed: int = 1,
         *,
         connected: bool = True,
+        promise: Promise | None = None,
     ) -> None:
         self.log: list[str] = []
         self.network = MemoryNetwork(Random(seed), conditions, self.log)
         self.policy = policy
-        confirmed = policy.delivery is not Delivery.AT_MOST_ONCE
-        self.dialogue = Dialogue.begin("a", (10, 100, 1000), confirmed=confirmed)
+        if promise is None:
+            eager = policy.delivery is Delivery.AT_MOST_ONCE
+            promise = Promise.AT_MOST_ONCE if eager else Promise.AT_LEAST_ONCE
+        self.dialogue = Dialogue.begin("a", (10, 100, 1000), promise)
         self.server = MemoryServer(self.network, SERVER, lambda name: self.dialogue)
         self.commands: list[tuple[float, Command]] = []
         self.proxy = MemoryProxy(self.network, PROXY, policy, Upstream(*SERVER), self._observe)
@@ -62,7 +64,7 @@ class World:
     def run(self, seconds: float) -> None:
         self.network.run(self.network.now + seconds)
 
-    def _observe(self, context: ContextStateMachine, command: Command) -> None:
+    def _observe(self, name: str, command: Command) -> None:
         self.commands.append((self.network.now, command))
 
     @property
@@ -423,6 +425,27 @@ def test_only_what_was_in_the_sockets_is_lost(delivery: Delivery, how: Cut, lost
         towards_it, from_it = from_it, towards_it
     assert (towards_it.lost > 0) == (delivery is Delivery.AT_MOST_ONCE)
     assert (from_it.lost > 0) == (how is Cut.BREAK)  # the others let it arrive first
+
+
+@pytest.mark.parametrize("how", [Cut.END, Cut.RESET, Cut.BREAK], ids=lambda how: how.value)
+@pytest.mark.parametrize("lost", ["client", "server"])
+def test_ends_that_count_get_all_once(delivery: Delivery, how: Cut, lost: str) -> None:
+    settings = policy(delivery, queue_bytes=20000, retry_limit=1000)
+    conditions = Conditions(latency=(0.01, 0.05))
+    world = World(settings, conditions, promise=Promise.EXACTLY_ONCE)
+    for moment in range(60):
+        world.client.send(3)
+        world.session.send(3)
+        world.run(0.002 * moment)
+        if lost == "client":
+            world.client.cut(how)
+            world.run(1.0)
+            world.client.connect(resume=True)
+            world.run(1.0)
+        else:
+            world.session.cut(how)
+            world.run(3.0)
+    assert (world.to_server, world.to_client) == (whole(180), whole(180))
 
 
 def test_a_message_cut_in_the_middle_is_dropped_whole() -> None:

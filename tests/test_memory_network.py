@@ -340,7 +340,7 @@ class Pair:
         self.line, self.headers = line, headers
         if line.startswith("GET"):
             stack.application = self.application
-            stack.answer(headers)
+            stack.answer(headers, {})
 
 
 SIZES = (0, 1, 125, 126, 127, 65535, 65536, 70000)

@@ -10,7 +10,6 @@ from math import inf, isclose
 from typing import assert_never
 
 from reknit_core.commands import Command, Dial, Disconnect, Dropped, Transitioned
-from reknit_core.context import ContextStateMachine
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.policy import Policy
 
@@ -48,6 +47,9 @@ class Auditor:
         self.dials = 0
         self.most_bytes = 0
         """The most bytes that have waited in one queue."""
+        self._read_size = min(READ_SIZE, network.conditions.capacity)
+        self.most_allowed = policy.queue_bytes + self._read_size + policy.message_limit
+        """The most that may: one read may still complete a message."""
         self._network = network
         self._policy = policy
         self._deliberate = deliberate
@@ -60,9 +62,8 @@ class Auditor:
 
     # -- Commands ------------------------------------------------------------------------------
 
-    def observe(self, context: ContextStateMachine, command: Command) -> None:
-        """That command comes out of that context."""
-        name = context.connection_id
+    def observe(self, name: str, command: Command) -> None:
+        """That command comes out of the session of that connection id."""
         match command:
             case Dial():
                 self.dials += 1
@@ -131,9 +132,9 @@ class Auditor:
             waiting = leg.queue.tail - leg.queue.confirmed
             messages = leg.queue.count - leg.queue.confirmed_count
             self.most_bytes = max(self.most_bytes, waiting)
-            if waiting > policy.queue_bytes + READ_SIZE + policy.message_limit:
+            if waiting > self.most_allowed:
                 self.note(context.connection_id, f"{waiting} bytes wait")
-            if messages > policy.queue_messages + READ_SIZE // SMALLEST_FRAME:
+            if messages > policy.queue_messages + self._read_size // SMALLEST_FRAME:
                 self.note(context.connection_id, f"{messages} messages wait")
 
 

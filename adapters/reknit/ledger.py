@@ -5,8 +5,17 @@ content follows from it, so that lost, repeated, reordered and altered messages 
 """
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 SIZES = (16,)  # bytes of padding
+
+
+class Promise(Enum):
+    """What the receiver may rely on when connections are lost."""
+
+    AT_MOST_ONCE = "at most once"  # what was in a lost connection may be lost
+    AT_LEAST_ONCE = "at least once"  # nothing that the proxy took is lost
+    EXACTLY_ONCE = "exactly once"  # both ends count: nothing is lost, nothing comes twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +51,12 @@ class Count:
 class Ledger:
     """One direction of one session.
 
-    `sizes`: the padding of messages (bytes), taken in turn. `confirmed`: whether the delivery
-    policy promises that what was on its way to the receiver comes again (at-least-once).
+    `sizes`: the padding of messages (bytes), taken in turn.
     """
 
     name: str
     sizes: tuple[int, ...] = SIZES
-    confirmed: bool = False
+    promise: Promise = Promise.AT_MOST_ONCE
     sent: int = 0
     last: int = 0
     """The highest number that has arrived."""
@@ -64,6 +72,10 @@ class Ledger:
         """The next message to send."""
         self.sent += 1
         return self._message(self.sent)
+
+    def after(self, taken: int) -> list[bytes]:
+        """The messages that were sent after the first `taken` ones, to send them again."""
+        return [self._message(number) for number in range(taken + 1, self.sent + 1)]
 
     def receive(self, message: bytes) -> None:
         """That message has arrived."""
@@ -84,12 +96,15 @@ class Ledger:
             self._repeated += 1
 
     def sender_lost(self, held: int) -> None:
-        """The sender's connection is lost: `held` bytes of messages had not reached the proxy."""
+        """The sender's connection is lost: `held` bytes of messages had not reached the proxy.
+
+        Not to be called for a sender that sends them again.
+        """
         self._expose(held)
 
     def receiver_lost(self, held: int) -> None:
         """The receiver's connection is lost, with `held` bytes on their way to it."""
-        if not self.confirmed:
+        if self.promise is Promise.AT_MOST_ONCE:
             self._expose(held)
 
     def finish(self) -> None:
@@ -138,7 +153,10 @@ class Dialogue:
 
     @classmethod
     def begin(
-        cls, name: str, sizes: tuple[int, ...] = SIZES, *, confirmed: bool = False
+        cls,
+        name: str,
+        sizes: tuple[int, ...] = SIZES,
+        promise: Promise = Promise.AT_MOST_ONCE,
     ) -> "Dialogue":
         """Nothing is sent yet. `name`: the session's, which each message carries."""
-        return cls(Ledger(f"{name}>", sizes, confirmed), Ledger(f"{name}<", sizes, confirmed))
+        return cls(Ledger(f"{name}>", sizes, promise), Ledger(f"{name}<", sizes, promise))

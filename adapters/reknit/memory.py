@@ -21,8 +21,8 @@ from reknit.memory_network import Address, MemoryNetwork, MemorySocket
 
 GOING_AWAY = 1001
 
-Observer = Callable[[ContextStateMachine, Command], None]
-"""Told of each command before it is executed."""
+Observer = Callable[[str, Command], None]
+"""Told of each command before it is executed: the connection id of its session, the command."""
 
 
 class MemorySession:
@@ -114,9 +114,9 @@ class MemoryProxy:
 
     def _execute(self, session: MemorySession, command: Command) -> None:
         if self.network.log is not None:
-            self.network.note(f"{session.context.connection_id} < {command}")
+            self.network.note(f"{session.context.connection_id} < {_line(command)}")
         if self._observer is not None:
-            self._observer(session.context, command)
+            self._observer(session.context.connection_id, command)
         match command:
             case Dial():
                 session.dialling = command.generation
@@ -295,6 +295,13 @@ class Departure:
 
     def on_writable(self) -> None:
         """Nothing is left to write."""
+
+
+def _line(command: Command) -> str:
+    if isinstance(command, Disconnect):  # a farewell's mask is random (RFC 6455, section 5.3)
+        size = len(command.farewell)
+        return f"Disconnect {command.side.value} {command.generation}, after {size} bytes"
+    return str(command)
 
 
 def part(network: MemoryNetwork, socket: MemorySocket, farewell: bytes, linger: float) -> None:

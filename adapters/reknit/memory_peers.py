@@ -2,11 +2,13 @@
 
 Each end of a session sends numbered messages and counts what arrives (ledger.py); it outlives
 its connections, as an application that reconnects does. Its stack answers Pings and Close frames.
+One that promises exactly-once says on a return what it has received, and sends again what the
+proxy says it has not taken.
 """
 
 from collections.abc import Callable
 
-from reknit.ledger import Dialogue, Ledger
+from reknit.ledger import Dialogue, Ledger, Promise
 from reknit.memory_network import Address, MemoryNetwork, MemorySocket
 from reknit.memory_stack import Cut, Stack
 
@@ -14,6 +16,7 @@ SERVER_RESTARTS = 1012
 DIAL_TIMEOUT = 10.0  # seconds
 ACCEPT = 101
 SILENT = 0
+RECEIVED = "x-reconnect-received"
 
 Dialogues = Callable[[str], Dialogue]
 """The ledgers of a session, by its connection id."""
@@ -73,13 +76,24 @@ class Peer:
         if self.stack is not None:
             self.stack.cut(how)
 
-    def join(self, stack: Stack) -> None:
-        """A new connection is open: the losses of the earlier ones are final."""
-        self.take(stack)
+    @property
+    def received_header(self) -> dict[str, str]:
+        """What a peer that counts says on a return."""
+        if self.inbound.promise is Promise.EXACTLY_ONCE:
+            return {RECEIVED: str(self.inbound.last)}
+        return {}
+
+    def join(self, stack: Stack, headers: dict[str, str]) -> None:
+        """The new connection is open: the losses of the earlier ones are final."""
+        taken = headers.get(RECEIVED)
+        again = self.outbound.promise is Promise.EXACTLY_ONCE and taken is not None
         for past in self._past:
-            self.outbound.sender_lost(past.unaccepted)
             self.inbound.receiver_lost(past.unread)
+            if not again:
+                self.outbound.sender_lost(past.unaccepted)
         self._past.clear()
+        if again and taken is not None:
+            stack.send(self.outbound.after(int(taken)))
         self.on_open()
 
     def take(self, stack: Stack) -> None:
@@ -120,7 +134,7 @@ class MemoryClient(Peer):
         """That answer's headers."""
         self._network = network
         self._proxy = proxy
-        self._request: tuple[str, dict[str, str]] = ("/", {})
+        self._request = ("/", False)
         self._dials = 0
 
     def connect(self, target: str = "/", *, resume: bool = False) -> None:
@@ -128,8 +142,7 @@ class MemoryClient(Peer):
         self.status = None
         self._dials += 1
         dial = self._dials
-        name = "X-Reconnect-Id" if resume else "X-Connection-Id"
-        self._request = (target, {name: self.connection_id})
+        self._request = (target, resume)
         self._network.dial(self._proxy, DIAL_TIMEOUT, lambda outcome: self._dialled(dial, outcome))
 
     def _dialled(self, dial: int, outcome: MemorySocket | str) -> None:
@@ -142,13 +155,17 @@ class MemoryClient(Peer):
             return
         stack.application = self
         self.take(stack)
-        stack.request(*self._request)
+        target, resume = self._request
+        if resume:
+            stack.request(target, {"X-Reconnect-Id": self.connection_id, **self.received_header})
+        else:
+            stack.request(target, {"X-Connection-Id": self.connection_id})
 
     def _answered(self, stack: Stack, line: str, headers: dict[str, str]) -> None:
         self.status = int(line.split()[1])
         self.answer = headers
         if self.status == ACCEPT:
-            self.join(stack)
+            self.join(stack, headers)
 
 
 class MemoryServer:
@@ -193,8 +210,9 @@ class MemoryServer:
         self.accepted += 1
         session.request = headers
         stack.application = session
-        stack.answer(headers)
-        session.join(stack)
+        session.take(stack)
+        stack.answer(headers, session.received_header if "x-reconnect" in headers else {})
+        session.join(stack, headers)
 
 
 class ServerSession(Peer):

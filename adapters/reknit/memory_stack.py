@@ -109,11 +109,11 @@ class Stack:
         lines += ["Connection: Upgrade", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {_KEY}"]
         self._say(lines, headers)
 
-    def answer(self, request: dict[str, str]) -> None:
-        """A server's part: accept."""
+    def answer(self, request: dict[str, str], headers: dict[str, str]) -> None:
+        """A server's part: accept that request, with these headers beside the handshake's."""
         accept = _accept(request["sec-websocket-key"])
         lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
-        self._say(lines, {"Sec-WebSocket-Accept": accept})
+        self._say(lines, {"Sec-WebSocket-Accept": accept, **headers})
         self.open = True
 
     def refuse(self, status: int) -> None:

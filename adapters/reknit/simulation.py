@@ -15,7 +15,7 @@ from reknit_core.lifecycle import State, Trigger
 from reknit_core.policy import Delivery, Policy, Upstream
 
 from reknit.auditor import Auditor
-from reknit.ledger import Count, Dialogue
+from reknit.ledger import Count, Dialogue, Promise
 from reknit.memory import MemoryProxy
 from reknit.memory_network import Conditions, MemoryNetwork
 from reknit.memory_peers import ACCEPT, SILENT, MemoryClient, MemoryServer, Peer, ServerSession
@@ -27,9 +27,13 @@ LEAVING, RESTARTING = 1001, 1012  # close codes after which a peer comes back
 CLIENT_DONE, SERVER_DONE = 4000, 4001  # close codes that end a session
 MAX_WAITING = 32768  # bytes: a peer whose socket is so far behind sends nothing more
 LOOK_EVERY = 20.0  # seconds between two looks at all sessions
-PEACE = 240.0  # seconds at the end in which nothing goes wrong
+PEACE = 300.0  # seconds at the end in which nothing goes wrong
 CLOSING = 30.0  # seconds in which all sessions must have closed
 _CUTS = tuple(Cut)
+_PROMISES = {
+    Delivery.AT_MOST_ONCE: Promise.AT_MOST_ONCE,
+    Delivery.AT_LEAST_ONCE: Promise.AT_LEAST_ONCE,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,19 +42,23 @@ class Plan:
 
     sessions: int = 1000
     duration: float = 3600.0
-    send_every: float = 40.0
+    promise: Promise | None = None
+    """None: what the delivery policy promises to ends that don't count."""
+    send_every: float = 80.0
     """Between two bursts of messages in one session."""
     burst: int = 8
     """The most messages in one burst."""
     flood: int = 100
     """How many times larger one burst in fifty is."""
-    fault_every: float = 500.0
+    fault_every: float = 600.0
     """Between two faults in one session."""
+    closings: bool = True
+    """Whether peers close sessions for good."""
     away: float = 6.0
     """How long a client stays away."""
     stall: float = 8.0
     """How long a peer doesn't read."""
-    restart_every: float = 400.0
+    restart_every: float = 600.0
     """Between two restarts of the server; 0: none."""
     outage: float = 8.0
     """How long a restart takes."""
@@ -69,7 +77,7 @@ def stormy_policy(delivery: Delivery) -> Policy:
         queue_bytes=16384,
         queue_messages=64,
         message_limit=32768,
-        heartbeat_interval=40.0,
+        heartbeat_interval=100.0,
         heartbeat_timeout=10.0,
     )
 
@@ -113,7 +121,7 @@ class Simulation:
         """Whether nobody begins anything any more."""
         self.dialogues: dict[str, Dialogue] = {}
         self._seed = seed
-        self._confirmed = policy.delivery is not Delivery.AT_MOST_ONCE
+        self._promise = plan.promise or _PROMISES[policy.delivery]
         self._sizes = tuple(self._size() for _ in range(101))
         self.auditor = Auditor(self.network, policy, self._closed_deliberately)
         self.server = MemoryServer(self.network, SERVER, self.dialogue)
@@ -162,7 +170,7 @@ class Simulation:
         """The ledgers of the session with that connection id."""
         known = self.dialogues.get(name)
         if known is None:
-            known = Dialogue.begin(name, self._sizes, confirmed=self._confirmed)
+            known = Dialogue.begin(name, self._sizes, self._promise)
             self.dialogues[name] = known
         return known
 
@@ -232,7 +240,7 @@ class Simulation:
     def _judge(self, where: str, count: Count) -> None:
         wrong = {"reordered": count.reordered, "altered": count.altered}
         wrong["lost without a cause"] = count.unexplained
-        if not self._confirmed:
+        if self._promise is not Promise.AT_LEAST_ONCE:
             wrong["repeated"] = count.repeated
         for what, number in wrong.items():
             if number:
@@ -296,12 +304,13 @@ class User:
 
     def _gone(self, client: MemoryClient, stack: Stack | None) -> None:
         self._simulation.check_drop(client.connection_id, stack)
-        if client.closed is not None and client.closed[0] == SERVER_DONE and not client.deliberate:
+        code = client.closed[0] if client.closed else LEAVING  # LEAVING is its own, answered
+        if code == SERVER_DONE and not client.deliberate:
             client.inbound.finish()
         if self._simulation.over:
             return
         refused = client.status not in (None, ACCEPT)
-        over = client.deliberate or client.closed is not None or refused or not self._joined
+        over = client.deliberate or code != LEAVING or refused or not self._joined
         again = self.begin if over else partial(client.connect, resume=True)
         self._simulation.later(self._simulation.plan.away, again)
 
@@ -342,7 +351,7 @@ class User:
         end = random.choice(ends)
         if simulation.peace or not end.up:
             return
-        match random.randrange(11):
+        match random.randrange(11 if simulation.plan.closings else 10):
             case 0 | 1 | 2 | 3:
                 how = random.choice(_CUTS)
                 what = f"is cut: {how.value}"
@@ -360,7 +369,8 @@ class User:
             case 9:
                 what = "and the other are cut"
                 for both in ends:
-                    both.cut(random.choice(_CUTS))
+                    if both.up:
+                        both.cut(random.choice(_CUTS))
             case _:
                 what = "closes for good"
                 end.close(CLIENT_DONE if end is self.client else SERVER_DONE)

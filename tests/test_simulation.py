@@ -1,0 +1,233 @@
+"""Many sessions over simulated hours, with everything going wrong, by seed.
+
+Each failure can be repeated: `simulate(seed, plan, policy, log := [])` gives the same course.
+"""
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from reknit.auditor import Auditor
+from reknit.ledger import Count, Dialogue, Ledger, Promise
+from reknit.memory_network import Conditions, MemoryNetwork
+from reknit.simulation import Plan, Result, simulate, stormy_policy
+from reknit_core.commands import Dial, Dropped, Transitioned
+from reknit_core.events import Side
+from reknit_core.lifecycle import State, Trigger
+from reknit_core.policy import Delivery, Policy
+
+SESSIONS = {Delivery.AT_MOST_ONCE: 400, Delivery.AT_LEAST_ONCE: 1000}
+BOTH = pytest.mark.parametrize("delivery", list(Delivery), ids=lambda delivery: delivery.value)
+
+
+def storm(delivery: Delivery) -> Policy:
+    """A policy for a storm.
+
+    A full queue costs at-least-once connections that are sound (see
+    test_full_queues_cost_no_connection), so that there the queues are large.
+    """
+    policy = stormy_policy(delivery)
+    if delivery is Delivery.AT_MOST_ONCE:
+        return policy
+    return replace(policy, queue_bytes=2**24, queue_messages=10**6)
+
+
+def check(result: Result) -> None:
+    """Nothing is broken, and messages have passed."""
+    assert result.broken == [], f"seed {result.seed}:\n" + "\n".join(result.broken)
+    for count in (result.to_server, result.to_client):
+        assert count.sent > 10 * result.sessions
+        assert 0.9 * count.sent < count.received <= count.sent
+        assert (count.reordered, count.altered, count.unexplained) == (0, 0, 0)
+
+
+# -- The storm -------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_an_hour_of_storm(delivery: Delivery) -> None:
+    """A thousand sessions with the default delivery."""
+    plan = Plan(sessions=SESSIONS[delivery])
+    policy = storm(delivery)
+    result = simulate(1, plan, policy)
+    check(result)
+    rare = {Trigger.SERVER_REFUSED, Trigger.RETRIES_SPENT}
+    assert set(Trigger) - rare <= set(result.triggers)
+    assert set(State) - {State.OPENING} <= set(result.states)
+    assert len(result.faults) > 16
+    assert min(result.to_server.lost, result.to_client.lost) > 0
+    if delivery is Delivery.AT_MOST_ONCE:
+        assert result.most_bytes > policy.queue_bytes
+
+
+@pytest.mark.parametrize("seed", [2, 3, 4])
+@BOTH
+def test_other_seeds(delivery: Delivery, seed: int) -> None:
+    check(simulate(seed, Plan(sessions=60), storm(delivery)))
+
+
+@pytest.mark.xfail(strict=True, reason="a peer that isn't read can't be heard, and is given up")
+def test_full_queues_cost_no_connection() -> None:
+    """The Pongs that would free a full queue stand behind messages that have no place in one."""
+    check(simulate(4, Plan(sessions=60), stormy_policy(Delivery.AT_LEAST_ONCE)))
+
+
+@BOTH
+def test_ends_that_count_get_all_once_in_a_storm(delivery: Delivery) -> None:
+    plan = Plan(sessions=100, promise=Promise.EXACTLY_ONCE)
+    check(simulate(5, plan, storm(delivery)))
+
+
+@BOTH
+def test_nothing_is_lost_where_no_session_ends_and_both_ends_count(delivery: Delivery) -> None:
+    plan = Plan(sessions=60, promise=Promise.EXACTLY_ONCE, closings=False, restart_every=0.0)
+    policy = replace(storm(delivery), retry_limit=10**6, client_grace=200.0)
+    result = simulate(6, plan, policy)
+    check(result)
+    assert result.sessions == 60
+    assert sum(result.faults.values()) > 200
+    assert result.to_server.lost == result.to_client.lost == 0
+
+
+@BOTH
+def test_nothing_is_lost_where_no_connection_is(delivery: Delivery) -> None:
+    plan = Plan(sessions=40, fault_every=10**9, restart_every=0.0)
+    result = simulate(7, plan, storm(delivery))
+    check(result)
+    assert result.sessions == 40
+    for count in (result.to_server, result.to_client):
+        assert count == Count(sent=count.sent, received=count.sent)
+
+
+def test_a_seed_gives_the_same_course_each_time() -> None:
+    def course(seed: int) -> tuple[list[str], Result]:
+        log: list[str] = []
+        plan = Plan(sessions=10, duration=600.0, fault_every=60.0)
+        return log, simulate(seed, plan, stormy_policy(Delivery.AT_MOST_ONCE), log)
+
+    first = course(1)
+    assert len(first[0]) > 1000
+    assert course(1) == first
+    assert course(2) != first
+
+
+# -- The judges can tell right from wrong ----------------------------------------------------------
+
+
+def ledger(promise: Promise = Promise.AT_MOST_ONCE, sent: int = 5) -> tuple[Ledger, list[bytes]]:
+    made = Dialogue.begin("a", (10,), promise).to_server
+    return made, [made.next() for _ in range(sent)]
+
+
+def test_a_ledger_counts() -> None:
+    made, messages = ledger()
+    for index in (0, 2, 1, 1, 3):
+        made.receive(messages[index])
+    made.receive(b"9 a> ..........")  # was never sent
+    made.receive(messages[4][:-1])  # is cut
+    made.receive(b"")
+    expected = Count(sent=5, received=4, lost=1, repeated=1, reordered=1, altered=3, unexplained=1)
+    assert made.count() == expected
+
+
+def test_a_ledger_of_another_session_takes_nothing() -> None:
+    made, _ = ledger()
+    other = Dialogue.begin("b", (10,)).to_server
+    made.receive(other.next())
+    assert made.count().altered == 1
+
+
+def test_a_lost_connection_explains_no_more_than_it_held() -> None:
+    made, messages = ledger(sent=10)
+    made.receive(messages[0])
+    made.sender_lost(2 * len(messages[0]))
+    made.receive(messages[3])
+    assert made.count().unexplained == 0
+    made.receive(messages[5])
+    assert made.count().unexplained == 1
+
+
+def test_a_lost_connection_does_not_explain_later_losses() -> None:
+    made, messages = ledger(sent=3)
+    made.receiver_lost(1000)
+    made.receive(messages[2])
+    assert made.count() == Count(sent=3, received=1, lost=2)
+    later = [made.next() for _ in range(2)]
+    made.receive(later[1])
+    assert made.count().unexplained == 1
+
+
+@pytest.mark.parametrize(
+    ("promise", "unexplained"),
+    [(Promise.AT_MOST_ONCE, 0), (Promise.AT_LEAST_ONCE, 1), (Promise.EXACTLY_ONCE, 1)],
+)
+def test_a_promise_is_held_against_the_receivers_loss(promise: Promise, unexplained: int) -> None:
+    made, messages = ledger(promise)
+    made.receiver_lost(1000)
+    made.receive(messages[1])
+    assert made.count().unexplained == unexplained
+
+
+def test_a_finished_ledger_misses_the_last_messages() -> None:
+    made, messages = ledger()
+    for message in messages[:3]:
+        made.receive(message)
+    made.finish()
+    assert made.count() == Count(sent=5, received=3, lost=2, unexplained=2)
+
+
+class Court:
+    """An auditor with a clock, for one session named `a`."""
+
+    def __init__(self, *, deliberate: bool = False) -> None:
+        self.network = MemoryNetwork(Random(1), Conditions())
+        self.policy = replace(
+            stormy_policy(Delivery.AT_MOST_ONCE), retry_limit=2, client_grace=10.0
+        )
+        self.auditor = Auditor(self.network, self.policy, lambda name: deliberate)
+
+    def at(self, time: float, trigger: Trigger, state: State) -> None:
+        self.network.run(time)
+        self.auditor.observe("a", Transitioned(trigger, state, ""))
+
+    def dial(self, time: float, attempt: int, wait: float = 1.0) -> None:
+        self.network.run(time)
+        self.auditor.observe("a", Dial(1, attempt, time + wait))
+
+
+@pytest.mark.parametrize(("away", "broken"), [(10.0, 0), (9.9, 1), (10.1, 1)])
+def test_the_auditor_times_the_grace(away: float, broken: int) -> None:
+    court = Court()
+    court.at(1.0, Trigger.SERVER_ACCEPTED, State.CONNECTED)
+    court.at(50.0, Trigger.CLIENT_LOST, State.CLIENT_DOWN)
+    court.at(50.0 + away, Trigger.GRACE_ENDED, State.CLOSED)
+    assert len(court.auditor.broken) == broken
+
+
+@pytest.mark.parametrize(("attempts", "broken"), [(2, 0), (1, 1), (3, 1)])
+def test_the_auditor_counts_the_retries(attempts: int, broken: int) -> None:
+    court = Court()
+    court.at(1.0, Trigger.SERVER_ACCEPTED, State.CONNECTED)
+    court.at(50.0, Trigger.SERVER_LOST, State.SERVER_DOWN)
+    for attempt in range(attempts):
+        court.dial(51.0 + attempt, attempt + 1)
+    court.at(60.0, Trigger.RETRIES_SPENT, State.CLOSED)
+    assert len(court.auditor.broken) == broken
+
+
+def test_the_auditor_wants_a_reason_for_an_end() -> None:
+    for deliberate in (True, False):
+        court = Court(deliberate=deliberate)
+        court.at(1.0, Trigger.SERVER_ACCEPTED, State.CONNECTED)
+        court.at(2.0, Trigger.SESSION_ENDED, State.CLOSING)
+        assert bool(court.auditor.broken) is not deliberate
+
+
+def test_the_auditor_wants_a_wait_before_a_retry_and_nothing_dropped() -> None:
+    court = Court()
+    court.dial(1.0, 1, wait=0.0)
+    court.auditor.observe("a", Dropped(Side.CLIENT, 1))
+    assert [line.partition(": ")[2] for line in court.auditor.broken] == [
+        "a retry without a wait",
+        "1 messages dropped",
+    ]
