@@ -1,0 +1,133 @@
+/**
+ * A WebSocket whose session outlives its connections: each message once, in order, both ways.
+ *
+ *     import { ResumingWebSocket } from "./resume.js";
+ *     const session = new ResumingWebSocket("wss://proxy.example/chat");
+ *     session.onmessage = (data) => console.log(data);
+ *     session.onclose = ({ code, reason }) => console.log("over", code, reason);
+ *     session.send("hello");
+ *     addEventListener("online", () => session.comeBack());
+ *
+ * For browsers, and for Node with a global WebSocket or the `ws` package: pass its WebSocket. It
+ * counts what it receives and names the count when it comes back, so that the proxy goes on with
+ * the next message. It keeps what it has sent until the proxy's greeting on a return says how
+ * many messages it has taken; the rest goes out again. A browser has no other way to know. So
+ * that what is kept stays bounded, it comes back by itself, on a second connection that takes
+ * over, when half of `limit` messages are kept; send() throws when `limit` are. This holds while
+ * the page lives: a reload begins anew.
+ */
+export class ResumingWebSocket {
+  onopen = () => {}; // with the proxy's greeting, after each return
+  onmessage = () => {}; // with the data: a string or an ArrayBuffer
+  onclose = () => {}; // with { code, reason }: the session is over
+  id = null;
+  received = 0; // messages from the server
+  confirmed = 0; // messages of ours that the proxy is known to have
+  #url;
+  #options;
+  #kept = []; // sent, not confirmed
+  #current = null; // the connection in use
+  #next = null; // the one that is to follow it
+  #timer = null; // until the next attempt to come back
+  #closing = null; // the code and reason given to close()
+  #over = false;
+
+  /** `limit`: messages kept; `retry`: milliseconds between attempts to come back, varied by half. */
+  constructor(url, { limit = 10000, retry = 1000, protocols = [], WebSocket = globalThis.WebSocket } = {}) {
+    this.#url = url;
+    this.#options = { limit, retry, protocols, WebSocket };
+    this.comeBack();
+  }
+
+  /** Send now or on a return. Throws when the session is over, or too much is unconfirmed. */
+  send(data) {
+    const { limit } = this.#options;
+    if (this.#over || this.#closing) throw new Error("the session is over");
+    if (this.#kept.length >= limit) throw new RangeError(`${limit} messages are not confirmed`);
+    this.#kept.push(data);
+    this.#current?.send(data);
+    if (this.#kept.length >= limit / 2 && this.#timer === null) this.comeBack();
+  }
+
+  /** End the session, after what was sent before. */
+  close(code = 1000, reason = "") {
+    this.#closing = [code, reason];
+    this.#current?.close(code, reason);
+  }
+
+  /** Come back on a new connection: for when the old one may be dead and not know it yet. */
+  comeBack() {
+    if (this.#next || this.#over) return;
+    clearTimeout(this.#timer);
+    this.#timer = null;
+    const url = new URL(this.#url);
+    url.searchParams.set("reconnect_hello", "1");
+    if (this.id !== null) {
+      url.searchParams.set("connection_id", this.id);
+      url.searchParams.set("reconnect_received", this.received);
+    }
+    const { WebSocket, protocols } = this.#options;
+    const socket = new WebSocket(url.href, protocols);
+    const named = this.received;
+    let greeted = false;
+    let skip = 0; // messages that the old connection has brought since the count was named
+    socket.binaryType = "arraybuffer";
+    socket.onerror = () => {}; // onclose follows
+    socket.onclose = (event) => this.#lost(socket, event);
+    socket.onmessage = ({ data }) => {
+      if (!greeted) {
+        greeted = true;
+        skip = this.received - named;
+        this.#opened(socket, JSON.parse(data));
+      } else if (skip > 0) {
+        skip -= 1;
+      } else {
+        this.received += 1;
+        this.onmessage(data);
+      }
+    };
+    this.#next = socket;
+  }
+
+  #opened(socket, hello) {
+    this.#abandon(this.#current);
+    this.#current = socket;
+    this.#next = null;
+    if (this.id !== null && hello["x-reconnect"] === "new") {
+      this.#end(4404, "the proxy does not know the session any more");
+      return;
+    }
+    this.id = hello["x-connection-id"];
+    const taken = Number(hello["x-reconnect-received"] ?? 0);
+    this.#kept.splice(0, taken - this.confirmed);
+    this.confirmed = taken;
+    for (const data of this.#kept) socket.send(data);
+    if (this.#closing) socket.close(...this.#closing);
+    this.onopen(hello);
+  }
+
+  #lost(socket, { code, reason }) {
+    if (socket === this.#next) this.#next = null;
+    if (socket === this.#current) this.#current = null;
+    if (code === 4409 && this.#next) return; // taken over by our own next connection
+    if (code !== 1006) this.#end(code, reason);
+    else if (!this.#next && !this.#over) {
+      const wait = this.#options.retry * (0.5 + Math.random());
+      this.#timer ??= setTimeout(() => this.comeBack(), wait);
+    }
+  }
+
+  #end(code, reason) {
+    this.#over = true;
+    clearTimeout(this.#timer);
+    this.#abandon(this.#current);
+    this.#abandon(this.#next);
+    this.onclose({ code, reason });
+  }
+
+  #abandon(socket) {
+    if (!socket) return;
+    socket.onmessage = socket.onclose = null;
+    socket.close();
+  }
+}

@@ -1,0 +1,225 @@
+"""A client whose session outlives its connections: each message once, in order, both ways.
+
+For the `websockets` library, which reknit itself does not need. Copy this file or import it:
+
+    async with ResumingClient("ws://proxy.example:9300/chat") as client:
+        await client.send("hello")
+        async for message in client:
+            print(message)
+
+The client counts what it receives, and names the count when it comes back, so that the proxy
+goes on with the next message. It keeps what it has sent until it knows that the proxy has it: a
+Pong says so for everything before its Ping, and the proxy's answer to a return says how many
+messages it has taken; the rest goes out again. At most `limit` messages are kept: send() waits
+then. This holds while the process lives; what it has read and not yet used dies with it.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import (
+    ConnectionClosed,
+    ConnectionClosedOK,
+    InvalidHandshake,
+    InvalidStatus,
+)
+
+Message = str | bytes
+
+
+class SessionLost(Exception):  # noqa: N818
+    """The proxy doesn't know the session any more, or can't go on where this client stands."""
+
+
+class ResumingClient:
+    """A session at `uri`. Connects on entering; leaving it sends the rest and ends the session.
+
+    `limit`: messages kept in each direction. `retry`: seconds between attempts to come back,
+    varied by half. `timeout`: seconds after which a silent proxy is lost. `options` go to
+    `websockets.connect`, whose errors entering raises.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        limit: int = 1000,
+        retry: float = 1.0,
+        timeout: float = 20.0,
+        **options: Any,
+    ) -> None:
+        self.connection_id = ""
+        self.received = 0  # messages from the server
+        self.confirmed = 0  # messages of ours that the proxy is known to have
+        self.returns = 0
+        self._uri = uri
+        self._limit = limit
+        self._retry = retry
+        self._timeout = timeout
+        self._options = options
+        self._kept: deque[Message] = deque()  # sent, not confirmed
+        self._written = 0  # messages up to the last one that went out on this connection
+        self._flushing = False
+        self._inbox: asyncio.Queue[Message | None] = asyncio.Queue(limit)
+        self._news = asyncio.Event()  # replaced each time that something changes
+        self._end: Exception | None = None
+
+    async def __aenter__(self) -> "ResumingClient":
+        self._websocket = await self._connect()
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if error is None:
+            with suppress(ConnectionClosed, SessionLost):
+                await self.flush()
+            await self._websocket.close()
+        self._task.cancel()
+        await asyncio.wait((self._task,))
+        self._websocket.transport.abort()
+
+    async def send(self, message: Message) -> None:
+        """Send a message, now or on a return. Raises what ended the session."""
+        if not isinstance(message, str | bytes):
+            raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
+        while self._end is None and len(self._kept) >= self._limit:
+            await self._news.wait()
+        if self._end is not None:
+            raise self._end
+        self._kept.append(message)
+        self._notify()
+
+    async def flush(self) -> None:
+        """Wait until the proxy has everything that was sent. Raises what ended the session."""
+        self._flushing = True
+        self._notify()
+        while self._kept and self._end is None:
+            await self._news.wait()
+        self._flushing = False
+        if self._kept and self._end is not None:
+            raise self._end
+
+    async def recv(self) -> Message:
+        """The next message. Raises ConnectionClosed when the session was ended, or SessionLost."""
+        message = await self._inbox.get()
+        if message is not None:
+            return message
+        self._inbox.put_nowait(None)
+        assert self._end is not None
+        raise self._end
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        with suppress(ConnectionClosedOK):
+            while True:
+                yield await self.recv()
+
+    # -- Connections ---------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                await self._converse()
+                self._websocket = await self._return()
+                self.returns += 1
+        except Exception as error:
+            self._end = error
+            self._notify()
+            await self._inbox.put(None)
+
+    async def _connect(self) -> ClientConnection:
+        headers = {}
+        if self.connection_id:
+            headers = {
+                "x-reconnect-id": self.connection_id,
+                "x-reconnect-received": str(self.received),
+            }
+        websocket = await connect(
+            self._uri, additional_headers=headers, ping_interval=None, **self._options
+        )
+        assert websocket.response is not None
+        told = websocket.response.headers
+        self.connection_id = told["x-connection-id"]
+        self._confirm(int(told.get("x-reconnect-received", 0)))
+        self._written = self.confirmed
+        return websocket
+
+    async def _return(self) -> ClientConnection:
+        while True:
+            try:
+                return await self._connect()
+            except InvalidStatus as error:
+                if error.response.status_code in (404, 409):
+                    raise SessionLost(error.response.body.decode()) from error
+                if error.response.status_code < 500:
+                    raise
+            except (OSError, InvalidHandshake, EOFError):
+                pass  # not there yet
+            await asyncio.sleep(self._retry * random.uniform(0.5, 1.5))  # noqa: S311
+
+    async def _converse(self) -> None:
+        """Use one connection until it is lost. Raises ConnectionClosed if it was closed."""
+        websocket = self._websocket
+        tasks = [asyncio.create_task(each(websocket)) for each in (self._write, self._ask)]
+        try:
+            while True:
+                message = await websocket.recv()
+                self.received += 1
+                await self._inbox.put(message)
+        except ConnectionClosed as closed:
+            if closed.rcvd is not None:
+                raise
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def _write(self, websocket: ClientConnection) -> None:
+        """Send what the proxy has not got, then what comes."""
+        with suppress(ConnectionClosed):
+            while True:
+                while self._written < self.confirmed + len(self._kept):
+                    await websocket.send(self._kept[self._written - self.confirmed])
+                    self._written += 1
+                    if self._worth_asking():
+                        self._notify()
+                await self._news.wait()
+
+    async def _ask(self, websocket: ClientConnection) -> None:
+        """Ask the proxy what it has when much is kept; and whether it is there at all."""
+        with suppress(ConnectionClosed):
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._timeout):
+                        while not self._worth_asking():
+                            await self._news.wait()
+                written = self._written
+                try:
+                    async with asyncio.timeout(self._timeout):
+                        await (await websocket.ping())
+                except TimeoutError:
+                    websocket.transport.abort()
+                    return
+                self._confirm(written)
+
+    def _worth_asking(self) -> bool:
+        unconfirmed = self._written - self.confirmed
+        return unconfirmed > 0 and (self._flushing or unconfirmed >= self._limit // 2)
+
+    def _confirm(self, count: int) -> None:
+        """The proxy has the first `count` messages."""
+        while self.confirmed < count:
+            self._kept.popleft()
+            self.confirmed += 1
+        self._notify()
+
+    def _notify(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()

@@ -1,0 +1,31 @@
+// Numbers both ways through a ResumingWebSocket: `count` are sent, at least as many received.
+
+const SIZE = 64;
+
+export function exchange(session, { count, rate }) {
+  const result = { received: [], greetings: [], ended: null };
+  let sent = 0;
+  const timer = setInterval(() => {
+    for (let burst = 0; burst < rate / 100 && sent < count; burst += 1) {
+      sent += 1;
+      session.send(String(sent).padStart(SIZE));
+    }
+  }, 10);
+  const over = new Promise((resolve) => {
+    session.onopen = (hello) => result.greetings.push(hello["x-reconnect"]);
+    session.onmessage = (data) => {
+      result.received.push(Number(data));
+      if (sent === count && result.received.length >= count) {
+        clearInterval(timer);
+        session.onmessage = (late) => result.received.push(Number(late));
+        session.close();
+      }
+    };
+    session.onclose = ({ code }) => {
+      clearInterval(timer);
+      result.ended = code;
+      resolve(result);
+    };
+  });
+  return over;
+}

@@ -1,0 +1,75 @@
+"""Ends are killed and cut off while numbers stream both ways: what each delivery policy keeps.
+
+The whole run, thirty blows for every combination, is `python delivery_run.py`.
+"""
+
+import os
+
+import pytest
+import trio
+from delivery_journal import Outcome, outcome
+from delivery_run import Blow, Plan, Promise, Stack, play
+
+pytest.importorskip("aiohttp", reason="needs aiohttp, a stack whose handlers run inline")
+
+KILLED = (Blow.KILL_SERVER, Blow.KILL_CLIENT)
+CUT = (Blow.CUT_SERVER, Blow.CUT_CLIENT)
+TIMES = int(os.environ.get("DELIVERY_BLOWS", "4"))
+
+
+def run(promise: Promise, stack: Stack, blows: tuple[Blow, ...], *, slow: bool = False) -> None:
+    """Play it, and hold both directions against the promise."""
+    result = trio.run(play, Plan(promise, stack, blows, TIMES, slow))
+    for one in (result.to_server, result.to_client):
+        assert one.accepted > 500
+        assert one.reordered == 0
+        if promise is not Promise.AT_LEAST_ONCE:
+            assert one.repeated == 0
+        if keeps_all(promise, stack, blows):
+            assert one.lost == 0
+
+
+def keeps_all(promise: Promise, stack: Stack, blows: tuple[Blow, ...]) -> bool:
+    """Whether nothing may be lost; a stack that reads ahead loses what it holds when it dies."""
+    match promise:
+        case Promise.AT_MOST_ONCE:
+            return False
+        case Promise.AT_LEAST_ONCE:
+            return stack is Stack.AIOHTTP or blows == CUT
+        case Promise.EXACT:
+            return True
+
+
+@pytest.mark.parametrize("stack", Stack)
+@pytest.mark.parametrize("promise", Promise)
+def test_processes_are_killed(promise: Promise, stack: Stack) -> None:
+    run(promise, stack, KILLED)
+
+
+@pytest.mark.parametrize("promise", [Promise.AT_LEAST_ONCE, Promise.EXACT])
+def test_a_slow_handler_behind_a_queue_is_killed(promise: Promise) -> None:
+    run(promise, Stack.WEBSOCKETS, KILLED, slow=True)
+
+
+@pytest.mark.parametrize("stack", Stack)
+def test_connections_are_cut(stack: Stack) -> None:
+    run(Promise.AT_LEAST_ONCE, stack, CUT)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ([1, 2, 3], Outcome(3, 3, 0, 0)),
+        ([1, 3], Outcome(3, 2, 0, 0)),
+        ([1, 2, 1, 2, 3], Outcome(3, 3, 2, 0)),
+        ([2, 1, 3], Outcome(3, 3, 0, 1)),
+        ([], Outcome(3, 0, 0, 0)),
+    ],
+)
+def test_a_journal_tells_how_messages_fared(numbers: list[int], expected: Outcome) -> None:
+    assert outcome(3, numbers) == expected
+
+
+def test_a_message_that_was_never_sent_is_an_error() -> None:
+    with pytest.raises(ValueError, match="never sent"):
+        outcome(3, [1, 2, 3, 4])
