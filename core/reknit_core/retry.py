@@ -15,14 +15,18 @@ class Retry:
     `seed`: bytes that differ from session to session, from which the jitter is drawn.
     """
 
-    __slots__ = ("_accepted_at", "_policy", "_seed", "_since", "attempt")
+    __slots__ = ("_accepted_at", "_policy", "_seed", "_since", "_wait", "attempt")
 
     def __init__(self, policy: Policy, seed: bytes) -> None:
         self._policy = policy
         self._seed = seed
         self._accepted_at = -inf
-        self._since = inf  # when the first of these attempts was needed
+        self._start_anew()
+
+    def _start_anew(self) -> None:
         self.attempt = 0
+        self._since = inf  # when the first of these attempts was needed
+        self._wait = min(self._policy.retry_interval, self._policy.retry_cap)
 
     def accepted(self, now: float) -> None:
         """The server accepted."""
@@ -31,8 +35,7 @@ class Retry:
     def lost(self, now: float) -> None:
         """The server is lost. Only a connection that lasted ends the count of attempts."""
         if now - self._accepted_at >= self._policy.retry_reset:
-            self.attempt = 0
-            self._since = inf
+            self._start_anew()
 
     def next_dial(self, now: float, retry_after: float = 0.0) -> float | None:
         """When the next attempt is due (seconds); None if the attempts or the time are spent.
@@ -43,7 +46,8 @@ class Retry:
         self._since = min(self._since, now)
         if self.attempt >= policy.retry_limit:
             return None
-        wait = min(policy.retry_interval * policy.retry_backoff**self.attempt, policy.retry_cap)
+        wait = self._wait
+        self._wait = min(wait * policy.retry_backoff, policy.retry_cap)
         self.attempt += 1
         if policy.retry_jitter:
             wait -= wait * policy.retry_jitter * self._fraction()

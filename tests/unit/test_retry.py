@@ -1,0 +1,107 @@
+"""When a lost server is dialled again, and when it is given up."""
+
+import os
+from itertools import pairwise
+from statistics import pstdev
+
+import pytest
+from reknit_core.policy import Policy
+from reknit_core.retry import FINAL, Retry
+
+
+def retry(seed: bytes = b"seed", **settings: object) -> Retry:
+    policy = {"retry_interval": 1.0, "retry_limit": 3, "retry_jitter": 0.0} | settings
+    return Retry(Policy(**policy), seed)  # type: ignore[arg-type]
+
+
+def dials(subject: Retry, now: float = 0.0) -> list[float]:
+    """The times of all attempts, each failing at once."""
+    times = []
+    while (at := subject.next_dial(now)) is not None:
+        times.append(at)
+        now = at
+    return times
+
+
+def test_attempts_come_every_interval_until_the_limit() -> None:
+    subject = retry()
+    assert dials(subject) == [1.0, 2.0, 3.0]
+    assert subject.attempt == 3
+
+
+def test_no_attempt_is_made_with_a_limit_of_none() -> None:
+    assert dials(retry(retry_limit=0)) == []
+
+
+def test_the_wait_grows_up_to_the_cap() -> None:
+    subject = retry(retry_limit=5, retry_backoff=2.0, retry_cap=5.0)
+    assert dials(subject) == [1.0, 3.0, 7.0, 12.0, 17.0]
+
+
+def test_a_huge_number_of_attempts_does_not_overflow() -> None:
+    subject = retry(retry_limit=2000, retry_backoff=100.0, retry_cap=60.0)
+    assert len(dials(subject)) == 2000
+
+
+def test_the_time_limit_counts_from_the_first_attempt() -> None:
+    assert dials(retry(retry_limit=100, retry_time=2.5), now=10.0) == [11.0, 12.0]
+
+
+def test_the_server_may_ask_for_a_longer_wait() -> None:
+    subject = retry()
+    assert subject.next_dial(0.0, retry_after=7.0) == 7.0
+    assert subject.next_dial(7.0, retry_after=0.2) == 8.0
+
+
+def test_a_crash_loop_ends() -> None:
+    subject = retry(retry_reset=10.0)
+    now = 0.0
+    for _ in range(3):
+        at = subject.next_dial(now)
+        assert at is not None
+        subject.accepted(at)
+        now = at + 1.0  # lost again soon after
+        subject.lost(now)
+    assert subject.next_dial(now) is None
+
+
+def test_a_connection_that_lasted_ends_the_count() -> None:
+    subject = retry(retry_reset=10.0, retry_time=5.0)
+    assert len(dials(subject)) == 3
+    subject.accepted(3.0)
+    subject.lost(13.0)
+    assert dials(subject, now=13.0) == [14.0, 15.0, 16.0]
+
+
+@pytest.mark.parametrize("jitter", [0.25, 0.5, 1.0])
+def test_jitter_shortens_a_wait_by_its_part_at_most(jitter: float) -> None:
+    waits = [
+        at
+        for _ in range(200)
+        if (at := retry(os.urandom(8), retry_jitter=jitter).next_dial(0.0)) is not None
+    ]
+    assert len(waits) == 200
+    assert all(1.0 - jitter <= wait <= 1.0 for wait in waits)
+
+
+def test_thousands_of_sessions_are_spread_over_the_wait() -> None:
+    seeds = [number.to_bytes(8, "big") for number in range(10_000)]
+    waits = [retry(seed, retry_jitter=1.0).next_dial(0.0) or 0.0 for seed in seeds]
+    tenths = [sum(tenth <= wait * 10 < tenth + 1 for wait in waits) for tenth in range(10)]
+    assert pstdev(waits) == pytest.approx(0.289, abs=0.02)  # of an even spread: 1/sqrt(12)
+    assert all(800 < count < 1200 for count in tenths)
+
+
+def test_one_session_is_spread_over_its_attempts() -> None:
+    subject = retry(retry_limit=50, retry_jitter=1.0)
+    times = [0.0, *dials(subject)]
+    waits = [later - earlier for earlier, later in pairwise(times)]
+    assert len({round(wait, 6) for wait in waits}) == 50
+
+
+def test_the_same_seed_gives_the_same_times() -> None:
+    assert dials(retry(retry_jitter=1.0)) == dials(retry(retry_jitter=1.0))
+
+
+def test_statuses_that_end_the_attempts() -> None:
+    assert sorted(FINAL) == [401, 403, 404, 410]
