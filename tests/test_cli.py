@@ -42,7 +42,7 @@ def assert_one_line(result: Result, status: int, *texts: str) -> None:
 def test_help_names_the_commands() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    for command in ("serve", "demo", "replay"):
+    for command in ("serve", "demo", "replay", "diagram"):
         assert f"\n  {command} " in result.stdout
 
 
@@ -278,3 +278,43 @@ def test_replay_of_a_bad_file_is_one_line(tmp_path: Path) -> None:
     assert_one_line(run("replay", str(file)), 2, "bad.scn")
     assert_one_line(run("replay", str(tmp_path / "missing")), 2, "missing", "No such file")
     assert_one_line(run("replay"), 2, "FILE")
+
+
+# -- diagram -----------------------------------------------------------------------------------
+
+
+def test_diagram_writes_what_check_accepts(tmp_path: Path) -> None:
+    scenarios, output = tmp_path / "scenarios", tmp_path / "out"
+    scenarios.mkdir()
+    (scenarios / "one.scn").write_text(SCENARIO)
+    options = ["--scenarios", str(scenarios), "--output", str(output)]
+    assert_one_line(run("diagram", "--check", *options), 1, str(output / "lifecycle.svg"))
+    assert not output.exists()
+    assert run("diagram", *options).exit_code == 0
+    assert run("diagram", "--check", *options).exit_code == 0
+
+    changed, left_over = output / "lifecycle.dot", output / "scenarios" / "gone.mmd"
+    changed.write_text("digraph {}")
+    left_over.write_text("sequenceDiagram")
+    (output / "notes.txt").write_text("not ours")
+    result = run("diagram", "--check", *options)
+    assert_one_line(result, 1, str(changed), str(left_over))
+    assert "lifecycle.svg" not in result.stderr
+    assert run("diagram", *options).exit_code == 0
+    assert run("diagram", "--check", *options).exit_code == 0
+    assert not left_over.exists()
+    assert (output / "notes.txt").exists()
+
+
+def test_diagram_of_bad_files_is_one_line(tmp_path: Path) -> None:
+    options = ["--output", str(tmp_path / "out"), "--scenarios"]
+    assert_one_line(run("diagram", *options, str(tmp_path / "no")), 2, "--scenarios DIR")
+    (tmp_path / "bad.scn").write_text("@0 > client vanishes\n")
+    assert_one_line(run("diagram", *options, str(tmp_path)), 2, "client vanishes")
+    (tmp_path / "bad.scn").write_bytes(b"\xff")
+    assert_one_line(run("diagram", *options, str(tmp_path)), 2)
+    (tmp_path / "bad.scn").unlink()
+    (tmp_path / "file").write_text("")
+    assert_one_line(
+        run("diagram", "--output", str(tmp_path / "file"), *options[2:], str(tmp_path)), 1
+    )

@@ -245,3 +245,46 @@ def _replay(name: str, *, quiet: bool) -> bool:
     for line in differences.splitlines():
         click.secho(line, fg={"-": "red", "+": "green", "@": "cyan"}.get(line[:1]))
     return not differences
+
+
+# -- diagram -----------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--check", is_flag=True, help="Write nothing; fail where a file differs.")
+@click.option(
+    "--output",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    default="diagrams",
+    show_default=True,
+    help="Where the diagrams are.",
+)
+@click.option(
+    "--scenarios",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    default="tests/scenarios",
+    show_default=True,
+    help="Where the scenario files (*.scn) are.",
+)
+def diagram(check: bool, output: Path, scenarios: Path) -> None:
+    """Draw the lifecycle and each scenario, from the code, in a checkout."""
+    from reknit_core.trace import ScenarioError
+
+    from reknit import diagram_files
+
+    try:
+        if not scenarios.is_dir():
+            raise Misuse(f"no directory {scenarios}; --scenarios DIR names another")
+        files = diagram_files.render(scenarios)
+        if not check:
+            diagram_files.write(output, files)
+            click.echo(f"{len(files)} files in {output}")
+        elif wrong := diagram_files.differing(output, files):
+            names = ", ".join(map(str, wrong))
+            raise Failure(f"not what the code draws (reknit diagram writes them anew): {names}")
+    except (ScenarioError, UnicodeError) as error:
+        raise Misuse(f"{scenarios}: {error}") from None
+    except OSError as error:
+        raise Failure(f"{error.filename}: {error.strerror}") from None
