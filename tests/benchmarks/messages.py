@@ -1,0 +1,172 @@
+"""What is sent and how it is checked: a ring of messages that both ends know beforehand.
+
+Both ends build the frames of a case once. A sender sends slices of them, a receiver compares
+what it reads with what must come next: one comparison a read while the stream is as expected,
+and a real parser for the rest (a Ping between two messages, a frame with another mask). So every
+byte is checked, and a loader in Python keeps up with proxies written in C.
+"""
+
+import json
+from collections.abc import Iterable
+from enum import IntEnum
+from functools import lru_cache
+
+READ_SIZE = 262144  # bytes; the most that is read or written in one call
+RING_BYTES = 1 << 20
+MASK = bytes.fromhex("37fa213d")
+FILLER = b"the quick brown fox jumps over a lazy dog; "
+
+
+class Opcode(IntEnum):
+    """The opcodes in use here; all messages are text."""
+
+    TEXT = 1
+    CLOSE = 8
+    PING = 9
+    PONG = 10
+
+
+class MessageError(Exception):
+    """Something else came than what must come next."""
+
+
+def frame(opcode: Opcode, payload: bytes, *, masked: bool) -> bytes:
+    """A whole frame; `masked` as a client's must be."""
+    size, bit = len(payload), 0x80 if masked else 0
+    if size < 126:
+        header = bytes((0x80 | opcode, bit | size))
+    elif size < 65536:
+        header = bytes((0x80 | opcode, bit | 126)) + size.to_bytes(2, "big")
+    else:
+        header = bytes((0x80 | opcode, bit | 127)) + size.to_bytes(8, "big")
+    return header + MASK + _xor(payload, MASK) if masked else header + payload
+
+
+def note(content: dict[str, object], *, masked: bool) -> bytes:
+    """A message between loader and server about the run itself, as a frame."""
+    return frame(Opcode.TEXT, json.dumps(content).encode(), masked=masked)
+
+
+def _xor(payload: bytes, mask: bytes) -> bytes:
+    size = len(payload)
+    key = mask * (size // 4 + 1)
+    number = int.from_bytes(payload, "big") ^ int.from_bytes(key[:size], "big")
+    return number.to_bytes(size, "big")
+
+
+def _parse(data: bytes, at: int) -> tuple[int, bytes, int] | None:
+    """Opcode, payload and end of the frame at `at`; None if it isn't complete."""
+    if len(data) < at + 2:
+        return None
+    first, second = data[at], data[at + 1]
+    if first & 0xF0 != 0x80:
+        raise MessageError(f"a frame begins with byte {first:#04x}")
+    size, start = second & 0x7F, at + 2
+    if size > 125:
+        wide = 2 if size == 126 else 8
+        size, start = int.from_bytes(data[start : start + wide], "big"), start + wide
+    key = b""
+    if second & 0x80:
+        key, start = data[start : start + 4], start + 4
+    if len(data) < start + size:
+        return None
+    payload = data[start : start + size]
+    return first & 15, _xor(payload, key) if key else payload, start + size
+
+
+class Ring:
+    """The frames of one direction, end to end; a receiver or sender goes round it."""
+
+    def __init__(self, frames: Iterable[bytes] = ()) -> None:
+        whole = list(frames)
+        joined = b"".join(whole)
+        self.frame = len(whole[0]) if whole else 1  # bytes of one frame; all have the same
+        self.length = len(joined) or 1
+        # Longer by one read, so that what comes next is always in one piece.
+        self.data = joined + (joined * (READ_SIZE // len(joined) + 1))[:READ_SIZE] if whole else b""
+        self.view = memoryview(self.data)
+
+
+class Messages:
+    """All messages of one size (8 bytes or more), each with its number and its own filler."""
+
+    def __init__(self, size: int) -> None:
+        self.count = max(8, min(4096, RING_BYTES // size))
+        self.payloads = [_payload(number, size) for number in range(self.count)]
+        self.plain = Ring(frame(Opcode.TEXT, each, masked=False) for each in self.payloads)
+        self.masked = Ring(frame(Opcode.TEXT, each, masked=True) for each in self.payloads)
+
+
+def _payload(number: int, size: int) -> bytes:
+    start = number % len(FILLER)
+    return (b"%08d" % number + (FILLER * (size // len(FILLER) + 2))[start:])[:size]
+
+
+@lru_cache
+def messages(size: int) -> Messages:
+    """The messages of this size, made once a process."""
+    return Messages(size)
+
+
+NOTHING = Ring()
+
+
+class Receiver:
+    """Checks one direction of one connection.
+
+    `asides` holds what came besides the expected messages, as opcode and payload: control
+    frames, and notes (messages that begin with a brace).
+    """
+
+    __slots__ = ("_data", "_frame", "_held", "_length", "_payloads", "_position", "asides")
+
+    def __init__(self) -> None:
+        self.asides: list[tuple[int, bytes]] = []
+        self._held = b""
+        self._payloads: list[bytes] = []
+        self._data, self._frame, self._length = NOTHING.data, 1, 1
+        self._position = 0
+
+    def expect(self, ring: Ring, payloads: list[bytes], first: int) -> None:
+        """From now on these messages must come, beginning with number `first`."""
+        self._payloads = payloads
+        self._data, self._frame, self._length = ring.data, ring.frame, ring.length
+        self._position = first * ring.frame
+
+    def receive(self, data: bytes) -> int:
+        """Check what was read, at most READ_SIZE bytes; how many messages it completed.
+
+        Raises MessageError.
+        """
+        position = self._position
+        if not self._held and self._data.startswith(data, position):
+            end = position + len(data)
+            self._position = end % self._length
+            return end // self._frame - position // self._frame
+        return self._parse_all(data)
+
+    def _parse_all(self, data: bytes) -> int:
+        number = self._position // self._frame
+        start = number * self._frame
+        # What was compared is not kept: it was the same as the ring.
+        data = (self._held or self._data[start : self._position]) + data
+        done = at = 0
+        while (parsed := _parse(data, at)) is not None:
+            opcode, payload, at = parsed
+            if opcode >= 8 or payload[:1] == b"{":
+                self.asides.append((opcode, payload))
+                continue
+            expected = self._payloads[number] if self._payloads else b""
+            if opcode != Opcode.TEXT or payload != expected:
+                raise MessageError(f"expected {_brief(expected)}, got {_brief(payload)}")
+            number = (number + 1) % len(self._payloads)
+            done += 1
+        self._position, self._held = number * self._frame, data[at:]
+        if self._held and self._data.startswith(self._held, self._position):
+            self._position = (self._position + len(self._held)) % self._length
+            self._held = b""
+        return done
+
+
+def _brief(payload: bytes) -> str:
+    return f"{len(payload)} bytes {payload[:16]!r}…" if payload else "nothing"

@@ -1,0 +1,207 @@
+"""The benchmark's checks notice what a wrong proxy would do."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from cases import Case, Flow
+from endpoint import Loop, Readable
+from load import Load, RunError
+from messages import MessageError, Messages, Opcode, Receiver, Ring, frame, messages
+from server import Listener, Service
+
+SIZE = 64
+
+
+def receiver(ring: Ring, known: Messages, first: int = 0) -> Receiver:
+    made = Receiver()
+    made.expect(ring, known.payloads, first)
+    return made
+
+
+def frames(ring: Ring, first: int, count: int) -> list[bytes]:
+    size = ring.frame
+    return [
+        ring.data[number * size : (number + 1) * size] for number in range(first, first + count)
+    ]
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 69, 70, 71, 500])
+def test_any_split_counts_the_same(step: int) -> None:
+    known = messages(SIZE)
+    stream = b"".join(frames(known.plain, 0, 20))
+    checked = receiver(known.plain, known)
+    parts = (stream[at : at + step] for at in range(0, len(stream), step))
+    assert sum(checked.receive(part) for part in parts) == 20
+
+
+@pytest.mark.parametrize("step", [1, 5, 64, 1000])
+def test_pings_between_messages_and_other_masks_are_understood(step: int) -> None:
+    known = messages(SIZE)
+    stream = b"".join(
+        frame(Opcode.PING, b"%d" % number, masked=False)
+        + (
+            frame(Opcode.TEXT, known.payloads[number], masked=True)
+            if number % 3
+            else known.plain.data[number * known.plain.frame : (number + 1) * known.plain.frame]
+        )
+        for number in range(20)
+    )
+    checked = receiver(known.plain, known)
+    parts = (stream[at : at + step] for at in range(0, len(stream), step))
+    assert sum(checked.receive(part) for part in parts) == 20
+    assert checked.asides == [(Opcode.PING, b"%d" % number) for number in range(20)]
+
+
+def test_the_ring_goes_round() -> None:
+    known = messages(SIZE)
+    checked = receiver(known.plain, known, known.count - 2)
+    stream = b"".join(frames(known.plain, known.count - 2, 5))
+    assert sum(checked.receive(stream[at : at + 9]) for at in range(0, len(stream), 9)) == 5
+
+
+def altered(parts: list[bytes]) -> bytes:
+    return b"".join(parts[:3]) + parts[3][:-1] + b"\x00" + b"".join(parts[4:])
+
+
+def lost(parts: list[bytes]) -> bytes:
+    return b"".join(parts[:3] + parts[4:])
+
+
+def repeated(parts: list[bytes]) -> bytes:
+    return b"".join(parts[:4] + parts[3:])
+
+
+def swapped(parts: list[bytes]) -> bytes:
+    return b"".join([*parts[:3], parts[4], parts[3], *parts[5:]])
+
+
+def cut(parts: list[bytes]) -> bytes:
+    return b"".join(parts[:3]) + parts[3][:-1] + b"".join(parts[4:])
+
+
+DAMAGES = (altered, lost, repeated, swapped, cut)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("step", [3, 100000])
+def test_a_damaged_stream_is_noticed(damage: Callable[[list[bytes]], bytes], step: int) -> None:
+    known = messages(SIZE)
+    stream = damage(frames(known.plain, 0, 20))
+    checked = receiver(known.plain, known)
+    parts = [stream[at : at + step] for at in range(0, len(stream), step)]
+    with pytest.raises(MessageError):
+        list(map(checked.receive, parts))
+
+
+# -- Through sockets, with a relay that does harm ----------------------------------------------
+
+
+class Half(Readable):
+    """Passes what comes on to the other half; the 20th read after the handshake is harmed."""
+
+    __slots__ = ("harm", "other", "reads")
+
+    def __init__(self, loop: Loop, sock: socket.socket, harm: Callable[[bytes], bytes]) -> None:
+        super().__init__(loop, sock)
+        self.harm = harm
+        self.reads = 0
+        self.other: Half | None = None
+
+    def ready(self, mask: int) -> None:
+        assert self.other is not None
+        try:
+            data = self.socket.recv(65536)
+        except OSError:
+            data = b""
+        if not data:
+            self.other.close()
+            self.close()
+            return
+        self.reads += 1
+        self.other.socket.sendall(self.harm(data) if self.reads == 20 else data)
+
+
+class Relay(Readable):
+    """Accepts clients for the server on another port; harms one of its directions."""
+
+    __slots__ = ("harm", "target", "to_server")
+
+    def __init__(
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        target: int,
+        harm: Callable[[bytes], bytes],
+        *,
+        to_server: bool,
+    ) -> None:
+        super().__init__(loop, sock)
+        self.target = target
+        self.harm = harm
+        self.to_server = to_server
+
+    def ready(self, mask: int) -> None:
+        client = self.socket.accept()[0]
+        server = socket.create_connection(("127.0.0.1", self.target))
+        halves = [
+            Half(self.loop, sock, self.harm if harmed else bytes)
+            for sock, harmed in ((client, self.to_server), (server, not self.to_server))
+        ]
+        halves[0].other, halves[1].other = halves[1], halves[0]
+
+
+@contextmanager
+def relayed(harm: Callable[[bytes], bytes], *, to_server: bool) -> Iterator[Load]:
+    """A loader in front of a relay in front of a server, all in one loop."""
+    service = Service()
+    listening = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    Listener(service, listening[0])
+    target = listening[0].getsockname()[1]
+    Relay(service, listening[1], target, harm, to_server=to_server)
+    load = Load(listening[1].getsockname()[1], service)
+    try:
+        yield load
+    finally:
+        load.close()
+        for endpoint in list(service.endpoints.values()):
+            endpoint.close()
+        service.epoll.close()
+
+
+ECHO = Case(3, SIZE, in_flight=4)
+CASES = (ECHO, Case(3, SIZE, Flow.TO_SERVER), Case(3, SIZE, Flow.TO_CLIENT))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.flow.value)
+def test_an_honest_relay_passes(case: Case) -> None:
+    with relayed(bytes, to_server=True) as load:
+        load.open(case.connections)
+        load.plan(case)
+        first, second = load.run(case, 0.02), load.run(case, 0.02)
+        assert first.messages > 0
+        assert second.messages > 0
+        if case.flow is Flow.ECHO:
+            assert sum(load.trips.values()) == second.messages
+
+
+@pytest.mark.parametrize("to_server", [True, False])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda data: data[:-1] + os.urandom(1) if data[-1:] == b"\0" else data[:-1] + b"\0",
+        lambda data: data + data,
+        lambda data: data[:-1],
+    ],
+    ids=["altered", "repeated", "cut"],
+)
+def test_a_relay_that_does_harm_is_noticed(
+    harm: Callable[[bytes], bytes], *, to_server: bool
+) -> None:
+    with relayed(harm, to_server=to_server) as load:
+        load.open(ECHO.connections)
+        load.plan(ECHO)
+        with pytest.raises(RunError):
+            load.run(ECHO, 5)
