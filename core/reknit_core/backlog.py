@@ -23,9 +23,8 @@ Cut = tuple[int, int]
 """Messages that were taken out: from which position on, and how many bytes."""
 
 GATHER = 256  # buffers in one gathered write: below every system's IOV_MAX
-_MERGE = (
-    2048  # bytes: waiting chunks are merged up to this size, so that their overhead stays small
-)
+_MERGE = 2048  # bytes: chunks are merged up to this size, so that their overhead stays small
+_CROWD = 64  # chunks kept for replay that are too few to be worth merging
 _ALL = 1 << 62  # above every count
 
 
@@ -40,6 +39,7 @@ class Backlog:
     __slots__ = (
         "_base",
         "_chunks",
+        "_crowd",
         "_cursor",
         "_handed",
         "_marks",
@@ -61,10 +61,11 @@ class Backlog:
         self.budget = budget or Budget(_ALL)
         self._window = window
         self._chunks: list[bytes] = []
+        self._crowd = _CROWD  # more sent chunks than these are merged
         self._base = 0  # position of the first chunk's first byte
         self._cursor = 0  # index of the chunk that `sent` is in
         self._offset = 0  # where in that chunk
-        self._handed = 0  # how far an earlier connection of the receiver had got
+        self._handed = 0  # end of the last message that an earlier connection got whole
         self._received = 0  # end of all bytes, those of the incomplete message included
         self._marks: list[Mark] = [(0, 0)]  # the first one: where replay can begin at the earliest
         self.confirmed = 0
@@ -87,6 +88,8 @@ class Backlog:
             chunks[-1] += data
         else:
             chunks.append(data)
+            if self._cursor > self._crowd:
+                self._merge_sent()
         if boundary:
             self.tail = self._received + boundary
             self.count += messages
@@ -168,9 +171,10 @@ class Backlog:
         At-most-once: the first message not wholly handed to the socket. At-least-once: the
         first one not confirmed.
         """
-        self._handed = max(self._handed, self.sent)
+        end = self._end_before(self.sent)
+        self._handed = max(self._handed, end[0])
         if self.eager:
-            self.confirm(*self._end_before(self.sent))
+            self.confirm(*end)
         self._seek(self.confirmed)
         return self.confirmed, self.confirmed_count
 
@@ -188,10 +192,14 @@ class Backlog:
             start += next(islice(ends, count - have - 1, None))
         self.confirm(start, count)
         self._seek(start)
+        self._handed = start
 
     def drop_oldest(self, max_bytes: int, max_messages: int) -> Cut:
-        """Cut the oldest messages not yet sent until the bounds hold."""
-        start, count = self._end_before(self.sent)
+        """Cut the oldest messages until the bounds hold, but none that the receiver may have.
+
+        It may name the number of those that it has, which must not change.
+        """
+        start, count = self._end_before(max(self._handed, self.sent))
         if start < self.sent:  # that message is being written: the next one is the oldest
             start += next(message_ends(self._bytes(start, self.tail)))
             count += 1
@@ -222,6 +230,23 @@ class Backlog:
         """The nearest known message end at or after `sent`: where a control frame may go."""
         index = bisect_left(self._marks, (self.sent, 0))
         return self._marks[index] if index < len(self._marks) else self.mark
+
+    def _merge_sent(self) -> None:
+        """Merge small chunks that are sent, and drop the marks between: many may be kept."""
+        merged: list[bytes] = []
+        for chunk in self._chunks[: self._cursor]:
+            if merged and len(merged[-1]) + len(chunk) <= _MERGE:
+                merged[-1] += chunk
+            else:
+                merged.append(chunk)
+        self._chunks[: self._cursor] = merged
+        self._cursor = len(merged)
+        self._crowd = 2 * len(merged) + _CROWD
+        marks = self._marks[:1]
+        for mark in self._marks[1:]:
+            if mark[0] > self.sent or mark[0] - marks[-1][0] >= _MERGE:
+                marks.append(mark)
+        self._marks = marks
 
     def _last_mark(self, position: int) -> Mark:
         last = self._marks[-1]
