@@ -6,9 +6,9 @@ A test is an `async def test_…(bench, …)` under @socket_test.
 import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from proxy_process import ProxyProcess
 from raw_websocket import RawConnection, raw_connect, request
@@ -18,7 +18,9 @@ from websockets.asyncio.connection import Connection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Response
 
-LIMIT = 8.0  # seconds for one test; only a test that fails takes so long
+T = TypeVar("T")
+
+LIMIT = 60.0  # seconds for one test; only a test that fails takes so long
 
 
 class Bench:
@@ -31,11 +33,15 @@ class Bench:
         self.raw_upstream = RawUpstream(self._port.listener)
         self._clients: list[ClientConnection] = []
         self._raw_clients: list[RawConnection] = []
+        self._tasks: list[asyncio.Task[Any]] = []
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for client in self._clients:
             cut(client)
             await client.wait_closed()
@@ -49,6 +55,12 @@ class Bench:
             print("\n".join(proxy.lines))  # pytest shows it where a test fails
         assert statuses == [0] * len(statuses)
         assert not any("Traceback" in line for proxy in self.proxies for line in proxy.lines)
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """A task that ends with the test, if not before."""
+        task = asyncio.create_task(work)
+        self._tasks.append(task)
+        return task
 
     async def proxy(self, *options: str, path: str = "") -> ProxyProcess:
         """Start a proxy for the upstream server; the last one is `bench.proxies[-1]`."""
@@ -86,9 +98,9 @@ class Bench:
             return error.response
         raise AssertionError("the client was not refused")
 
-    async def raw(self) -> RawConnection:
+    async def raw(self, *, receive_buffer: int = 0) -> RawConnection:
         """A connection to the last proxy, on which nothing is said yet."""
-        client = await raw_connect(self.proxies[-1].port)
+        client = await raw_connect(self.proxies[-1].port, receive_buffer)
         self._raw_clients.append(client)
         return client
 

@@ -1,7 +1,5 @@
 """A session that an end closes on purpose: the other end gets the same code and reason."""
 
-import asyncio
-
 import pytest
 from raw_websocket import CLOSE, TEXT, Frame, close_frame, frame
 from socket_bench import Bench, closed, id_of, socket_test
@@ -64,7 +62,7 @@ async def test_what_was_sent_before_the_close_comes_before_it(bench: Bench, clos
     messages = [str(number) * 1000 for number in range(500)]
     for message in messages:
         await end.send(message)
-    closing = asyncio.create_task(end.close(1000, "that was all"))
+    closing = bench.spawn(end.close(1000, "that was all"))
     assert [await other.recv() for _ in messages] == messages
     assert await closed(other) == (1000, "that was all")
     await closing

@@ -1,6 +1,5 @@
 """The opening handshake: what the server sees, what the client gets, and who isn't let in."""
 
-import asyncio
 import json
 import re
 from http import HTTPStatus
@@ -276,7 +275,7 @@ async def test_a_server_that_does_not_accept_in_time_is_503(bench: Bench) -> Non
 @socket_test
 async def test_a_client_waits_for_a_server_that_is_late(bench: Bench) -> None:
     proxy = await bench.proxy()
-    connecting = asyncio.create_task(bench.connect())
+    connecting = bench.spawn(bench.connect())
     await proxy.logged("attempt 2 failed")
     assert not connecting.done()
     await bench.upstream.start()

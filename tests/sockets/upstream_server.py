@@ -43,7 +43,7 @@ class Port:
 
     @staticmethod
     def _bind(number: int) -> socket.socket:
-        sock = socket.socket()
+        sock = socket.socket(proto=socket.IPPROTO_TCP)  # else asyncio sets no TCP_NODELAY
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(("127.0.0.1", number))
