@@ -1,0 +1,348 @@
+"""Who may begin a session, who may resume one, and under which connection id."""
+
+import json
+from itertools import count
+
+import pytest
+from handshake_bytes import accepting, header_values, request
+from reknit_core.commands import Dial, Disconnect
+from reknit_core.context import ContextStateMachine
+from reknit_core.contexts import Contexts
+from reknit_core.events import ConnectionLost, ServerConnected, Shutdown, Side
+from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest
+from reknit_core.lifecycle import State
+from reknit_core.policy import Policy, Upstream
+
+ROOT = b"GET / HTTP/1.1"
+MINTED = "00000000000000000000000000000001"
+
+
+def contexts(policy: Policy | None = None) -> Contexts:
+    """Their randomness counts, so that each id is known."""
+    numbers = count(1)
+    return Contexts(
+        policy or Policy(),
+        Upstream("server.example", 80),
+        lambda size: next(numbers).to_bytes(size, "big"),
+    )
+
+
+def connect(
+    sessions: Contexts, *extra: bytes, target: bytes = b"/", now: float = 0.0, rest: bytes = b""
+) -> ContextStateMachine | Refusal:
+    handshake = ClientHandshake("192.0.2.7")
+    data = request(*extra, line=b"GET " + target + b" HTTP/1.1") + rest
+    outcome = handshake.receive_data(data)
+    assert isinstance(outcome, UpgradeRequest)
+    return sessions.connect(handshake, outcome, now)
+
+
+def session(
+    sessions: Contexts, *extra: bytes, target: bytes = b"/", now: float = 0.0
+) -> ContextStateMachine:
+    context = connect(sessions, *extra, target=target, now=now)
+    assert isinstance(context, ContextStateMachine)
+    return context
+
+
+def refused(answer: ContextStateMachine | Refusal, status: int, error: str) -> str:
+    """Check a refusal, and return its message."""
+    assert isinstance(answer, Refusal)
+    assert answer.status == status
+    assert (b"content-type", b"application/json") in answer.headers
+    body = json.loads(answer.body)
+    assert body["error"] == error
+    return str(body["message"])
+
+
+def take(context: ContextStateMachine, side: Side, now: float = 0.0) -> bytes:
+    """Write all that there is for that side."""
+    data = b""
+    while buffers := context.pending(side):
+        part = b"".join(buffers)
+        context.advance(side, len(part), now)
+        data += part
+    return data
+
+
+def accept(context: ContextStateMachine, *extra: bytes, frames: bytes = b"") -> bytes:
+    """Let the server accept; returns the client's answer."""
+    (dial,) = [command for command in context.commands() if isinstance(command, Dial)]
+    context.handle(ServerConnected(dial.generation), 0.0)
+    sent = take(context, Side.SERVER)
+    context.receive_data(Side.SERVER, accepting(sent, *extra) + frames, 0.0)
+    assert context.state is State.CONNECTED
+    return take(context, Side.CLIENT)
+
+
+def lose_client(context: ContextStateMachine) -> None:
+    context.handle(ConnectionLost(Side.CLIENT, context.client.generation, "reset"), 0.0)
+    assert context.state is State.CLIENT_DOWN
+
+
+# -- The connection id -------------------------------------------------------------------------
+
+
+def test_an_id_is_made_where_none_is_named() -> None:
+    sessions = contexts()
+    first = session(sessions)
+    assert first.connection_id == MINTED
+    second = session(sessions)
+    assert second.connection_id == "00000000000000000000000000000003"  # 2 was its Pings' nonce
+    assert len(sessions) == 2
+    assert list(sessions) == [first, second]
+    assert header_values(accept(first), b"X-Connection-Id") == [MINTED.encode()]
+
+
+@pytest.mark.parametrize(
+    ("extra", "target", "named"),
+    [
+        ((b"X-Connection-Id: h",), b"/?connection_id=q", "h"),
+        ((b"X-Connection-Id: h", b"Cookie: connection_id=c"), b"/?connection_id=q", "h"),
+        ((b"Cookie: connection_id=c",), b"/?connection_id=q", "q"),
+        ((b"Cookie: a=b; connection_id=c",), b"/", "c"),
+        ((), b"/?connection_id=q", "q"),
+        ((), b"/?connection%5Fid=%71", "q"),
+        ((), b"/?connection_id=a%2Fb%3D", "a/b="),
+        ((b"x-CONNECTION-id: h",), b"/", "h"),
+        ((), b"/connection_id=q", MINTED),
+    ],
+)
+def test_an_id_comes_from_header_query_or_cookie(
+    extra: tuple[bytes, ...], target: bytes, named: str
+) -> None:
+    assert session(contexts(), *extra, target=target).connection_id == named
+
+
+def test_the_names_are_the_policys() -> None:
+    policy = Policy(id_header="X-Mine", id_query="mine", id_cookie="Mine")
+    usual = (b"X-Connection-Id: h", b"Cookie: connection_id=c")
+    target = b"/?connection_id=q"
+    for extra, path, named in (
+        (usual, target, MINTED),
+        ((*usual, b"x-mine: 1"), target + b"&mine=2", "1"),
+        (usual, target + b"&mine=2", "2"),
+        ((usual[0], b"Cookie: Mine=3"), target, "3"),
+    ):
+        assert session(contexts(policy), *extra, target=path).connection_id == named
+
+
+GOOD_IDS = ["a", "0", "._~+/=:@-", "x" * 128, "3f2b8c9e-1d4a-4c57-9a0b-2f6e5d8c7b1a"]
+
+
+@pytest.mark.parametrize("name", GOOD_IDS)
+def test_good_ids(name: str) -> None:
+    context = session(contexts(), b"X-Connection-Id: " + name.encode())
+    assert context.connection_id == name
+    assert header_values(accept(context), b"X-Connection-Id") == [name.encode()]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"", b"a b", b"a,b", b"x" * 129, b"\xe9", b"a;b", b'"a"', b"a\tb", b"<a>", b"a%41"],
+)
+def test_bad_ids_in_a_header(name: bytes) -> None:
+    sessions = contexts()
+    for header in (b"X-Connection-Id: ", b"X-Reconnect-Id: "):
+        message = refused(connect(sessions, header + name), 400, "bad_connection_id")
+        assert message == "1 to 128 letters, digits or ._~+/=:@-"
+    assert len(sessions) == 0
+
+
+@pytest.mark.parametrize(
+    "name", [b"", b"%0d%0aX-Evil:1", b"%00", b"a%0a", b"%C3%A9", b"%ff", b"%D9%A1", b"a%20b"]
+)
+def test_bad_ids_in_the_query(name: bytes) -> None:
+    for parameter in (b"connection_id", b"reconnect_id"):
+        answer = connect(contexts(), target=b"/?" + parameter + b"=" + name)
+        refused(answer, 400, "bad_connection_id")
+
+
+def test_bad_ids_in_a_cookie() -> None:
+    refused(connect(contexts(), b"Cookie: connection_id=a b"), 400, "bad_connection_id")
+
+
+# -- Return ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("extra", "target"),
+    [
+        ((b"X-Connection-Id: me",), b"/"),
+        ((), b"/?connection_id=me"),
+        ((b"Cookie: connection_id=me",), b"/"),
+        ((b"X-Reconnect-Id: me",), b"/"),
+        ((), b"/?reconnect_id=me"),
+        ((b"X-Reconnect-Id: me", b"X-Connection-Id: else"), b"/?reconnect_id=no"),
+        ((b"X-Connection-Id: else",), b"/?reconnect_id=me&connection_id=no"),
+    ],
+)
+def test_a_client_that_returns_gets_its_session(extra: tuple[bytes, ...], target: bytes) -> None:
+    sessions = contexts()
+    context = session(sessions, b"X-Connection-Id: me")
+    answer = accept(context, frames=b"\x81\x02hi")
+    assert header_values(answer, b"X-Reconnect") == [b"new"]
+    lose_client(context)
+    assert connect(sessions, *extra, target=target) is context
+    assert len(sessions) == 1
+    answer = take(context, Side.CLIENT)
+    assert header_values(answer, b"X-Reconnect") == [b"resumed"]
+    assert answer.endswith(b"\r\n\r\n\x81\x02hi")  # unconfirmed, so it comes once more
+    assert context.state is State.CONNECTED
+
+
+def test_the_newest_client_wins() -> None:
+    sessions = contexts()
+    context = session(sessions, b"X-Connection-Id: me")
+    accept(context)
+    old = context.client.generation
+    context.commands()
+    assert connect(sessions, b"X-Connection-Id: me") is context
+    (gone,) = [command for command in context.commands() if isinstance(command, Disconnect)]
+    assert (gone.side, gone.generation) == (Side.CLIENT, old)
+    assert gone.farewell.startswith(b"\x88")
+    assert (4409).to_bytes(2, "big") in gone.farewell
+    assert context.client.generation == old + 1
+
+
+@pytest.mark.parametrize("extra", [b"X-Reconnect-Id: me", b"x-reconnect-ID: me"])
+def test_who_must_resume_never_gets_a_fresh_session(extra: bytes) -> None:
+    sessions = contexts()
+    message = refused(connect(sessions, extra), 404, "unknown_session")
+    assert message == "there is no such session, or it has ended"
+    refused(connect(sessions, target=b"/?reconnect_id=me"), 404, "unknown_session")
+    assert len(sessions) == 0
+
+
+def test_a_session_that_opens_is_not_resumed_but_may_be_joined() -> None:
+    sessions = contexts()
+    context = session(sessions, b"X-Connection-Id: me")
+    refused(connect(sessions, b"X-Reconnect-Id: me"), 404, "unknown_session")
+    assert connect(sessions, b"X-Connection-Id: me") is context
+    message = refused(
+        connect(sessions, b"X-Connection-Id: me", b"Sec-WebSocket-Protocol: other"),
+        409,
+        "cannot_resume",
+    )
+    assert message == "other subprotocols or extensions than the session opens with"
+
+
+def test_a_client_that_can_not_live_with_what_was_agreed() -> None:
+    sessions = contexts()
+    mine = (b"X-Connection-Id: me", b"Sec-WebSocket-Protocol: chat")
+    context = session(sessions, *mine)
+    accept(context, b"Sec-WebSocket-Protocol: chat")
+    generation = context.client.generation
+    for extra in (mine[0], b"X-Reconnect-Id: me"):
+        message = refused(connect(sessions, extra), 409, "cannot_resume")
+        assert message == "the session speaks subprotocol chat, which is not offered"
+    assert context.client.generation == generation  # its own client is left alone
+    assert connect(sessions, *mine) is context
+
+
+@pytest.mark.parametrize(
+    ("header", "query", "rest"),
+    [
+        (b"X-Reconnect-Received: 0", b"", b"\x81\x01a\x81\x01b\x81\x01c"),
+        (b"X-Reconnect-Received: 1", b"", b"\x81\x01b\x81\x01c"),
+        (b"X-Reconnect-Received: 3", b"&reconnect_received=1", b""),
+        (b"X-Some: header", b"&reconnect_received=2", b"\x81\x01c"),
+    ],
+)
+def test_a_client_that_counts(header: bytes, query: bytes, rest: bytes) -> None:
+    sessions = contexts()
+    context = session(sessions, b"X-Connection-Id: me")
+    accept(context, frames=b"\x81\x01a\x81\x01b\x81\x01c")
+    lose_client(context)
+    assert connect(sessions, header, target=b"/?reconnect_id=me" + query) is context
+    assert take(context, Side.CLIENT).endswith(b"\r\n\r\n" + rest)
+
+
+def test_a_client_that_counts_what_was_never_sent() -> None:
+    sessions = contexts()
+    context = session(sessions, b"X-Connection-Id: me")
+    accept(context, frames=b"\x81\x01a")
+    answer = connect(sessions, b"X-Reconnect-Received: 2", b"X-Connection-Id: me")
+    message = refused(answer, 409, "cannot_resume")
+    assert message == "the session can't go on after message 2"
+    assert context.state is State.CONNECTED
+
+
+@pytest.mark.parametrize("value", [b"x", b"-1", b"1.5", b"\xb2", b"9" * 20])
+def test_a_count_that_is_none(value: bytes) -> None:
+    answer = connect(contexts(), b"X-Reconnect-Received: " + value)
+    assert refused(answer, 400, "bad_count").endswith("is not a number of messages")
+
+
+def test_an_empty_count_in_the_query_is_none_either() -> None:
+    refused(connect(contexts(), target=b"/?reconnect_received="), 400, "bad_count")
+
+
+def test_a_client_that_wants_to_be_greeted() -> None:
+    for query, greeted in ((b"?reconnect_hello=1", True), (b"?reconnect_hello=0", False)):
+        context = session(contexts(), target=b"/" + query)
+        answer = accept(context)
+        assert (b'"x-connection-id": "' + MINTED.encode() in answer) is greeted
+        assert b"reconnect_hello" not in take(context, Side.SERVER)
+
+
+# -- The map -----------------------------------------------------------------------------------
+
+
+def test_a_forgotten_session_frees_its_id() -> None:
+    sessions = contexts()
+    old = session(sessions, b"X-Connection-Id: me")
+    sessions.forget(old)
+    assert len(sessions) == 0
+    sessions.forget(old)  # does no harm
+    new = session(sessions, b"X-Connection-Id: me")
+    assert new is not old
+    sessions.forget(old)  # nor does this: the id is another's now
+    assert list(sessions) == [new]
+
+
+def test_an_ended_session_is_not_resumed() -> None:
+    sessions = contexts()
+    old = session(sessions, b"X-Connection-Id: me")
+    accept(old)
+    old.handle(Shutdown(1001, "bye"), 0.0)
+    assert not old.resumable
+    refused(connect(sessions, b"X-Reconnect-Id: me"), 404, "unknown_session")
+    new = connect(sessions, b"X-Connection-Id: me")
+    assert isinstance(new, ContextStateMachine)
+    assert new is not old
+    assert list(sessions) == [new]
+
+
+def test_the_map_may_change_while_it_is_walked() -> None:
+    sessions = contexts()
+    for _ in range(3):
+        session(sessions)
+    for context in sessions:
+        sessions.forget(context)
+    assert len(sessions) == 0
+
+
+def test_the_number_of_sessions_is_bounded() -> None:
+    sessions = contexts(Policy(session_limit=2))
+    first = session(sessions, b"X-Connection-Id: 1")
+    second = session(sessions, b"X-Connection-Id: 2")
+    answer = connect(sessions)
+    assert refused(answer, 503, "session_limit") == "too many sessions at one time"
+    assert isinstance(answer, Refusal)
+    assert (b"retry-after", b"5") in answer.headers
+    accept(first)
+    lose_client(first)
+    assert connect(sessions, b"X-Connection-Id: 1") is first  # a return is no new session
+    sessions.forget(second)
+    assert session(sessions, b"X-Connection-Id: 3") is not second
+
+
+def test_sessions_share_one_budget() -> None:
+    sessions = contexts(Policy(queue_total=1))
+    first = session(sessions)
+    second = session(sessions)
+    accept(first)
+    accept(second)
+    assert first.client.queue.budget is second.server.queue.budget
+    assert first.client.queue.budget.limit == 1
