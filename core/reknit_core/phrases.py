@@ -24,6 +24,7 @@ from reknit_core.frames import Opcode
 _PAD = b"."
 _LONG = 64  # bytes: a longer payload is not written out
 _HEAD = 32  # bytes: a longer head of a padded payload is not written out
+_DOTS = 8  # as many at its end mean that a payload is padded
 _MASK = b"\x37\xfa\x21\x3d"  # RFC 6455, section 5.7; any key will do, a fixed one repeats
 _FLUSHED = b"\x00\x00\xff\xff"  # RFC 7692, section 7.2.1
 
@@ -45,10 +46,10 @@ def describe(data: bytes) -> str:
     head = data.rstrip(_PAD)
     if data and not head:
         return f"size={len(data)}"
+    if len(head) <= _HEAD and len(data) - len(head) >= _DOTS:
+        return f"{quote(head)} size={len(data)}"
     if len(data) <= _LONG:
         return quote(data)
-    if len(head) <= _HEAD:
-        return f"{quote(head)} size={len(data)}"
     return f"size={len(data)} crc={zlib.crc32(data):08x}"
 
 

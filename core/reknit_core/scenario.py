@@ -29,8 +29,9 @@ DEFAULT_POLICY = Policy(
     client_grace=5.0,
     heartbeat_interval=0.0,
     delivery=Delivery.AT_MOST_ONCE,
+    confirm_after=3600.0,
 )
-"""Where a scenario says nothing else: round numbers, and nothing that happens by chance."""
+"""Where a scenario says nothing else: round numbers, nothing by chance, nothing unasked."""
 
 _INDENT = " " * 7
 _LINE = re.compile(r"(?:@(\S+)\s*)?([><=!])\s*(.*)")
