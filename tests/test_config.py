@@ -178,7 +178,7 @@ def test_other_variables_are_not_ours() -> None:
         "REKNIT_PORT_80_TCP": "tcp://10.0.0.1:80",
         "REKNIT_PORT_80_TCP_ADDR": "10.0.0.1",
     }
-    others = {"PATH": "/bin", "REKNITTING": "1", "REKNIT_CONFIG": "f"}
+    others = {"PATH": "/bin", "REKNITTING": "1", "REKNIT_CONFIG": "f", "REKNIT_COMPILE": "1"}
     assert from_environment(kubernetes | others) == {}
 
 

@@ -5,11 +5,7 @@ Exit status: 0 fine; 1 it ran and failed; 2 it was asked for something that isn'
 
 import logging
 import os
-import re
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -23,72 +19,13 @@ from reknit.config import (
     merge,
     one_line,
 )
-from reknit.options import OPTIONS, PREFIX, Option
+from reknit.options import PREFIX
+from reknit.usage import Failure, Group, Misuse, ServeCommand, configurable
 
 PROMISES = ("at-most-once", "at-least-once", "exactly-once")
 
-# Headings of `serve --help`; an option belongs to the first pattern that its name matches.
-_HEADINGS = (
-    ("Proxy", r"listen|log_level|config_file|trace|session_.*"),
-    ("A lost server", r"retry_.*|server_retry_codes"),
-    ("A lost client", r"client_.*"),
-    ("Messages", r"delivery|confirm_.*|replay_.*|queue_.*|overflow_.*|message_.*"),
-    ("Connection id", r"id_.*"),
-    ("Signs of life and time limits", r"heartbeat_.*|.*_timeout|.*_wait"),
-    ("More", r".*"),
-)
 
-
-class Failure(click.ClickException):
-    """It ran and failed: one line, exit status 1."""
-
-    exit_code = 1
-
-    def __init__(self, message: object) -> None:
-        super().__init__(one_line(message))
-
-    def show(self, file: Any = None) -> None:
-        """Print it, on standard error."""
-        click.echo(f"reknit: {self.message}", file=file or sys.stderr)
-
-
-class Misuse(Failure):
-    """What was asked for is not allowed: one line, exit status 2."""
-
-    exit_code = 2
-
-
-class _Group(click.Group):
-    """Wrong usage is one line too, as every other error."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except click.UsageError as error:
-            where = error.ctx.command_path if error.ctx else "reknit"
-            raise Misuse(f"{error.format_message()} ({where} --help)") from None
-
-
-class _ServeCommand(click.Command):
-    """Shows its options under headings."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {title: [] for title, _ in _HEADINGS}
-        for option in self.get_params(ctx):
-            record = option.get_help_record(ctx)
-            if record is not None and isinstance(option, click.Option):
-                groups[_heading(option.name or "")].append(record)
-        for title, records in groups.items():
-            if records:
-                with formatter.section(title):
-                    formatter.write_dl(records)
-
-
-def _heading(name: str) -> str:
-    return next(title for title, pattern in _HEADINGS if re.fullmatch(pattern, name))
-
-
-@click.group("reknit", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("reknit", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="reknit")
 def main() -> None:
     """A WebSocket reconnect proxy: neither end notices when the other goes and comes back."""
@@ -97,27 +34,8 @@ def main() -> None:
 # -- serve -------------------------------------------------------------------------------------
 
 
-def _configurable(command: Callable[..., None]) -> Callable[..., None]:
-    """Give the command every option of the configuration."""
-    for option in reversed(list(OPTIONS.values())):
-        if option.name == "upstream":
-            command = click.argument("upstream", required=False)(command)
-        else:
-            command = _click_option(option)(command)
-    return command
-
-
-def _click_option(option: Option) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    limits = f"{option.limits}; " if option.limits else ""
-    note = f"{option.help}  [{limits}default: {option.default}]"
-    if option.is_flag:
-        flag = f"{option.flag}/--no-{option.flag[2:]}"
-        return click.option(flag, option.name, default=None, help=note)
-    return click.option(option.flag, option.name, metavar=option.metavar, help=note)
-
-
-@main.command(cls=_ServeCommand)
-@_configurable
+@main.command(cls=ServeCommand)
+@configurable
 @click.option("--config", "config_file", metavar="FILE", help="A TOML file with settings.")
 def serve(config_file: str | None, **options: object) -> None:
     """Stand between clients and the server at UPSTREAM (ws://HOST:PORT[/PATH]).

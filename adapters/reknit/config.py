@@ -16,8 +16,8 @@ from reknit.options import OPTIONS, PREFIX, Listen, LogLevel, Option, parse_list
 CONFIG = "config"  # names the file itself, so it can't stand in one
 SHOWN = 60  # characters of a bad value in an error
 
-# Kubernetes sets these for a service of the name "reknit"; they aren't meant for us.
-_FOREIGN = re.compile(r"REKNIT_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_[A-Z]+(_\w+)?)?)")
+# Kubernetes sets some for a service of the name "reknit"; REKNIT_COMPILE is the build's.
+_FOREIGN = re.compile(r"REKNIT_(COMPILE|SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_[A-Z]+(_\w+)?)?)")
 
 
 class ConfigError(ValueError):
