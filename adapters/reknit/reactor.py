@@ -202,6 +202,7 @@ class Reactor:
                     taken = connection.socket.sendmsg(buffers)
                     whole = taken == sum(map(len, buffers))
             except (BlockingIOError, InterruptedError):
+                link.context.advance(connection.side, 0, now)
                 self._watch(connection, connection.mask | WRITE)
                 return
             except OSError as error:
@@ -209,6 +210,7 @@ class Reactor:
                 return
             link.context.advance(connection.side, taken, now)
             if not whole:
+                link.context.advance(connection.side, 0, now)
                 self._watch(connection, connection.mask | WRITE)
                 break
             # Mostly all is written now; asking again would cost as much as the write's own part.

@@ -11,6 +11,7 @@ stand the bytes of a message that is not complete yet.
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from itertools import islice
 
 from reknit_core.budget import Budget
@@ -185,40 +186,37 @@ class Backlog:
 
     def resume_at(self, count: int) -> None:
         """The receiver has had `count` messages, which holds() must allow: go on with the next."""
-        index = bisect_right(self._marks, count, key=lambda mark: mark[1]) - 1
-        start, have = self._marks[index]
-        if have < count:
-            ends = message_ends(self._bytes(start, self.tail))
-            start += next(islice(ends, count - have - 1, None))
+        start, _ = self._end_of(count)
         self.confirm(start, count)
         self._seek(start)
         self._handed = start
 
     def drop_oldest(self, max_bytes: int, max_messages: int) -> Cut:
-        """Cut the oldest messages until the bounds hold, but none that the receiver may have.
+        """Cut the oldest messages until no more than that is unconfirmed.
 
-        It may name the number of those that it has, which must not change.
+        None that the receiver may have: it may name the number of those, which must not change.
         """
-        start, count = self._end_before(max(self._handed, self.sent))
-        if start < self.sent:  # that message is being written: the next one is the oldest
-            start += next(message_ends(self._bytes(start, self.tail)))
-            count += 1
-        kept_bytes = start - self.confirmed
-        kept_messages = count - self.confirmed_count
-        for end, end_count in self._marks:
-            fits = self.tail - end + kept_bytes <= max_bytes
-            if end >= start and fits and self.count - end_count + kept_messages <= max_messages:
-                return self._cut((start, count), (end, end_count))
-        return self._cut((start, count), self.mark)
+        start = end = self._end_before(max(self._handed, self.sent))
+        ends = self._ends_after(start)
+        if start[0] < self.sent:  # that message is being written: the next one is the oldest
+            start = end = next(ends)
+        kept_bytes = start[0] - self.confirmed
+        kept_messages = start[1] - self.confirmed_count
+        while end != self.mark and (
+            kept_bytes + self.tail - end[0] > max_bytes
+            or kept_messages + self.count - end[1] > max_messages
+        ):
+            end = next(ends)
+        return self._cut(start, end)
 
-    def drop_newest(self, messages: int) -> Cut:
-        """Cut the last `messages` messages, none of which is sent."""
-        count = self.count - messages
-        position, have = self._marks[bisect_right(self._marks, count, key=lambda mark: mark[1]) - 1]
-        if have < count:
-            ends = message_ends(self._bytes(position, self.tail))
-            position += next(islice(ends, count - have - 1, None))
-        return self._cut((position, count), self.mark)
+    def drop_newest(self, messages: int, max_bytes: int, max_messages: int) -> Cut:
+        """Cut of the last `messages` messages, none of which is sent, what is over the bounds."""
+        start = self._end_of(self.count - messages)
+        for end in self._ends_after(start):
+            if end[0] - self.confirmed > max_bytes or end[1] - self.confirmed_count > max_messages:
+                break
+            start = end
+        return self._cut(start, self.mark)
 
     def clear(self) -> None:
         """The session is over: nothing is held any more."""
@@ -262,6 +260,19 @@ class Backlog:
             end = start + offset
             count += 1
         return end, count
+
+    def _end_of(self, count: int) -> Mark:
+        """Where message number `count` ends; it must still be held, or be the one before."""
+        mark = self._marks[bisect_right(self._marks, count, key=lambda mark: mark[1]) - 1]
+        if mark[1] < count:
+            mark = next(islice(self._ends_after(mark), count - mark[1] - 1, None))
+        return mark
+
+    def _ends_after(self, mark: Mark) -> Iterator[Mark]:
+        """The ends of all whole messages after this one."""
+        start, count = mark
+        for number, offset in enumerate(message_ends(self._bytes(start, self.tail)), count + 1):
+            yield start + offset, number
 
     def _bytes(self, start: int, end: int) -> bytes:
         """A copy of these positions."""

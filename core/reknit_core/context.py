@@ -113,7 +113,7 @@ class ContextStateMachine(Session):
         return (self.client if side is Side.CLIENT else self.server).pending()
 
     def advance(self, side: Side, taken: int, now: float) -> None:
-        """That side's socket took `taken` bytes of what pending() gave."""
+        """That side's socket took `taken` bytes of what pending() gave; 0: it has no room now."""
         leg = self.client if side is Side.CLIENT else self.server
         leg.advance(taken, now)
         if self.state is State.DRAINING:
@@ -204,6 +204,10 @@ class ContextStateMachine(Session):
             pass  # our Close is out: nothing else may follow it
         elif other.phase is Phase.OPEN:
             other.say(frame, other.source.tail)
+            if opcode is Opcode.PING:
+                leg.pinged = payload(frame)
+            elif other.pinged == payload(frame):
+                other.pinged = None
         elif opcode is Opcode.PING:
             leg.pong(payload(frame))
 
@@ -213,10 +217,15 @@ class ContextStateMachine(Session):
             self._violated(leg, close, now)
             return
         code, reason = close
-        if leg.phase is Phase.CLOSING:  # the answer to ours: all before it has arrived
+        if leg.phase is Phase.CLOSING:
             self._parting = close
-            leg.source.confirm(*leg.source.mark)
-            self._dropped(leg, now, self._policy.close_timeout)
+            if leg.lane:  # ours isn't out yet: it will be the answer to this one
+                leg.phase = Phase.LEAVING
+                leg.scanner = None
+                self._settle(now)
+            else:  # this is the answer to ours: all before it has arrived
+                leg.source.confirm(*leg.source.mark)
+                self._dropped(leg, now, self._policy.close_timeout)
         elif code in self._policy.retry_codes(leg.side):
             self._disconnect(leg, farewell=leg.last_words(code, ""))
             self._lost(leg, f"closed with {code} {reason}".rstrip(), now)
@@ -255,9 +264,13 @@ class ContextStateMachine(Session):
                 if event.generation == leg.generation:
                     self._broken(leg, event.reason, now)
             case Shutdown():
+                self._recover = False
                 if self.state not in ENDED:
-                    self._recover = False
                     self._end(Trigger.SESSION_ENDED, event.code, event.reason, now)
+                else:  # legs that are away are no longer waited for
+                    self._part(self.client, now)
+                    self._part(self.server, now)
+                    self._settle(now)
             case _:
                 assert_never(event)
 
@@ -265,7 +278,7 @@ class ContextStateMachine(Session):
         """next_deadline() has come. Time in which the proxy itself stood still does not count."""
         late = now - self._asked
         if late > LATE:
-            self._postpone(late)
+            self._postpone(late + LATE)
         if now >= self._opening_until:
             self._give_up(503, "the server did not accept in time", now)
         if now >= self._grace_until:
@@ -276,9 +289,14 @@ class ContextStateMachine(Session):
                 self._end(Trigger.GRACE_ENDED, GOING_AWAY, "client did not return", now)
         if now >= self._close_until:
             self._close_until = inf
-            for leg in (self.client, self.server):
-                if leg.phase in (Phase.CLOSING, Phase.LEAVING):
-                    self._dropped(leg, now)
+            # Which legs, before the first is dropped: that makes the proxy answer the other.
+            late_legs = [
+                leg
+                for leg in (self.client, self.server)
+                if leg.phase in (Phase.CLOSING, Phase.LEAVING)
+            ]
+            for leg in late_legs:
+                self._dropped(leg, now)
         if (
             self.server.phase is Phase.HANDSHAKE
             and now >= self.server.since + self._policy.connect_timeout

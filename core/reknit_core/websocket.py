@@ -25,6 +25,7 @@ _BAD_GATEWAY = 1014  # registered, but unknown to wsproto 1.3.2
 
 MAX_LANE = 64  # frames: a peer that sends more control frames than are taken is no longer read
 MAX_EARLY = 64 * 1024  # bytes that a peer may send before its handshake is done
+MAX_AHEAD = 16 * 2**20  # bytes: more than two systems' buffers hold in front of a Pong
 PROBE_SIZE = 8  # bytes of the counter in the proxy's own Pings
 
 
@@ -50,7 +51,9 @@ class WebSocket:
 
     __slots__ = (
         "confirm_at",
+        "drained",
         "early",
+        "full",
         "generation",
         "heard",
         "lane",
@@ -58,6 +61,7 @@ class WebSocket:
         "other",
         "phase",
         "ping",
+        "pinged",
         "policy",
         "probe",
         "probe_mark",
@@ -85,6 +89,9 @@ class WebSocket:
         self.probe_mark: Mark = (0, 0)  # the message end that it stands behind
         self.missed = False  # whether the Ping before it went unanswered
         self.confirm_at = inf  # when to ask the peer to confirm
+        self.pinged: bytes | None = None  # a Ping of the peer's own that the other end owes a Pong
+        self.full = False  # whether the socket took less than it was given
+        self.drained = -inf  # when it last took more after that
 
     # -- A connection begins and ends ----------------------------------------------------------
 
@@ -95,7 +102,7 @@ class WebSocket:
         self.scanner = FrameScanner(
             masked=self.side is Side.CLIENT, deflate=deflate, limit=self.policy.message_limit
         )
-        if self.source.confirmed < self.source.tail:
+        if not self.source.eager and self.source.confirmed < self.source.tail:
             self.confirm_at = now + self.policy.confirm_after
 
     def gone(self) -> None:
@@ -106,9 +113,18 @@ class WebSocket:
         self.lane = []
         self.ping = b""
         self.probed = self.confirm_at = inf
-        self.missed = False
+        self.missed = self.full = False
+        self.drained = -inf
+        self.pinged = None
         self.queue.drop_partial()
         self.source.rewind()
+        self.other.answer_in_place()
+
+    def answer_in_place(self) -> None:
+        """The other end is gone: it can't answer this peer's Ping any more, so the proxy does."""
+        if self.pinged is not None and self.phase is Phase.OPEN:
+            self.pong(self.pinged)
+        self.pinged = None
 
     # -- Bytes ---------------------------------------------------------------------------------
 
@@ -146,7 +162,13 @@ class WebSocket:
         return buffers
 
     def advance(self, taken: int, now: float) -> None:
-        """The socket took `taken` bytes of what pending() gave."""
+        """The socket took `taken` bytes of what pending() gave; 0: it has no room now."""
+        if not taken:
+            self.full = True
+            return
+        if self.full:
+            self.full = False
+            self.drained = now
         lane = self.lane
         if not lane:
             self.source.advance(taken)
@@ -179,7 +201,12 @@ class WebSocket:
             held >= policy.queue_bytes
             or queue.count - queue.confirmed_count >= policy.queue_messages
         ) and policy.overflow(self.side) is Overflow.PAUSE:
-            return False
+            # If all of it is handed on, this peer's own Pong may stand behind what isn't read
+            # here, and the other's behind what isn't read there: then neither queue would ever
+            # be confirmed. So a peer that owes a Pong is read some way further.
+            owes = self.probed != inf and queue.sent == queue.tail
+            if not owes or held >= policy.queue_bytes + MAX_AHEAD:
+                return False
         budget = queue.budget
         if budget.used >= budget.limit and held >= budget.SHARE:
             return False
@@ -203,7 +230,9 @@ class WebSocket:
                 cut = queue.drop_oldest(policy.queue_bytes * 3 // 4, policy.queue_messages * 3 // 4)
             case Overflow.DROP_NEWEST:
                 assert self.scanner is not None
-                cut = queue.drop_newest(self.scanner.messages)
+                cut = queue.drop_newest(
+                    self.scanner.messages, policy.queue_bytes, policy.queue_messages
+                )
             case never:
                 assert_never(never)
         self.other._moved_up(*cut)
@@ -302,10 +331,14 @@ class WebSocket:
     def overdue(self, nonce: bytes, now: float) -> bool:
         """The deadline has passed: ask, or ask again; True if the peer is to be given up.
 
-        Any byte counts as life. But a peer that only sends, and answers neither this Ping nor
-        the one before, confirms nothing: at-least-once has to give it up.
+        Any byte counts as life, and so does a full socket that has taken more. A peer that isn't
+        read can't be heard: its silence doesn't count. But one that only sends, and answers
+        neither this Ping nor the one before, confirms nothing: at-least-once gives it up.
         """
         if self.probed != inf:
+            if self.drained > self.probed or not self.wants_read():
+                self.probed = now
+                return False
             if self.heard <= self.probed or (self.missed and not self.source.eager):
                 return True
             self.missed = True
