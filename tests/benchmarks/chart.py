@@ -51,11 +51,14 @@ def draw(results: Results) -> str:
 
 
 def _legend(names: list[str]) -> Iterator[str]:
-    x = 0.0
+    x, y = 0.0, 30
     for index, name in enumerate(names):
-        yield _bar(x, 34, 11, _colour(index))
-        yield _text(x + 17, 44, name)
-        x += 17 + 6.7 * len(name) + 18
+        width = 17 + 6.7 * len(name)  # about what the text takes
+        if x + width > WIDTH:
+            x, y = 0.0, y + 16
+        yield _bar(x, y, BAR, _colour(index))
+        yield _text(x + 17, y + 10, name)
+        x += width + 18
 
 
 def _axis(height: int) -> Iterator[str]:

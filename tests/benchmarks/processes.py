@@ -62,13 +62,16 @@ def start(
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a process on this core and wait until it listens. Raises StartError."""
+    if _listens(port):
+        raise StartError(f"port {port} is in use")
+    said_before = os.fstat(log.fileno()).st_size
     process = _spawn(command, core, log, environment or {})
     try:
         _wait_for(port, process)
     except StartError as error:
         stop(process)
-        said = Path(log.name).read_text().splitlines()[-3:]
-        raise StartError("\n".join((f"{command[0]}: {error}", *said))) from None
+        said = Path(log.name).read_bytes()[said_before:].decode(errors="replace")
+        raise StartError(f"{command[0]}: {error}\n{said}".rstrip()) from None
     except BaseException:
         stop(process)
         raise
@@ -113,13 +116,18 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     while time.monotonic() < limit:
         if process.poll() is not None:
             raise StartError(f"ended with status {process.returncode}")
-        try:
-            socket.create_connection(("127.0.0.1", port), 0.5).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
+        if _listens(port):
             return
+        time.sleep(0.05)
     raise StartError(f"nothing listens on port {port} after {START_LIMIT:g} seconds")
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 0.5).close()
+    except OSError:
+        return False
+    return True
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -144,9 +144,8 @@ def _cell(entry: dict[str, Any] | None, key: str) -> str:
 
 def number(value: float) -> str:
     """Three digits that count, thousands apart."""
-    if value >= 1000:
-        return f"{float(f'{value:.3g}'):,.0f}"
-    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+    value = float(f"{value:.3g}")
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

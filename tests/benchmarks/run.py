@@ -163,7 +163,6 @@ def _measure(options: argparse.Namespace) -> Results:
             "rounds": options.rounds,
             "seconds": options.seconds,
             "cores": [cores.proxy, cores.load, cores.server],
-            "commands": {peer.name: " ".join(peer.command) for peer in peers},
         },
         "versions": {peer.name: peer.version for peer in peers},
         "rounds": bench.rounds,
