@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import trio
 from wsproto import ConnectionType, WSConnection
-from wsproto.events import AcceptConnection, Event, Request, TextMessage
+from wsproto.events import AcceptConnection, Event, Ping, Request, TextMessage
 
 READ_SIZE = 65536  # bytes
 SESSION = "raw"
@@ -45,6 +45,12 @@ class RawPeer:
                 self._take(event)
         return self._events.popleft()
 
+    async def answer_pings(self) -> None:
+        """Read to the end; answer every Ping, ignore all else."""
+        while event := await self.receive():
+            if isinstance(event, Ping):
+                await self.send(event.response())
+
     def _take(self, event: Event) -> None:
         if isinstance(event, TextMessage):  # wsproto hands out what it has of a message
             self._text += event.data
@@ -81,12 +87,12 @@ class RawServer:
 
 
 @asynccontextmanager
-async def raw_client(port: int) -> AsyncIterator[RawPeer]:
-    """A connection into the one session that all such clients share."""
+async def raw_client(port: int, session: str = SESSION) -> AsyncIterator[RawPeer]:
+    """A connection into that session."""
     stream = await trio.open_tcp_stream("127.0.0.1", port)
     async with stream:
         peer = RawPeer(stream, ConnectionType.CLIENT)
-        await peer.send(Request("127.0.0.1", f"/?connection_id={SESSION}"))
+        await peer.send(Request("127.0.0.1", f"/?connection_id={session}"))
         assert isinstance(await peer.receive(), AcceptConnection)
         yield peer
 

@@ -243,14 +243,13 @@ def test_node_ws_does_end_a_connection_with_many_pongs_pending() -> None:
 
     async def run() -> None:
         with trio.fail_after(LIMIT):
-            async with node_server() as (server, port):
-                async with raw_client(port) as client:
-                    await client.send(TextMessage(f"flood {FLOOD}"))
-                    await trio.sleep(0.5)
-                    for _ in range(100):
-                        await client.send(Ping(b"one of many"))
-                    while not (seen := await seen_by(server))["lost"]:
-                        await trio.sleep(0.05)
-                    assert seen["pending"] == ALLOWED
+            async with node_server() as (server, port), raw_client(port) as client:
+                await client.send(TextMessage(f"flood {FLOOD}"))
+                await trio.sleep(0.5)
+                for _ in range(100):
+                    await client.send(Ping(b"one of many"))
+                while not (seen := await seen_by(server))["lost"]:
+                    await trio.sleep(0.05)
+                assert seen["pending"] == ALLOWED
 
     trio.run(run)
