@@ -77,13 +77,13 @@ async def stream_numbers(peer: RawPeer, count: int, size: int) -> None:
 
 
 @asynccontextmanager
-async def proxied() -> AsyncIterator[tuple[RawServer, int, trio.Nursery]]:
+async def proxied(*options: str) -> AsyncIterator[tuple[RawServer, int, trio.Nursery]]:
     """A raw server behind a proxy; the proxy's port."""
     server = RawServer()
     with trio.fail_after(LIMIT):
         async with children() as started, trio.open_nursery() as nursery:
             await nursery.start(server.run)
-            _, port = await start_proxy(started, server.port, *OPTIONS)
+            _, port = await start_proxy(started, server.port, *(options or OPTIONS))
             yield server, port, nursery
             nursery.cancel_scope.cancel()
 
@@ -171,6 +171,29 @@ def test_pings_of_the_proxy_do_not_pile_up() -> None:
                         pings += 1
                         unanswered = Pong(ping.payload)
             assert pings > 4
+
+    trio.run(run)
+
+
+def test_an_echo_that_fills_both_queues_goes_on() -> None:
+    """Each side's Pong then stands behind messages that have nowhere to go."""
+
+    async def echo(peer: RawPeer) -> None:
+        while event := await peer.receive():
+            match event:
+                case TextMessage():
+                    await peer.send(event)
+                case Ping():
+                    await peer.send(event.response())
+
+    async def run() -> None:
+        options = (*OPTIONS, "--queue-bytes", "100000", "--confirm-bytes", "20000")
+        async with proxied(*options) as (server, port, nursery), raw_client(port) as client:
+            nursery.start_soon(echo, await server.next())
+            reader = Reader(client, always)
+            nursery.start_soon(reader.run)
+            await stream_numbers(client, 6000, 1000)
+            assert await reader.have(6000) == [*range(6000)]
 
     trio.run(run)
 
