@@ -9,23 +9,9 @@ from reknit_core.lifecycle import INITIAL, TRANSITIONS, State
 
 FILES = sorted((Path(__file__).parent / "scenarios").glob("*.scn"))
 
-# Scenario files say what is right. Where the core does otherwise, the reason stands here.
-WRONG = {
-    "at_most_once_asks_nothing": "Pings to confirm what at-most-once has no use for",
-    "client_never_reads": "the server's Close is not answered when the client is cut off",
-    "close_crossing": "a Close that crosses one of ours that is not written yet is not answered",
-    "close_while_the_answer_is_not_yet_sent": "the same",
-    "pings_when_the_client_is_lost": "a Ping that was passed on to a lost leg is never answered",
-    "pings_when_the_server_is_lost": "the same",
-    "proxy_stood_still": "the deadline that is due ends the session all the same",
-    "shutdown_in_closing_while_waiting": "a session that waits for a leg to take what it is owed",
-}
-
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_scenario(file: Path, request: pytest.FixtureRequest) -> None:
-    if file.stem in WRONG:
-        request.applymarker(pytest.mark.xfail(reason=WRONG[file.stem], strict=True))
+def test_scenario(file: Path) -> None:
     text = file.read_text()
     difference = trace.diff(text, trace.play(trace.parse(text)))
     assert not difference, f"{file.name} plays otherwise than it says:\n{difference}"

@@ -186,14 +186,13 @@ class PlayedAdapter:
 
     def _write(self, side: Side, now: float) -> bool:
         peer = self._connected(side)
-        if peer is None or peer.room == 0:
+        offered = b"".join(self.context.pending(side)) if peer is not None else b""
+        if peer is None or not offered:
             return False
-        data = peer.take(b"".join(self.context.pending(side)))
-        if not data:
-            return False
+        data = peer.take(offered)
         self.context.advance(side, len(data), now)
         self.tell(peer, data)
-        return True
+        return bool(data)
 
     def _watch(self) -> bool:
         """Show where the proxy stops or begins to read."""
