@@ -5,9 +5,15 @@ import selectors
 import sys
 from typing import Protocol
 
-READ = 1
-WRITE = 4
-"""As epoll has them (EPOLLIN, EPOLLOUT). Any other bit in a result is an error or a hang-up."""
+if sys.platform == "linux":
+    READ = select.EPOLLIN | select.EPOLLRDHUP
+    WRITE = select.EPOLLOUT
+    BROKEN = select.EPOLLHUP | select.EPOLLERR
+    GONE = BROKEN | select.EPOLLRDHUP
+else:
+    READ, WRITE, BROKEN, GONE = 1, 4, 0, 0
+"""What to watch for, as epoll has it. In a result a bit of GONE says that the peer has ended the
+connection, and one of BROKEN that nothing more comes; a selector that can't tell says READ."""
 
 
 class Poller(Protocol):

@@ -10,7 +10,7 @@ import logging
 import socket
 from collections.abc import Callable
 from heapq import heappop, heappush
-from itertools import count
+from itertools import count, islice
 from math import inf
 from typing import assert_never
 
@@ -21,12 +21,16 @@ from reknit_core.events import ConnectionLost, Side
 from reknit_core.lifecycle import State
 from reknit_core.websocket import WebSocket
 
-from reknit.poller import READ, WRITE, Poller, make_poller
+from reknit.poller import BROKEN, GONE, READ, WRITE, Poller, make_poller
 
 LOG = logging.getLogger("reknit")
 
 READ_SIZE = 65536  # bytes a read; larger ones cost the allocator more than they save in calls
-SWEEPS = 32  # sweeps before other trio tasks get their turn
+TURN = 0.01  # seconds of sweeps before other trio tasks get their turn
+READS = 256  # of an ended connection in one go
+ENDINGS = (
+    32  # ended connections a sweep: an end costs more than a message, and may come in thousands
+)
 
 
 class Connection:
@@ -77,6 +81,7 @@ class Reactor:
         self._connections: dict[int, Connection] = {}
         self._timers: list[tuple[float, int, Link | Connection]] = []
         self._sequence = count()
+        self._ended: dict[int, int] = {}  # by descriptor: the poller's word of it
         self._sleep: trio.CancelScope | None = None
         self._idle = trio.Event()
 
@@ -87,9 +92,9 @@ class Reactor:
                 with trio.CancelScope(deadline=self._next_timer()) as self._sleep:
                     await trio.lowlevel.wait_readable(self._poller.fileno())
                 self._sleep = None
-                for _ in range(SWEEPS):
-                    if not self._sweep(trio.current_time()):
-                        break
+                began = now = trio.current_time()
+                while self._sweep(now) and now - began < TURN:
+                    now = trio.current_time()
         finally:
             for connection in list(self._connections.values()):
                 connection.socket.close()
@@ -143,7 +148,7 @@ class Reactor:
     # -- One sweep -----------------------------------------------------------------------------
 
     def _sweep(self, now: float) -> bool:
-        """Serve what is ready and what is due; False if nothing was ready."""
+        """Serve what is ready and what is due; False if nothing is left to do now."""
         ready = self._poller.poll(0)
         for fd, mask in ready:
             connection = self._connections.get(fd)
@@ -153,8 +158,11 @@ class Reactor:
             if link is None:
                 self._discard(connection)
                 continue
+            if mask & GONE:
+                self._ended[fd] = mask
+                continue
             try:
-                if mask & ~WRITE:
+                if mask & READ:
                     self._read(connection, link, now)
                 if mask & WRITE and connection.link is not None:
                     self._write(connection, link, now)
@@ -162,9 +170,30 @@ class Reactor:
                     self.settle(link, now)
             except Exception:
                 self._abandon(link)
+        for fd in list(islice(self._ended, ENDINGS)):
+            self._read_end(self._connections.get(fd), self._ended.pop(fd), now)
         while self._timers and self._timers[0][0] <= now:
             self._due(heappop(self._timers)[2], now)
-        return bool(ready)
+        return bool(ready or self._ended)
+
+    def _read_end(self, connection: Connection | None, mask: int, now: float) -> None:
+        """Read what a peer sent before it ended the connection, and then the end.
+
+        A queue that is full meanwhile is respected, unless the connection is broken: then what
+        the system has received is all that will ever come.
+        """
+        if connection is None or connection.link is None:
+            return  # closed meanwhile
+        link = connection.link
+        try:
+            for _ in range(READS):
+                if connection.link is None or not (connection.mask | mask & BROKEN) & ~WRITE:
+                    break
+                self._read(connection, link, now)
+                if link.context.attention:
+                    self.settle(link, now)
+        except Exception:
+            self._abandon(link)
 
     def _read(self, connection: Connection, link: Link, now: float) -> None:
         context = link.context

@@ -25,6 +25,7 @@ from reknit.reactor import Link, Reactor
 LOG = logging.getLogger("reknit")
 
 GOING_AWAY = 1001
+DIALS = 64  # at one time: after a server's restart thousands are due, and others want a turn too
 BACKLOG = 4096  # connections that may wait to be accepted
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -39,6 +40,7 @@ class Proxy:
         self._reactor = Reactor(self._start_dial, self._report, self._forget)
         self._links: dict[int, Link] = {}  # by the context's id()
         self._label_key = os.urandom(16)
+        self._dials = trio.CapacityLimiter(DIALS)
         self._nursery: trio.Nursery | None = None
 
     async def run(self, listeners: list[trio.SocketListener], stop: trio.Event) -> None:
@@ -144,11 +146,14 @@ class Proxy:
         reason = f"no connection in {self._policy.connect_timeout:g} seconds"
         with scope:
             await trio.sleep_until(dial.at)
-            with trio.move_on_after(self._policy.connect_timeout):
-                try:
-                    stream = await trio.open_tcp_stream(self._upstream.host, self._upstream.port)
-                except OSError as error:
-                    reason = _explain(error)
+            async with self._dials:
+                with trio.move_on_after(self._policy.connect_timeout):
+                    try:
+                        stream = await trio.open_tcp_stream(
+                            self._upstream.host, self._upstream.port
+                        )
+                    except OSError as error:
+                        reason = _explain(error)
         now = trio.current_time()
         if scope.cancel_called:
             if stream is not None:
