@@ -62,9 +62,9 @@ class Bench:
         self._tasks.append(task)
         return task
 
-    async def proxy(self, *options: str, path: str = "") -> ProxyProcess:
+    async def proxy(self, *options: str, host: str = "127.0.0.1", path: str = "") -> ProxyProcess:
         """Start a proxy for the upstream server; the last one is `bench.proxies[-1]`."""
-        upstream = f"ws://127.0.0.1:{self._port.number}{path}"
+        upstream = f"ws://{host}:{self._port.number}{path}"
         quick = ("--retry-interval", "0.05", "--client-grace", "20", "--close-timeout", "2")
         proxy = await ProxyProcess.start(upstream, *quick, *options)
         self.proxies.append(proxy)

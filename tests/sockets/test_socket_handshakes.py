@@ -273,6 +273,15 @@ async def test_a_server_that_does_not_accept_in_time_is_503(bench: Bench) -> Non
 
 
 @socket_test
+async def test_every_address_of_the_servers_name_is_tried(bench: Bench) -> None:
+    """Mostly, localhost is ::1 too, where nobody listens."""
+    await bench.upstream.start()
+    await bench.proxy("--retry-limit", "0", host="localhost")
+    await bench.connect()
+    assert bench.upstream.requests[0].headers["host"] == f"localhost:{bench.upstream.port}"
+
+
+@socket_test
 async def test_a_client_waits_for_a_server_that_is_late(bench: Bench) -> None:
     proxy = await bench.proxy()
     connecting = bench.spawn(bench.connect())

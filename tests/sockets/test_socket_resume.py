@@ -224,7 +224,6 @@ async def test_a_returning_client_is_told_what_was_dropped(bench: Bench) -> None
 
 
 @pytest.mark.parametrize("overflow", ["drop-oldest", "drop-newest"])
-@pytest.mark.xfail(reason="what comes in one read is dropped as a whole", strict=True)
 @socket_test
 async def test_no_more_is_dropped_than_the_bounds_ask_for(bench: Bench, overflow: str) -> None:
     await bench.raw_upstream.start()
