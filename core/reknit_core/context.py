@@ -227,7 +227,8 @@ class ContextStateMachine(Session):
                 leg.source.confirm(*leg.source.mark)
                 self._dropped(leg, now, self._policy.close_timeout)
         elif code in self._policy.retry_codes(leg.side):
-            self._disconnect(leg, farewell=leg.last_words(code, ""))
+            linger = self._policy.close_timeout
+            self._disconnect(leg, farewell=leg.last_words(code, ""), linger=linger)
             self._lost(leg, f"closed with {code} {reason}".rstrip(), now)
         else:
             leg.phase = Phase.CLOSE_RECEIVED
@@ -313,7 +314,8 @@ class ContextStateMachine(Session):
         client.hello = event.hello
         if self.state is State.OPENING:
             if replaced is not None:
-                self._disconnect(client, farewell=encode_refusal(_TAKEN_OVER_OPENING))
+                farewell = encode_refusal(_TAKEN_OVER_OPENING)
+                self._disconnect(client, farewell=farewell, linger=self._policy.close_timeout)
             else:
                 self._opening_until = now + self._policy.handshake_wait
                 self._dial(now)
@@ -322,7 +324,8 @@ class ContextStateMachine(Session):
             client.early = event.handshake.rest
             return
         if client.phase is not Phase.AWAY:
-            self._disconnect(client, farewell=client.last_words(TAKEN_OVER, _TAKEN_OVER))
+            farewell = client.last_words(TAKEN_OVER, _TAKEN_OVER)
+            self._disconnect(client, farewell=farewell, linger=self._policy.close_timeout)
             self._lost(client, _TAKEN_OVER, now)
         client.generation += 1
         client.early = event.handshake.rest

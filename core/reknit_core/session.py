@@ -189,7 +189,7 @@ class Session:
         for leg in (self.client, self.server):
             if leg.phase is Phase.CLOSE_RECEIVED and leg.other.phase is not Phase.CLOSING:
                 leg.phase = Phase.LEAVING
-                leg.say(leg.close_frame(*self._parting), leg.source.next_end()[0])
+                leg.say(leg.close_frame(*self._parting), leg.source.tail)
                 self._close_until = now + self._policy.close_timeout
         away = self.client.phase is self.server.phase is Phase.AWAY
         if away and self._grace_until == inf:

@@ -144,16 +144,27 @@ class WebSocket:
                 boundary -= control.end - control.start
         rest.append(data[start:])
         messages = b"".join(rest)
-        if messages and self.phase is Phase.OPEN:
+        if messages and self.delivers:
             self.queue.append(messages, boundary, scanner.messages)
         return frames
+
+    @property
+    def delivers(self) -> bool:
+        """Whether this peer's messages still go to the other end.
+
+        An end that has asked for the Close is owed what was on its way to it (RFC 6455, 1.4).
+        """
+        if self.phase is Phase.CLOSING:
+            return self.other.phase is Phase.CLOSE_RECEIVED
+        return self.phase is Phase.OPEN
 
     def pending(self) -> list[Buffer]:
         """What the socket should be given next."""
         lane = self.lane
         source = self.source
         if not lane:
-            return source.pending(source.tail) if self.phase is Phase.OPEN else []
+            open_ = self.phase is Phase.OPEN or self.phase is Phase.CLOSE_RECEIVED
+            return source.pending(source.tail) if open_ else []
         position = lane[0][0]
         buffers = source.pending(position)
         if len(buffers) < GATHER:
@@ -192,7 +203,7 @@ class WebSocket:
 
     def wants_read(self) -> bool:
         """Whether what this peer sends has somewhere to go."""
-        if self.phase is not Phase.OPEN:
+        if self.phase is not Phase.OPEN and not self.delivers:
             return len(self.early) < MAX_EARLY
         queue = self.queue
         policy = self.policy
@@ -285,7 +296,8 @@ class WebSocket:
         """Send the proxy's own Ping: a sign of life, and proof that what is before it arrived."""
         self.probe += 1
         self.probed = now
-        self.probe_mark = self.source.next_end()
+        # A socket with room takes all there is; behind a full one the nearest place is better.
+        self.probe_mark = self.source.next_end() if self.full else self.source.mark
         self.confirm_at = inf
         data = nonce + self.probe.to_bytes(PROBE_SIZE, "big")
         self.ping = bytes(self._protocol().ping(data))
