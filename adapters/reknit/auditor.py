@@ -11,12 +11,14 @@ from typing import assert_never
 
 from reknit_core.commands import Command, Dial, Disconnect, Dropped, Transitioned
 from reknit_core.lifecycle import State, Trigger
-from reknit_core.policy import Policy
+from reknit_core.policy import Delivery, Policy
 
 from reknit.memory import MemorySession
 from reknit.memory_network import READ_SIZE, MemoryNetwork
 
 MAX_NOTED = 20
+READ_AHEAD = 16 * 2**20
+"""Bytes, in at-least-once: a peer that owes a Pong is read on, as it may stand behind them."""
 SMALLEST_FRAME = 2  # bytes
 
 
@@ -48,8 +50,10 @@ class Auditor:
         self.most_bytes = 0
         """The most bytes that have waited in one queue."""
         self._read_size = min(READ_SIZE, network.conditions.capacity)
-        self.most_allowed = policy.queue_bytes + self._read_size + policy.message_limit
+        ahead = 0 if policy.delivery is Delivery.AT_MOST_ONCE else READ_AHEAD
+        self.most_allowed = policy.queue_bytes + self._read_size + policy.message_limit + ahead
         """The most that may: one read may still complete a message."""
+        self._counted = policy.delivery is Delivery.AT_MOST_ONCE
         self._network = network
         self._policy = policy
         self._deliberate = deliberate
@@ -134,7 +138,10 @@ class Auditor:
             self.most_bytes = max(self.most_bytes, waiting)
             if waiting > self.most_allowed:
                 self.note(context.connection_id, f"{waiting} bytes wait")
-            if messages > policy.queue_messages + self._read_size // SMALLEST_FRAME:
+            if (
+                self._counted
+                and messages > policy.queue_messages + self._read_size // SMALLEST_FRAME
+            ):
                 self.note(context.connection_id, f"{messages} messages wait")
 
 

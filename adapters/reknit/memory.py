@@ -195,12 +195,14 @@ class Leg:
     def write(self) -> None:
         """Write what the socket takes."""
         context, side, socket = self._context, self.side, self.socket
+        now = self._proxy.network.now
         while not self._blocked and (buffers := context.pending(side)):
             data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
             taken = socket.send(bytes(data))
-            self._blocked = taken < len(data)
-            if taken:
-                context.advance(side, taken, self._proxy.network.now)
+            context.advance(side, taken, now)
+            if taken < len(data):
+                self._blocked = True
+                context.advance(side, 0, now)
 
     def on_data(self, data: bytes) -> None:
         """Let the core scan it, and write what it lets through."""

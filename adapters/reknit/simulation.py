@@ -48,7 +48,7 @@ class Plan:
     """Between two bursts of messages in one session."""
     burst: int = 8
     """The most messages in one burst."""
-    flood: int = 100
+    flood: int = 30
     """How many times larger one burst in fifty is."""
     fault_every: float = 600.0
     """Between two faults in one session."""
@@ -57,7 +57,7 @@ class Plan:
     away: float = 6.0
     """How long a client stays away."""
     stall: float = 8.0
-    """How long a peer doesn't read."""
+    """How long a peer doesn't read; one time in ten it is ten times as long."""
     restart_every: float = 600.0
     """Between two restarts of the server; 0: none."""
     outage: float = 8.0
@@ -359,7 +359,8 @@ class User:
             case 4 | 5:
                 what = "stalls"
                 end.read(False)
-                simulation.later(simulation.plan.stall, partial(end.read, True))
+                stall = simulation.plan.stall * (10 if random.random() < 0.1 else 1)
+                simulation.later(stall, partial(end.read, True))
             case 6 | 7:
                 what = "loses its path"
                 self._lose_path(end)
