@@ -10,7 +10,8 @@ import pytest
 from reknit.auditor import Auditor
 from reknit.ledger import Count, Dialogue, Ledger, Promise
 from reknit.memory_network import Conditions, MemoryNetwork
-from reknit.simulation import Plan, Result, simulate, stormy_policy
+from reknit.simulation import Result, simulate
+from reknit.storm import Plan, stormy_policy
 from reknit_core.commands import Dial, Dropped, Transitioned
 from reknit_core.events import Side
 from reknit_core.lifecycle import State, Trigger
