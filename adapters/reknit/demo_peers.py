@@ -90,9 +90,16 @@ class Peer:
         self._writing = trio.Lock()
 
     async def send(self, event: Event) -> None:
-        """Send one message or control frame. Raises trio.BrokenResourceError."""
+        """Send one message or control frame.
+
+        Raises trio.BrokenResourceError where the connection is gone, or a Close frame is out.
+        """
         async with self._writing:
-            await self._stream.send_all(self._websocket.send(event))
+            try:
+                data = self._websocket.send(event)
+            except LocalProtocolError as error:
+                raise trio.BrokenResourceError from error
+            await self._stream.send_all(data)
 
     async def next_event(self) -> Event | None:
         """What the other end sent next; None at the end of the stream."""
@@ -119,8 +126,8 @@ class Peer:
         while not flow.stopped:
             try:
                 await self.send(TextMessage(str(flow.next)))
-            except (trio.BrokenResourceError, LocalProtocolError):
-                return  # the connection is broken, or a Close frame is out
+            except trio.BrokenResourceError:
+                return
             flow.went()
             due += 1 / RATE
             await trio.sleep_until(due)
@@ -135,13 +142,14 @@ class Peer:
                         flow.arrived(int(text))
                         text = ""
                 case Ping():
-                    await self._answer(event.response())
+                    await self.answer(event.response())
                 case CloseConnection():
                     if self._websocket.state is ConnectionState.REMOTE_CLOSING:
-                        await self._answer(event.response())
+                        await self.answer(event.response())
                     return
 
-    async def _answer(self, event: Event) -> None:
+    async def answer(self, event: Event) -> None:
+        """Send that, if the connection still takes it."""
         with suppress(trio.BrokenResourceError):  # the end of stream is seen next
             await self.send(event)
 
@@ -220,4 +228,4 @@ class DemoClient:
         """End the session on purpose."""
         self._leaving = True
         if self._peer is not None:
-            await self._peer.send(CloseConnection(code=1000))
+            await self._peer.answer(CloseConnection(code=1000))
