@@ -91,6 +91,16 @@ def test_a_message_whose_sender_is_lost_is_forgotten() -> None:
         assert joined(backlog) == second
 
 
+def test_after_all_is_written_a_forgotten_message_leaves_no_empty_buffer() -> None:
+    backlog = Backlog(eager=True)
+    first, second = (message(payload * 3000).data for payload in (b"1", b"2"))
+    backlog.append(first + second[:10], len(first), 1)
+    backlog.advance(len(first))
+    backlog.drop_partial()
+    backlog.append(second, len(second), 1)
+    assert backlog.pending(backlog.tail) == [second]
+
+
 def test_a_message_half_written_stays_when_its_senders_next_one_is_forgotten() -> None:
     backlog, (data,) = filled(b"whole")
     backlog.append(b"\x82\x05h", 0, 0)
@@ -221,19 +231,19 @@ def test_a_message_that_is_being_written_is_not_dropped() -> None:
     assert backlog.drop_oldest(9000, 3) == (start, 0)
 
 
-def test_the_newest_are_dropped_by_their_number() -> None:
+def test_the_newest_are_dropped_as_far_as_they_are_too_many() -> None:
     backlog, messages = filled(b"one", b"two", b"three", b"four")
     partial = b"\x82\x05h"
     backlog.append(partial, 0, 0)
     tail = backlog.tail
-    assert backlog.drop_newest(0) == (tail, 0)
-    assert backlog.drop_newest(2) == (
-        len(messages[0] + messages[1]),
-        len(messages[2] + messages[3]),
-    )
+    for kept in ((0, 0, 0), (2, tail, 4), (4, 100, 100)):
+        assert backlog.drop_newest(*kept) == (tail, 0)
+    start, last = len(b"".join(messages[:3])), len(messages[3])
+    assert backlog.drop_newest(2, tail - 1, 100) == (start, last)
+    assert backlog.drop_newest(2, 100, 0) == (len(messages[0]), start - len(messages[0]))
     backlog.append(b"alf!", 4, 1)
-    assert joined(backlog) == messages[0] + messages[1] + partial + b"alf!"
-    assert (backlog.count, backlog.dropped) == (3, 2)
+    assert joined(backlog) == messages[0] + partial + b"alf!"
+    assert (backlog.count, backlog.dropped) == (2, 3)
 
 
 def test_backlogs_share_a_budget() -> None:
@@ -425,37 +435,48 @@ class Model(RuleBasedStateMachine):
 
     @rule(bytes_=st.integers(0, 8000), messages=st.integers(0, 20))
     def drop_oldest(self, bytes_: int, messages: int) -> None:
-        """Cut the oldest messages of which no connection has had anything."""
-        backlog = self.backlog
-        first = max(self.handed, self.count_at(backlog.sent) + (backlog.sent not in self.ends))
-        start, size = backlog.drop_oldest(bytes_, messages)
-        last = self.cut(start, size)
-        assert start == self.ends[first]
-        left = self.ends[-1] - backlog.confirmed, backlog.count - backlog.confirmed_count
-        if left[0] > bytes_ or left[1] > messages:
-            assert len(self.ends) - 1 == first  # no more could go
-        elif last > first:
-            # Nothing went beyond need, as far as one chunk allows.
-            enough = left[0] + CHUNK + LARGEST + MERGE > bytes_ or left[1] + CHUNK // 2 > messages
-            assert enough
+        """Cut the oldest messages of which no connection has had anything, as few as will do."""
+        total = len(self.ends) - 1
+        first = self.first_free()
+        last = first
+        while last < total and self.over(first, bytes_, messages, last):
+            last += 1
+        start, size = self.backlog.drop_oldest(bytes_, messages)
+        assert (start, start + size) == (self.ends[first], self.ends[last])
+        self.cut(first, last)
 
-    @precondition(lambda self: self.handed < len(self.ends) - 1)
-    @rule(data=st.data())
-    def drop_newest(self, data: st.DataObject) -> None:
-        count = self.count_at(self.backlog.sent) + (self.backlog.sent not in self.ends)
-        free = len(self.ends) - 1 - max(self.handed, count)
-        messages = data.draw(st.integers(0, free))
-        start = self.ends[-1 - messages]
-        assert self.backlog.drop_newest(messages) == (start, self.ends[-1] - start)
-        self.cut(start, self.ends[-1] - start)
+    @precondition(lambda self: self.first_free() < len(self.ends) - 1)
+    @rule(data=st.data(), bytes_=st.integers(0, 8000), messages=st.integers(0, 20))
+    def drop_newest(self, data: st.DataObject, bytes_: int, messages: int) -> None:
+        """Cut what is too much of the last messages, of which no connection has had anything."""
+        total = len(self.ends) - 1
+        number = data.draw(st.integers(0, total - self.first_free()))
+        first = total - number
+        while first < total and not self.over(first + 1, bytes_, messages, total):
+            first += 1
+        start, size = self.backlog.drop_newest(number, bytes_, messages)
+        assert (start, start + size) == (self.ends[first], self.ends[total])
+        self.cut(first, total)
 
-    def cut(self, start: int, size: int) -> int:
-        """Take the bytes out of the model; returns the index of the last message cut."""
-        first, last = self.ends.index(start), self.ends.index(start + size)
-        self.stream = self.stream[:start] + self.stream[start + size :]
-        self.ends = self.ends[: first + 1] + [end - size for end in self.ends[last + 1 :]]
+    def first_free(self) -> int:
+        """How many messages a connection has had anything of."""
+        sent = self.backlog.sent
+        return max(self.handed, self.count_at(sent) + (sent not in self.ends))
+
+    def over(self, first: int, bytes_: int, messages: int, last: int) -> bool:
+        """Whether the bounds are passed without the messages between these two."""
+        left = self.ends[-1] - (self.ends[last] - self.ends[first]) - self.backlog.confirmed
+        number = len(self.ends) - 1 - (last - first) - self.backlog.confirmed_count
+        return left > bytes_ or number > messages
+
+    def cut(self, first: int, last: int) -> None:
+        """Take the messages between these two out of the model."""
+        start, end = self.ends[first], self.ends[last]
+        self.stream = self.stream[:start] + self.stream[end:]
+        self.ends = self.ends[: first + 1] + [
+            other - end + start for other in self.ends[last + 1 :]
+        ]
         self.dropped += last - first
-        return last
 
     # -- What always holds
 

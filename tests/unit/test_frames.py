@@ -204,6 +204,19 @@ def test_extended_lengths(
                 assert run(scan, [b"x"]) == Outcome(b"x", int(final), int(final))
 
 
+@DIRECTIONS
+@pytest.mark.parametrize(
+    ("form", "length"), [(16, 0), (16, 1), (16, 125), (64, 0), (64, 125), (64, 126), (64, 65535)]
+)
+def test_a_length_that_is_too_long_a_form_in_a_whole_frame(
+    masked: bool, form: int, length: int
+) -> None:
+    head = length_bytes(length, masked, form) + (KEY if masked else b"")
+    for first in (FIN | TEXT, TEXT):
+        outcome = run(scanner(masked), [bytes([first]) + head + bytes(length)])
+        assert outcome == Outcome(violation=Violation(1002, "length not in its shortest form"))
+
+
 def test_a_verdict_comes_with_the_byte_that_decides_it() -> None:
     for data, needed in (
         (frame(0x83), 2),

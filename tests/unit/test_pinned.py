@@ -301,10 +301,10 @@ def test_a_peer_is_told_how_much_was_taken_and_dropped() -> None:
     queue, source = Backlog(eager=True), Backlog(eager=True)
     assert counts(queue, source) == ((b"x-reconnect-received", b"0"),)
     queue.append(b"\x82\x01a\x82\x01b", 6, 2)
-    queue.drop_newest(1)
+    queue.drop_newest(1, 0, 0)
     source.append(b"\x82\x01a\x82\x01b\x82\x01c", 9, 3)
     assert counts(queue, source) == ((b"x-reconnect-received", b"2"),)
-    source.drop_newest(2)
+    source.drop_newest(2, 0, 0)
     told = ((b"x-reconnect-received", b"2"), (b"x-reconnect-dropped", b"2"))
     assert counts(queue, source) == told
 
