@@ -19,6 +19,7 @@ from delivery_raw import RawPeer, RawServer, numbered, raw_client
 
 SIZE = 1000  # bytes of a message
 MB = 10**6
+FULL = 60_000  # messages of a flood: more than all buffers on the way hold
 STILL = 0.3  # seconds without progress: the flood is held back
 LIMIT = 120.0  # seconds for all of it
 
@@ -160,7 +161,7 @@ def main() -> None:
     print("| flooded | start | at the bound | after | at the bound again | after | held back at |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for victim in Victim:
-        sizes = trio.run(measure, victim, 30_000)
+        sizes = trio.run(measure, victim, FULL)
         cells = [sizes.start]
         for pair in zip(sizes.bound, sizes.after, strict=True):
             cells += pair

@@ -16,6 +16,7 @@ import trio
 from delivery_journal import Outcome, outcome, read_journal
 from delivery_processes import HERE, LIMIT, Child, Children, Relay, children, free_port, start_proxy
 
+WINDOW = 2**19  # bytes: more than websockets reads ahead, which is 256 KiB and 16 messages
 SETTLE = 0.2  # seconds of peace before the end of a run
 DEADLY = (0.05, 0.5)  # seconds that a process lives, from its first breath on, at least and most
 
@@ -94,6 +95,7 @@ class Run:
             links["server"].port,
             *("--delivery", delivery, "--retry-interval", "0.03", "--retry-jitter", "0"),
             *("--retry-limit", "100000", "--client-grace", "60", "--log-level", "info"),
+            *("--replay-window", str(WINDOW)),
         )
         await nursery.start(links["client"].run)
         self._ports["client"] = links["client"].port
@@ -156,10 +158,10 @@ class Run:
             with trio.move_on_after(LIMIT):
                 while last not in read_journal(self._folder / role)[-1000:]:
                     await trio.sleep(0.02)
+            assert self._proxy is not None
+            if self._proxy.count("closing") or self._proxy.count("closed"):
+                raise RuntimeError(f"the session ended: {self._proxy.lines[-20:]}")
             results[role] = outcome(last, read_journal(self._folder / role))
-        assert self._proxy is not None
-        if self._proxy.count("closed"):
-            raise RuntimeError(f"the session ended: {self._proxy.lines}")
         return Result(results["server"], results["client"])
 
 
