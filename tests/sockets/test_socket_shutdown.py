@@ -2,9 +2,9 @@
 
 import asyncio
 import signal
+import sys
 
 import pytest
-from proxy_process import serve_command
 from socket_bench import Bench, closed, socket_test
 from upstream_server import cut
 from websockets.asyncio.connection import Connection
@@ -79,9 +79,9 @@ async def test_a_second_signal_ends_it_at_once(bench: Bench) -> None:
 async def test_a_port_in_use_is_one_line(bench: Bench) -> None:
     proxy = await bench.proxy()
     listen = f"127.0.0.1:{proxy.port}"
-    command, environment = serve_command("ws://127.0.0.1:9", "--listen", listen)
+    command = (sys.executable, "-c", "from reknit.cli import main; main()")
     process = await asyncio.create_subprocess_exec(
-        *command, stderr=asyncio.subprocess.PIPE, env=environment
+        *command, "serve", "ws://127.0.0.1:9", "--listen", listen, stderr=asyncio.subprocess.PIPE
     )
     _, output = await process.communicate()
     assert process.returncode == 1
