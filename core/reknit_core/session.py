@@ -14,7 +14,7 @@ from reknit_core.pinned import Pinned
 from reknit_core.policy import Delivery, Overflow, Policy, Upstream
 from reknit_core.retry import Retry
 from reknit_core.sockets import IncomingWebSocket, OutgoingWebSocket
-from reknit_core.websocket import Phase, WebSocket
+from reknit_core.websocket import NOBODY, Phase, WebSocket
 
 GOING_AWAY = 1001
 TRY_AGAIN_LATER = 1013
@@ -198,6 +198,7 @@ class Session:
                 self._fire(Trigger.LEGS_CLOSED, "")
             self.client.queue.clear()
             self.server.queue.clear()
+            self.client.other = self.server.other = NOBODY
 
     # -- Helpers -------------------------------------------------------------------------------
 

@@ -360,3 +360,7 @@ class WebSocket:
     def _protocol(self) -> FrameProtocol:
         # Towards the server the proxy is a client, and masks.
         return FrameProtocol(client=self.side is Side.SERVER, extensions=[])
+
+
+NOBODY = WebSocket(Backlog(eager=True), Backlog(eager=True), Policy())
+"""The other leg of a leg whose session is over: so that the two don't keep each other alive."""
