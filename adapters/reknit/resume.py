@@ -62,6 +62,7 @@ class ResumingClient:
         self._limit = limit
         self._retry = retry
         self._timeout = timeout
+        self._headers: dict[str, str] = options.pop("additional_headers", {})
         self._options = options
         self._kept: deque[Message] = deque()  # sent, not confirmed
         self._written = 0  # messages up to the last one that went out on this connection
@@ -79,7 +80,7 @@ class ResumingClient:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         if error is None:
-            with suppress(ConnectionClosed, SessionLost):
+            with suppress(ConnectionClosed):  # the other end has ended the session
                 await self.flush()
             await self._websocket.close()
         self._task.cancel()
@@ -135,12 +136,10 @@ class ResumingClient:
             await self._inbox.put(None)
 
     async def _connect(self) -> ClientConnection:
-        headers = {}
+        headers = dict(self._headers)
         if self.connection_id:
-            headers = {
-                "x-reconnect-id": self.connection_id,
-                "x-reconnect-received": str(self.received),
-            }
+            headers["x-reconnect-id"] = self.connection_id
+            headers["x-reconnect-received"] = str(self.received)
         websocket = await connect(
             self._uri, additional_headers=headers, ping_interval=None, **self._options
         )

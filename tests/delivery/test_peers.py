@@ -1,13 +1,12 @@
 """Peers that answer Pings late, seldom or never, and one that is strict about them: Node's ws."""
 
 import json
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
+from delivery_node import skip_without_ws
 from delivery_processes import HERE, Child, children, start_proxy
 from delivery_raw import RawPeer, RawServer, numbered, raw_client
 from wsproto.events import Ping, Pong, TextMessage
@@ -205,15 +204,6 @@ STALLED = 5_000  # messages to the server while it can't send
 STREAMED = 1_000  # and when it can again, until it has got more Pings than it allows to pend
 SIZE = 200  # bytes of each
 ALLOWED = 60  # pending Pongs
-
-
-def skip_without_ws() -> None:
-    node = shutil.which("node")
-    if (
-        node is None
-        or subprocess.run([node, "-e", "require('ws')"], capture_output=True).returncode
-    ):
-        pytest.skip("needs Node and its package ws: npm install ws, and NODE_PATH to find it")
 
 
 async def seen_by(server: Child) -> dict[str, int]:

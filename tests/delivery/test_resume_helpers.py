@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -16,6 +15,7 @@ import reknit
 import trio
 from delivery_browser import FLAGS, find_chromium, page_server
 from delivery_journal import read_journal
+from delivery_node import node_runs, skip_without_ws
 from delivery_processes import (
     HERE,
     LIMIT,
@@ -26,8 +26,12 @@ from delivery_processes import (
     free_port,
     start_proxy,
 )
+from delivery_raw import RawServer
+from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 
 HELPERS = Path(reknit.__file__).parent
+PYTHON = (sys.executable, str(HERE / "resuming_client.py"))
+NODE = ("node", str(HERE / "resuming_client.mjs"), str(HELPERS / "resume.js"))
 COUNT = 1500  # messages in each direction, at least
 RATE = 1000  # a second
 KEPT = 600  # messages that the client keeps: it has to ask what has arrived in between
@@ -106,31 +110,20 @@ async def run_program(tmp_path: Path, command: tuple[str, ...], *after: str) -> 
 
 
 def test_python(tmp_path: Path) -> None:
-    trio.run(run_program, tmp_path, (sys.executable, str(HERE / "resuming_client.py")))
-
-
-def node_has(*command: str) -> bool:
-    node = shutil.which("node")
-    if node is None:
-        return False
-    run = subprocess.run([node, *command], capture_output=True, check=False, timeout=20)
-    return run.returncode == 0
-
-
-NODE = (str(HERE / "resuming_client.mjs"), str(HELPERS / "resume.js"))
+    trio.run(run_program, tmp_path, PYTHON)
 
 
 def test_node_with_ws(tmp_path: Path) -> None:
-    if not node_has("-e", "require('ws')"):
+    if not node_runs("-e", "require('ws')"):
         pytest.skip("needs Node and its package ws: npm install ws, and NODE_PATH to find it")
-    trio.run(run_program, tmp_path, ("node", *NODE), "ws")
+    trio.run(run_program, tmp_path, NODE, "ws")
 
 
 @pytest.mark.parametrize("flag", [(), ("--experimental-websocket",)])
 def test_node_with_its_own_websocket(tmp_path: Path, flag: tuple[str, ...]) -> None:
-    if not node_has(*flag, "-e", "WebSocket"):
+    if not node_runs(*flag, "-e", "WebSocket"):
         pytest.skip(f"needs a Node with a global WebSocket{' behind a flag' if flag else ''}")
-    trio.run(run_program, tmp_path, ("node", *flag, *NODE))
+    trio.run(run_program, tmp_path, ("node", *flag, *NODE[1:]))
 
 
 def test_chromium(tmp_path: Path) -> None:
@@ -152,3 +145,70 @@ def test_chromium(tmp_path: Path) -> None:
                 await place.check(result)
 
     trio.run(run)
+
+
+# -- How a session ends ------------------------------------------------------------------------
+
+
+async def end_of(command: tuple[str, ...], after: str, *, lose: bool) -> int:
+    """Lose the session behind a client's back, or close it; returns the code that it ends with."""
+    server = RawServer()
+    with trio.fail_after(LIMIT):
+        async with children() as started, trio.open_nursery() as nursery:
+            await nursery.start(server.run)
+            proxy, port = await start_proxy(started, server.port)
+            relay = Relay(port)
+            await nursery.start(relay.run)
+            url = f"ws://127.0.0.1:{relay.port}/"
+            client = await started.start(*command, url, str(COUNT), "100", str(COUNT), after)
+            peer = await server.next()
+            await peer.send(TextMessage("1"))
+            await peer.send(Ping(b"after it"))
+            while not isinstance(await peer.receive(), Pong):
+                pass
+            if lose:
+                await proxy.kill()
+                _, relay.target = await start_proxy(started, server.port)
+            else:
+                await peer.send(CloseConnection(4321))
+            result = json.loads((await client.said("result")).partition(" ")[2])
+            assert result["received"] == [1]
+            nursery.cancel_scope.cancel()
+            return int(result["ended"])
+
+
+@pytest.mark.parametrize(("lose", "code"), [(True, 4404), (False, 4321)])
+@pytest.mark.parametrize("language", ["python", "node"])
+def test_the_end_is_told(language: str, *, lose: bool, code: int) -> None:
+    if language == "node":
+        skip_without_ws()
+    command, after = (NODE, "ws") if language == "node" else (PYTHON, "")
+
+    async def run() -> None:
+        assert await end_of(command, after, lose=lose) == code
+
+    trio.run(run)
+
+
+def test_node_says_when_too_much_is_unconfirmed() -> None:
+    skip_without_ws()
+    script = f"""
+        import {{ createRequire }} from "node:module";
+        import {{ ResumingWebSocket }} from {json.dumps((HELPERS / "resume.js").as_uri())};
+        const WebSocket = createRequire({json.dumps(HERE.as_uri() + "/")})("ws");
+        const session = new ResumingWebSocket("ws://127.0.0.1:9", {{ limit: 3, WebSocket }});
+        for (const data of ["a", "b", "c"]) session.send(data);
+        try {{
+          session.send("d");
+        }} catch (error) {{
+          console.log(error.name);
+        }}
+        process.exit();
+    """
+    run = subprocess.run(
+        ["node", "--input-type=module", "-e", script],
+        capture_output=True,
+        check=True,
+        timeout=LIMIT,
+    )
+    assert run.stdout.decode().strip() == "RangeError"
