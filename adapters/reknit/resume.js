@@ -39,6 +39,11 @@ export class ResumingWebSocket {
     this.comeBack();
   }
 
+  /** How many messages are sent and not confirmed: hold back while these are nearly `limit`. */
+  get unconfirmed() {
+    return this.#kept.length;
+  }
+
   /** Send now or on a return. Throws when the session is over, or too much is unconfirmed. */
   send(data) {
     const { limit } = this.#options;

@@ -2,11 +2,12 @@
 
 const SIZE = 64;
 
-export function exchange(session, { count, rate }) {
+export function exchange(session, { count, rate, limit }) {
   const result = { received: [], greetings: [], ended: null };
   let sent = 0;
   const timer = setInterval(() => {
     for (let burst = 0; burst < rate / 100 && sent < count; burst += 1) {
+      if (session.unconfirmed === limit) break;
       sent += 1;
       session.send(String(sent).padStart(SIZE));
     }
