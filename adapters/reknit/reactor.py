@@ -325,6 +325,7 @@ class Reactor:
                 connection.link = None
                 self._close(connection)
         link.client = link.server = None
+        link.deadline = inf
         self._forget(link)
 
     def _discard(self, connection: Connection) -> None:
