@@ -90,6 +90,7 @@ class World:
         *,
         connected: bool = True,
         promise: Promise | None = None,
+        sizes: tuple[int, ...] = (10, 100, 3000),
     ) -> None:
         self.log: list[str] = []
         self.network = MemoryNetwork(Random(seed), conditions, self.log)
@@ -97,7 +98,7 @@ class World:
         if promise is None:
             eager = policy.delivery is Delivery.AT_MOST_ONCE
             promise = Promise.AT_MOST_ONCE if eager else Promise.AT_LEAST_ONCE
-        self.dialogue = Dialogue.begin("a", (10, 100, 3000), promise)
+        self.dialogue = Dialogue.begin("a", sizes, promise)
         self.server = MemoryServer(self.network, SERVER, lambda name: self.dialogue)
         self.commands: list[tuple[float, Command]] = []
         self.proxy = MemoryProxy(self.network, PROXY, policy, Upstream(*SERVER), self._observe)

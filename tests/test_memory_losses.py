@@ -52,17 +52,34 @@ def test_only_what_was_in_the_sockets_is_lost(delivery: Delivery, how: Cut, lost
 
 
 def test_at_most_once_repeats_nothing_whatever_a_write_took() -> None:
-    """A connection is lost after a part of many messages that were read in one piece."""
+    """A connection is lost while messages that waited in one piece are written part by part."""
     settings = policy(queue_bytes=20000, retry_limit=1000)
-    world = World(settings, Conditions(partial=1.0, part=80))
-    for moment in range(60):
-        world.client.send(9)
-        world.run(0.001 * moment)
+    world = World(settings, Conditions(partial=1.0, part=80), sizes=(10, 50))
+    for moment in range(100):
         world.session.cut()
-        world.run(3.0)
+        world.run(0.5)
+        world.client.send(9)
+        world.run(0.5 + 0.001 * moment)
+    world.run(3.0)
     count = world.to_server
     assert (count.repeated, count.reordered, count.unexplained) == (0, 0, 0)
     assert 0 < count.lost < count.received
+
+
+def test_a_pong_proves_no_more_than_what_its_ping_followed() -> None:
+    """A message comes, and its connection is lost, around the time of the Pong for one before."""
+    settings = policy(Delivery.AT_LEAST_ONCE, retry_limit=1000)
+    world = World(settings, Conditions(latency=(0.01, 0.05)))
+    for moment in range(100):
+        world.client.send()
+        world.run(0.1 + 0.002 * moment)
+        world.client.send()
+        world.run(0.04)
+        world.session.cut(Cut.BREAK)
+        world.run(3.0)
+    count = world.to_server
+    assert (count.lost, count.reordered, count.unexplained) == (0, 0, 0)
+    assert count.repeated < 100
 
 
 @pytest.mark.parametrize("how", [Cut.END, Cut.RESET, Cut.BREAK], ids=lambda how: how.value)
