@@ -230,7 +230,7 @@ class Backlog:
         return self._marks[index] if index < len(self._marks) else self.mark
 
     def _merge_sent(self) -> None:
-        """Merge small chunks that are sent, and drop the marks between: many may be kept."""
+        """Merge small chunks that are sent, and thin out the marks: many of them may be kept."""
         merged: list[bytes] = []
         for chunk in self._chunks[: self._cursor]:
             if merged and len(merged[-1]) + len(chunk) <= _MERGE:
@@ -242,7 +242,7 @@ class Backlog:
         self._crowd = 2 * len(merged) + _CROWD
         marks = self._marks[:1]
         for mark in self._marks[1:]:
-            if mark[0] > self.sent or mark[0] - marks[-1][0] >= _MERGE:
+            if mark[0] - marks[-1][0] >= _MERGE:
                 marks.append(mark)
         self._marks = marks
 

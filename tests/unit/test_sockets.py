@@ -406,6 +406,7 @@ def test_a_full_queue_stops_its_sender(bounds: dict[str, Any]) -> None:
         assert server.wants_read()
     feed(server, DATA)
     assert not server.wants_read()
+    assert server.make_room()  # by waiting
     assert client.wants_read()
     write(client)
     assert not server.wants_read()  # at-least-once: what is unconfirmed is still held
