@@ -46,17 +46,19 @@ class Proxy:
 
     async def run(self, listeners: list[trio.SocketListener], stop: trio.Event) -> None:
         """Serve the listeners until `stop` is set, then end every session with 1001."""
-        async with trio.open_nursery() as self._nursery:
-            self._nursery.start_soon(self._reactor.run)
-            async with trio.open_nursery() as accepting:
-                for listener in listeners:
-                    accepting.start_soon(self._accept, listener)
-                await stop.wait()
-                accepting.cancel_scope.cancel()
-            for listener in listeners:
-                await listener.aclose()
-            await self._end_sessions()
-            self._nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._reactor.run)
+                async with trio.open_nursery() as accepting:
+                    for listener in listeners:
+                        accepting.start_soon(self._accept, listener)
+                    await stop.wait()
+                    accepting.cancel_scope.cancel()
+                _close(listeners)
+                await self._end_sessions()
+                self._nursery.cancel_scope.cancel()
+        finally:
+            _close(listeners)
 
     async def _end_sessions(self) -> None:
         now = trio.current_time()
@@ -193,10 +195,18 @@ def _plain_socket(stream: trio.SocketStream) -> socket.socket:
     return plain
 
 
+def _close(listeners: list[trio.SocketListener]) -> None:
+    for listener in listeners:
+        listener.socket.close()
+
+
 def _explain(error: OSError) -> str:
     """What went wrong, of the several addresses that a name can have."""
     causes = getattr(error.__cause__, "exceptions", ())
-    return next((str(cause) for cause in causes), error.strerror or str(error))
+    cause = next((cause for cause in causes if isinstance(cause, OSError)), error)
+    if cause.errno is None or isinstance(cause, socket.gaierror):
+        return cause.strerror or str(cause)
+    return os.strerror(cause.errno)
 
 
 @contextmanager
@@ -240,10 +250,10 @@ async def serve(
     listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
     _collect_garbage_rarely()
     bound = listeners[0].socket.getsockname()[1]
-    LOG.info("listening on %s port %d for %s", host, bound, upstream.authority)
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         with _stop_on_signals(stop, nursery):
+            LOG.info("listening on %s port %d for %s", host, bound, upstream.authority)
             task_status.started(bound)
             await Proxy(policy, upstream).run(listeners, stop)
             nursery.cancel_scope.cancel()
