@@ -45,7 +45,6 @@ def keeps_all(promise: Promise, stack: Stack, blows: tuple[Blow, ...]) -> bool:
     [
         (Promise.AT_MOST_ONCE, Stack.WEBSOCKETS),
         (Promise.AT_LEAST_ONCE, Stack.AIOHTTP),
-        (Promise.AT_LEAST_ONCE, Stack.WEBSOCKETS),
         (Promise.EXACT, Stack.AIOHTTP),
     ],
 )

@@ -15,7 +15,7 @@ QUEUE = 1 * MB
 SLACK = 2 * MB  # what the proxy needs besides; the floods are far larger than both
 COUNT = 12_000  # messages of a flood
 SLOW = 4_000  # of one that is waited for
-SESSIONS = 10
+SESSIONS = 6
 LIMIT = 20.0  # seconds
 
 
