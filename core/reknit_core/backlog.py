@@ -149,7 +149,9 @@ class Backlog:
         self.confirmed = position
         self.confirmed_count = count
         marks = self._marks
-        floor = bisect_right(marks, (position - self._window, _ALL)) - 1
+        budget = self.budget
+        window = self._window if budget.used <= budget.limit else 0  # what waits comes first
+        floor = bisect_right(marks, (position - window, _ALL)) - 1
         if floor > 0:
             del marks[:floor]
         freed = 0
@@ -162,7 +164,7 @@ class Backlog:
             freed += 1
         if freed:
             del self._chunks[:freed]
-            self.budget.used -= base - self._base
+            budget.used -= base - self._base
             self._base = base
             self._cursor -= freed
 

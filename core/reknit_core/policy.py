@@ -154,7 +154,7 @@ class Policy:
         0.1, "Time after which a peer is asked to confirm what is unconfirmed.", "seconds", 0, 3600
     )
     replay_window: int = _setting(
-        64 * 1024,
+        512 * 1024,
         "Confirmed bytes kept in each direction for a peer that names what it has received.",
         "bytes",
         0,
@@ -191,10 +191,10 @@ class Policy:
         16 * 2**20, "Largest message; a larger one ends the session.", "bytes", 125, 2**40
     )
     heartbeat_interval: float = _setting(
-        20.0, "Silence after which a peer is sent a Ping; 0: never.", "seconds", 0, 86400
+        10.0, "Silence after which a peer is sent a Ping; 0: never.", "seconds", 0, 86400
     )
     heartbeat_timeout: float = _setting(
-        20.0, "Silence after that Ping by which a peer is lost.", "seconds", 0.001, 86400
+        8.0, "Silence after that Ping by which a peer is lost.", "seconds", 0.001, 86400
     )
     connect_timeout: float = _setting(
         5.0, "Limit for connecting to the server, and for its handshake.", "seconds", 0.001, 3600
