@@ -322,6 +322,8 @@ class WebSocket:
         """A Pong to one of the proxy's own Pings came; one to an earlier Ping proves less."""
         if int.from_bytes(data[-PROBE_SIZE:], "big") != self.probe or self.probed == inf:
             return
+        if self.ping:
+            return  # guessed: the Ping isn't out yet
         self.probed = inf
         self.missed = False
         source = self.source

@@ -719,7 +719,6 @@ def test_the_peers_time_begins_when_all_of_the_ping_is_out() -> None:
     assert client.deadline() == 31
 
 
-@pytest.mark.xfail(reason="an answer to a Ping that is not out yet is taken")
 def test_an_answer_before_the_question_is_out_confirms_nothing() -> None:
     client, server = legs()
     feed(server, message(b"y" * 3000).data)
