@@ -259,8 +259,9 @@ def test_node_ws_does_end_a_connection_with_many_pongs_pending() -> None:
             async with node_server() as (server, port), raw_client(port) as client:
                 await client.send(TextMessage(f"flood {FLOOD}"))
                 await trio.sleep(0.5)
-                for _ in range(100):
-                    await client.send(Ping(b"one of many"))
+                with suppress(trio.BrokenResourceError):  # it may end before all are sent
+                    for _ in range(100):
+                        await client.send(Ping(b"one of many"))
                 while not (seen := await seen_by(server))["lost"]:
                     await trio.sleep(0.05)
                 assert seen["pending"] == ALLOWED
