@@ -66,7 +66,8 @@ class ProxyProcess:
                 if len(found) >= times:
                     return found[times - 1]
                 if self._log.at_eof():
-                    raise AssertionError(f"the proxy ended without: {pattern}")
+                    log = "\n".join(self.lines)
+                    raise AssertionError(f"the proxy ended without {pattern!r}:\n{log}")
                 await self._logged.wait()
 
     async def reached(self, state: str, times: int = 1) -> None:

@@ -184,14 +184,14 @@ async def test_an_end_that_the_proxy_does_not_read_is_not_lost(bench: Bench, awa
 @socket_test
 async def test_a_slow_reader_that_keeps_reading_is_not_lost(bench: Bench) -> None:
     await bench.upstream.start()
-    proxy = await bench.proxy(*QUICK)
+    proxy = await bench.proxy(*QUICK, "--heartbeat-timeout", "2")
     client = await bench.raw()
     client.send(request())
     server = await bench.upstream.accept()
     assert (await client.read_head()).status == 101
     Flood(bench, server)
     received = 0
-    while received < 1040:
+    while received < 1080:
         found = await client.read_frame()
         if found.opcode == PING:
             client.send(frame(PONG, found.payload))
