@@ -71,6 +71,17 @@ def test_a_writer_waits_for_a_peer_that_does_not_read() -> None:
     assert near.socket.send(b"y" * 50) == 50
 
 
+def test_what_is_discarded_is_read_but_not_accepted() -> None:
+    network = make()
+    near, far = connect(network)
+    near.socket.send(b"used")
+    network.run(network.now + 1.0)
+    far.socket.discard()
+    near.socket.send(b"not used")
+    network.run(network.now + 1.0)
+    assert (near.socket.acked, near.socket.accepted) == (12, 4)
+
+
 def test_a_graceful_end_lets_everything_before_it_arrive() -> None:
     network = make()
     near, far = connect(network)

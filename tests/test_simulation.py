@@ -158,6 +158,14 @@ def test_a_finished_ledger_misses_the_last_messages() -> None:
     assert made.count() == Count(sent=5, received=3, lost=2, unexplained=2)
 
 
+def test_a_ledger_that_begins_again_forgets_what_nobody_got() -> None:
+    made, messages = ledger(Promise.EXACTLY_ONCE)
+    made.begin_again()
+    made.receive(made.next())
+    assert made.count() == Count(sent=1, received=1)
+    assert made.after(0) == messages[:1]
+
+
 class Court:
     """An auditor with a clock, for one session named `a`."""
 

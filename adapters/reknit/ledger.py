@@ -73,6 +73,10 @@ class Ledger:
         self.sent += 1
         return self._message(self.sent)
 
+    def begin_again(self) -> None:
+        """What was sent and has not arrived doesn't count: the session has only begun now."""
+        self.sent = self.last
+
     def after(self, taken: int) -> list[bytes]:
         """The messages that were sent after the first `taken` ones, to send them again."""
         return [self._message(number) for number in range(taken + 1, self.sent + 1)]

@@ -284,6 +284,7 @@ class Departure:
     def __init__(self, socket: MemorySocket) -> None:
         self._socket = socket
         socket.owner = self
+        socket.discard()
 
     def on_data(self, data: bytes) -> None:
         """Discard it."""

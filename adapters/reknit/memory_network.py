@@ -154,6 +154,7 @@ class MemorySocket:
         "_ended",
         "_eof",
         "_inbox",
+        "_kept",
         "_network",
         "_reading",
         "_silent",
@@ -178,6 +179,7 @@ class MemorySocket:
         """Bytes that this end has taken from its owner."""
         self.acked = 0
         """How many of them the peer's owner has read."""
+        self._kept: int | None = None  # how many of those before it began to discard
         self.not_before = 0.0
         """When what was sent last arrives (seconds): later bytes don't overtake it."""
         self._inbox: list[bytes] = []
@@ -217,6 +219,11 @@ class MemorySocket:
             if wanted and (self._inbox or self._eof):
                 self._network.after(0.0, self._drain)
 
+    def discard(self) -> None:
+        """What is read from now on is not used: it doesn't count as accepted."""
+        if self.peer._kept is None:
+            self.peer._kept = self.peer.acked
+
     def end(self) -> None:
         """End this direction: the peer reads what is on its way, and then the end."""
         if self.open and not self._ended:
@@ -249,6 +256,11 @@ class MemorySocket:
         """From now on nothing passes, and neither end is told: a cable pulled, a host gone."""
         self._network.note(f"{self.name} vanishes")
         self._silent = self.peer._silent = True
+
+    @property
+    def accepted(self) -> int:
+        """Bytes sent here that the peer's owner has read for use."""
+        return self.acked if self._kept is None else self._kept
 
     @property
     def unread(self) -> int:

@@ -211,7 +211,11 @@ class MemoryServer:
         session.request = headers
         stack.application = session
         session.take(stack)
-        stack.answer(headers, session.received_header if "x-reconnect" in headers else {})
+        if "x-reconnect" in headers:
+            stack.answer(headers, session.received_header)
+        else:  # an earlier answer, if there was one, has not reached the proxy
+            session.outbound.begin_again()
+            stack.answer(headers, {})
         session.join(stack, headers)
 
 

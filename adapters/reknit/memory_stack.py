@@ -171,7 +171,7 @@ class Stack:
     @property
     def unaccepted(self) -> int:
         """Bytes from the end of the last message that the proxy has wholly read."""
-        while self._ends and self._ends[0] <= self.socket.acked:
+        while self._ends and self._ends[0] <= self.socket.accepted:
             self._accepted = self._ends.popleft()
         return self._written - self._accepted if self._ends else 0
 

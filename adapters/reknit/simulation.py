@@ -208,6 +208,9 @@ class Simulation(Stage):
             self.later(plan.restart_every, self._restart)
         network.run(plan.duration)
         self.peace = True
+        for user in self.users:
+            for end in user.ends():
+                end.read(True)
         network.run(plan.duration + PEACE)
         self._end()
         both = list(self.dialogues.values())
