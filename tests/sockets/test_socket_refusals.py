@@ -1,0 +1,137 @@
+"""A server that refuses, is late or can't be reached: what the client gets."""
+
+import json
+from http import HTTPStatus
+
+import pytest
+from raw_websocket import TEXT, Frame, frame, request
+from socket_bench import Bench, header, socket_test
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request, Response
+
+REFUSALS = (
+    (HTTPStatus.UNAUTHORIZED, "WWW-Authenticate", 'Bearer realm="chat"'),
+    (HTTPStatus.NOT_FOUND, "X-Why", "no such room"),
+    (HTTPStatus.SERVICE_UNAVAILABLE, "Retry-After", "17"),
+    (HTTPStatus.FOUND, "Location", "http://127.0.0.1:1/elsewhere"),
+)
+
+
+@socket_test
+async def test_a_servers_refusal_is_passed_on(bench: Bench) -> None:
+    answers = list(REFUSALS)
+
+    def refuse(connection: ServerConnection, _: Request) -> Response:
+        status, name, value = answers.pop(0)
+        response = connection.respond(status, "the server's own words\n" * 5000)
+        response.headers[name] = value
+        return response
+
+    bench.upstream.process_request = refuse
+    await bench.upstream.start()
+    proxy = await bench.proxy()
+    for status, name, value in REFUSALS:
+        client = await bench.raw()
+        client.send(request())
+        head = await client.read_head()
+        assert head.status == status
+        assert head.value(name) == value
+        assert head.value("content-type") == "text/plain; charset=utf-8"
+        assert await client.read_body() == b"the server's own words\n" * 5000
+    await proxy.reached("closed", len(REFUSALS))
+
+
+@socket_test
+async def test_the_id_of_a_refused_session_is_free_again(bench: Bench) -> None:
+    answers = [HTTPStatus.UNAUTHORIZED]
+
+    def refuse(connection: ServerConnection, _: Request) -> Response | None:
+        return connection.respond(answers.pop(), "no\n") if answers else None
+
+    bench.upstream.process_request = refuse
+    await bench.upstream.start()
+    proxy = await bench.proxy()
+    named = {"x-connection-id": "a"}
+    assert (await bench.refused("/", named)).status_code == 401
+    await proxy.reached("closed")
+    client = await bench.connect("/", named)
+    assert header(client.response, "x-reconnect") == "new"
+
+
+@pytest.mark.parametrize("limit", [0, 2])
+@socket_test
+async def test_a_server_that_cannot_be_reached_is_502(bench: Bench, limit: int) -> None:
+    proxy = await bench.proxy("--retry-limit", str(limit), "--retry-interval", "0.01")
+    response = await bench.refused()
+    assert response.status_code == 502
+    assert int(response.headers["retry-after"]) > 0
+    assert json.loads(response.body)["error"] == "server_unavailable"
+    assert sum("failed: " in line for line in proxy.lines) == limit + 1
+
+
+@socket_test
+async def test_a_server_that_does_not_accept_in_time_is_503(bench: Bench) -> None:
+    await bench.raw_upstream.start()
+    await bench.proxy("--handshake-wait", "0.2")
+    response = await bench.refused()
+    assert response.status_code == 503
+    assert int(response.headers["retry-after"]) > 0
+    assert json.loads(response.body)["error"] == "server_unavailable"
+
+
+@socket_test
+async def test_every_address_of_the_servers_name_is_tried(bench: Bench) -> None:
+    """Mostly, localhost is ::1 too, where nobody listens."""
+    await bench.upstream.start()
+    await bench.proxy("--retry-limit", "0", host="localhost")
+    await bench.connect()
+    assert bench.upstream.requests[0].headers["host"] == f"localhost:{bench.upstream.port}"
+
+
+@socket_test
+async def test_a_client_waits_for_a_server_that_is_late(bench: Bench) -> None:
+    proxy = await bench.proxy()
+    connecting = bench.spawn(bench.connect())
+    await proxy.logged("attempt 2 failed")
+    assert not connecting.done()
+    await bench.upstream.start()
+    client = await connecting
+    await client.send("here at last")
+    server = await bench.upstream.accept()
+    assert await server.recv() == "here at last"
+    assert server.request is not None
+    assert "x-reconnect" not in server.request.headers
+
+
+@socket_test
+async def test_a_server_that_answers_no_http_is_tried_again(bench: Bench) -> None:
+    await bench.raw_upstream.start()
+    await bench.proxy()
+    client = await bench.raw()
+    client.send(request())
+    babbler = await bench.raw_upstream.next()
+    babbler.send(b"220 mail.test ESMTP\r\n\r\n")
+    hanging_up = await bench.raw_upstream.next()
+    hanging_up.abort()
+    wrong_key = await bench.raw_upstream.next()
+    wrong_key.send(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+    )
+    server = await bench.raw_upstream.accept()
+    assert (await client.read_head()).status == 101
+    server.send(frame(TEXT, b"hello", masked=False))
+    assert await client.read_message() == Frame(TEXT, b"hello")
+
+
+@socket_test
+async def test_the_number_of_sessions_is_limited(bench: Bench) -> None:
+    await bench.upstream.start()
+    proxy = await bench.proxy("--session-limit", "1")
+    client = await bench.connect()
+    response = await bench.refused()
+    assert response.status_code == 503
+    assert int(response.headers["retry-after"]) > 0
+    await client.close()
+    await proxy.reached("closed")
+    await bench.connect()
