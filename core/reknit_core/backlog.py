@@ -81,6 +81,11 @@ class Backlog:
         """The end of the last whole message."""
         return self.tail, self.count
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether a message has begun that is not complete yet."""
+        return self._received > self.tail
+
     def append(self, data: bytes, boundary: int, messages: int) -> None:
         """Add bytes; the first `boundary` of them complete `messages` more messages."""
         chunks = self._chunks

@@ -127,13 +127,17 @@ class Policy:
     )
     retry_cap: float = _setting(60.0, "Longest wait between attempts.", "seconds", 0.001, 86400)
     retry_jitter: float = _setting(
-        0.5, "Part of each wait that is random, so that sessions don't all dial at once.", "", 0, 1
+        0.2,
+        "Part by which chance shortens each wait, so that sessions don't all dial at once.",
+        "",
+        0,
+        1,
     )
     retry_time: float = _setting(
         0.0, "How long a lost server is retried, whatever the attempts; 0: no limit.", "seconds"
     )
     retry_reset: float = _setting(
-        10.0,
+        1.0,
         "How long a server connection must last for its attempts to be forgotten.",
         "seconds",
         0,

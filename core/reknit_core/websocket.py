@@ -26,6 +26,7 @@ _BAD_GATEWAY = 1014  # registered, but unknown to wsproto 1.3.2
 MAX_LANE = 64  # frames: a peer that sends more control frames than are taken is no longer read
 MAX_EARLY = 64 * 1024  # bytes that a peer may send before its handshake is done
 MAX_AHEAD = 16 * 2**20  # bytes: more than two systems' buffers hold in front of a Pong
+PATIENCE = 2  # heartbeat time-outs that a peer may send through without a Pong, before and after
 PROBE_SIZE = 8  # bytes of the counter in the proxy's own Pings
 
 
@@ -87,7 +88,7 @@ class WebSocket:
         self.ping = b""  # that Ping, as far as it isn't written yet
         self.probed = inf  # when it was written, while unanswered
         self.probe_mark: Mark = (0, 0)  # the message end that it stands behind
-        self.missed = False  # whether the Ping before it went unanswered
+        self.missed = 0  # how often the time for an answer has passed since the last one
         self.confirm_at = inf  # when to ask the peer to confirm
         self.pinged: bytes | None = None  # a Ping of the peer's own that the other end owes a Pong
         self.full = False  # whether the socket took less than it was given
@@ -113,7 +114,8 @@ class WebSocket:
         self.lane = []
         self.ping = b""
         self.probed = self.confirm_at = inf
-        self.missed = self.full = False
+        self.missed = 0
+        self.full = False
         self.drained = -inf
         self.pinged = None
         self.queue.drop_partial()
@@ -325,7 +327,7 @@ class WebSocket:
         if self.ping:
             return  # guessed: the Ping isn't out yet
         self.probed = inf
-        self.missed = False
+        self.missed = 0
         source = self.source
         if not source.eager and self.probe_mark[0] > source.confirmed:
             source.confirm(*self.probe_mark)
@@ -346,16 +348,24 @@ class WebSocket:
         """The deadline has passed: ask, or ask again; True if the peer is to be given up.
 
         Any byte counts as life, and so does a full socket that has taken more. A peer that isn't
-        read can't be heard: its silence doesn't count. But one that only sends, and answers
-        neither this Ping nor the one before, confirms nothing: at-least-once gives it up.
+        read can't be heard: its silence doesn't count. Its Pong may stand behind much else that
+        it sends, so at-least-once waits twice for it, and then asks again, as some stacks leave
+        out a Pong. A peer that leaves that out too confirms nothing, and is given up.
         """
         if self.probed != inf:
+            silent = self.heard <= self.probed
             if self.drained > self.probed or not self.wants_read():
                 self.probed = now
                 return False
-            if self.heard <= self.probed or (self.missed and not self.source.eager):
+            if silent or self.missed == PATIENCE:
                 return True
-            self.missed = True
+            if self.queue.is_partial or self.source.eager:
+                self.probed = now
+                return False
+            self.missed += 1
+            if self.missed < PATIENCE:
+                self.probed = now
+                return False
         self.ask(nonce, now)
         return False
 

@@ -108,12 +108,13 @@ def test_a_connection_that_is_gone_leaves_nothing_but_its_messages() -> None:
     client.ask(NONCE, 1.0)
     client.say(b"said", 0)
     client.early = b"early"
-    client.missed = client.full = True
+    client.missed = 1
+    client.full = True
     client.drained = 1.0
     server.gone()
     client.gone()
     assert (client.phase, client.scanner, client.early, client.lane) == (Phase.AWAY, None, b"", [])
-    assert (client.ping, client.probed, client.confirm_at, client.missed) == (b"", inf, inf, False)
+    assert (client.ping, client.probed, client.confirm_at, client.missed) == (b"", inf, inf, 0)
     assert (client.pinged, client.full, client.drained) == (None, False, -inf)
     assert out(client) == b""
     client.open(deflate=False, now=9.0)
@@ -614,22 +615,39 @@ def test_a_peer_that_only_sends_confirms_nothing(eager: bool) -> None:
     write(client, now=20.0)
     client.heard = 24.0
     assert client.overdue(NONCE, 25.0) is False
-    second = frame(FIN | PING, NONCE + (2).to_bytes(PROBE_SIZE, "big"))
-    assert write(client, now=25.0) == second
+    assert not client.lane  # its Pong may stand behind what it sends
     client.heard = 29.0
-    assert client.overdue(NONCE, 30.0) is not eager  # at-least-once can't do without
+    assert client.overdue(NONCE, 30.0) is False
+    again = frame(FIN | PING, NONCE + (2).to_bytes(PROBE_SIZE, "big"))
+    assert write(client, now=30.0) == (b"" if eager else again)
+    client.heard = 34.0
+    assert client.overdue(NONCE, 35.0) is not eager  # at-least-once can't do without
+
+
+def test_a_pong_behind_one_long_message_is_waited_for() -> None:
+    client, _ = legs(heartbeat_interval=20, heartbeat_timeout=5)
+    client.overdue(NONCE, 20.0)
+    write(client, now=20.0)
+    client.queue.append(message(b"x" * 1000).data[:-1], 0, 0)
+    for now in range(25, 100, 5):
+        client.heard = now - 1.0
+        assert client.overdue(NONCE, float(now)) is False
+    client.heard = 100.0
+    assert client.overdue(NONCE, 105.0) is False
+    assert client.overdue(NONCE, 110.0) is True  # silent
 
 
 def test_an_answer_to_the_second_ping_counts_again() -> None:
     client, _ = legs(heartbeat_interval=20, heartbeat_timeout=5)
     client.overdue(NONCE, 20.0)
     first = asked(client)
-    client.heard = 24.0
-    client.overdue(NONCE, 25.0)
+    for now in (25.0, 30.0):
+        client.heard = now - 1.0
+        client.overdue(NONCE, now)
     second = asked(client)
-    client.answered(first, 26.0)
+    client.answered(first, 31.0)
     assert client.missed
-    client.answered(second, 26.0)
+    client.answered(second, 31.0)
     assert not client.missed
     assert client.probed == inf
 
