@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from reknit.cli import PROMISES, main
 from reknit.options import OPTIONS
+from reknit_core.retry import Retry
 
 WAIT = 20  # seconds that a process may take before the test gives up
 
@@ -42,7 +43,7 @@ def assert_one_line(result: Result, status: int, *texts: str) -> None:
 def test_help_names_the_commands() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    for command in ("serve", "demo", "replay", "diagram"):
+    for command in ("serve", "demo", "replay", "diagram", "fuzz"):
         assert f"\n  {command} " in result.stdout
 
 
@@ -318,3 +319,41 @@ def test_diagram_of_bad_files_is_one_line(tmp_path: Path) -> None:
     assert_one_line(
         run("diagram", "--output", str(tmp_path / "file"), *options[2:], str(tmp_path)), 1
     )
+
+
+# -- fuzz --------------------------------------------------------------------------------------
+
+
+def test_fuzz_holds() -> None:
+    result = run("fuzz", "--examples", "5", "--steps", "20", "--seed", "1")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == "5 sessions of 20 events held, with --seed 1\n"
+
+
+def test_a_failure_of_fuzz_is_a_scenario_that_replay_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gives_up_at_once(self: Retry, now: float, retry_after: float = 0.0) -> None:
+        pass
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Retry, "next_dial", gives_up_at_once)
+        result = run("fuzz", "--examples", "50", "--steps", "30", "--seed", "1")
+        file = tmp_path / "failure.scn"
+        file.write_text(result.stdout)
+        replayed = run("replay", str(file))
+    assert result.exit_code == 1
+    assert result.stderr == "reknit: found with --examples 50 --steps 30 --seed 1\n"
+    assert replayed.exit_code == 0, replayed.output
+    mended = run("replay", str(file))
+    assert mended.exit_code == 1
+    assert "+       < dial attempt=1" in mended.stdout
+
+
+def test_fuzz_without_hypothesis_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['hypothesis'] = None; from reknit.cli import main; main(['fuzz'])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr == "reknit: fuzzing needs Hypothesis: pip install 'reknit[fuzz]'\n"

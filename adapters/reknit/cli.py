@@ -206,3 +206,44 @@ def diagram(check: bool, output: Path, scenarios: Path) -> None:
         raise Misuse(f"{scenarios}: {error}") from None
     except OSError as error:
         raise Failure(f"{error.filename}: {error.strerror}") from None
+
+
+# -- fuzz --------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option(
+    "--examples",
+    metavar="SESSIONS",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="How many sessions to play.",
+)
+@click.option(
+    "--steps",
+    metavar="EVENTS",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="Events in each session.",
+)
+@click.option("--seed", metavar="NUMBER", type=int, help="Play the same again.  [default: random]")
+def fuzz(examples: int, steps: int, seed: int | None) -> None:
+    """Play random sessions against a reference model of the state machine.
+
+    A failure is printed as a scenario file, which `reknit replay` takes, with exit status 1.
+    """
+    try:
+        from reknit.fuzz import run
+    except ModuleNotFoundError as error:
+        if error.name != "hypothesis":
+            raise
+        raise Misuse("fuzzing needs Hypothesis: pip install 'reknit[fuzz]'") from None
+    if seed is None:
+        seed = int.from_bytes(os.urandom(4))
+    failure = run(examples, steps, seed)
+    if failure is not None:
+        click.echo(failure, nl=False)
+        raise Failure(f"found with --examples {examples} --steps {steps} --seed {seed}")
+    click.echo(f"{examples} sessions of {steps} events held, with --seed {seed}")
