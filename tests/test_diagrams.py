@@ -9,7 +9,7 @@ from reknit_core.diagrams import lifecycle_dot, lifecycle_mermaid, render_all, s
 from reknit_core.lifecycle import TRANSITIONS, State
 from reknit_core.lifecycle_layout import HEIGHT, WIDTH, Layout, Rectangle, box
 from reknit_core.lifecycle_svg import lifecycle_svg
-from reknit_core.scenario import parse
+from reknit_core.play.scenario import parse
 from reknit_core.trace import ScenarioError
 
 ROOT = Path(__file__).parent.parent

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from reknit_core import trace
-from reknit_core.grammar import USAGE
 from reknit_core.lifecycle import INITIAL, TRANSITIONS, State
+from reknit_core.play.grammar import USAGE
 
 FILES = sorted((Path(__file__).parent / "scenarios").glob("*.scn"))
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reknit_core import trace
 from reknit_core.lifecycle import State
+from reknit_core.play.scenario import DEFAULT_POLICY, make_policy, policy_lines, seconds
 from reknit_core.policy import Delivery
-from reknit_core.scenario import DEFAULT_POLICY, make_policy, policy_lines, seconds
 
 OPEN = "@0 > client connected\n@0 > server connected\n@0 > server accepts\n"
 

@@ -20,14 +20,14 @@ from hypothesis.stateful import (
 )
 from reknit_core.events import Side
 from reknit_core.lifecycle import State
+from reknit_core.play.scenario import DEFAULT_POLICY
 from reknit_core.policy import SETTINGS, Delivery, Overflow, Policy
-from reknit_core.scenario import DEFAULT_POLICY
 
 from reknit.fuzz_session import FailedSessionError, FuzzedSession
 from reknit.model_end import End
 
 _SIDES = st.sampled_from(Side)
-_SIZES = st.sampled_from([0, 0, 0, 40, 70, 130, 300])
+_SIZES = st.sampled_from([0, 0, 0, 40, 70, 130, 300, 3000])
 _PARTS = st.sampled_from([1, 1, 1, 2, 3])
 _PIECES = st.sampled_from([None, None, 1, 7, 50])
 _COUNTS = st.sampled_from(["none", "none", "none", "right", "right", "fewer", "more"])

@@ -5,8 +5,8 @@ from math import ceil
 
 from reknit_core.events import Side
 from reknit_core.lifecycle import State
+from reknit_core.play.scenario import seconds
 from reknit_core.policy import Policy
-from reknit_core.scenario import seconds
 from reknit_core.trace import Player
 
 from reknit.model import Model

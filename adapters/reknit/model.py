@@ -8,7 +8,11 @@ what the context says of itself (its state, its counts, what it will write) agai
 from math import inf
 from typing import assert_never
 
-from reknit_core.actions import (
+from reknit_core.context import LATE, ContextStateMachine
+from reknit_core.events import Side
+from reknit_core.frames import Opcode
+from reknit_core.lifecycle import State
+from reknit_core.play.actions import (
     Action,
     AnswersProbe,
     Breaks,
@@ -24,12 +28,8 @@ from reknit_core.actions import (
     ShutsDown,
     Takes,
 )
-from reknit_core.context import LATE, ContextStateMachine
-from reknit_core.events import Side
-from reknit_core.frames import Opcode
-from reknit_core.lifecycle import State
+from reknit_core.play.scenario import parse_event
 from reknit_core.policy import Delivery, Overflow, Policy
-from reknit_core.scenario import parse_event
 
 from reknit.model_checks import check
 from reknit.model_end import End

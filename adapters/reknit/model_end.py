@@ -2,7 +2,7 @@
 
 from reknit_core.events import Side
 from reknit_core.frames import Opcode
-from reknit_core.phrases import FrameReader
+from reknit_core.play.phrases import FrameReader
 
 from reknit.model_messages import TICK, BrokenError, Direction, Message
 

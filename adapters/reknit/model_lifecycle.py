@@ -104,6 +104,7 @@ class Lifecycle:
         old = self.state
         if (old, state) not in _TABLE:
             raise BrokenError(f"from {old.value} to {state.value}")
+        self.check_time(now)
         self.state = state
         if state in SERVER_AWAY and old not in SERVER_AWAY:
             self.server_lost(now)

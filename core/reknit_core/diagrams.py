@@ -9,7 +9,7 @@ from textwrap import wrap
 
 from reknit_core.lifecycle import INITIAL, TRANSITIONS, State
 from reknit_core.lifecycle_svg import NOTES, lifecycle_svg
-from reknit_core.scenario import Scenario, parse
+from reknit_core.play.scenario import Scenario, parse
 from reknit_core.trace import play
 
 _LINE = 40  # characters of a line in a sequence diagram

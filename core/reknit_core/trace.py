@@ -7,7 +7,13 @@ shows each as `timeout`, with what comes out of it.
 
 from typing import assert_never
 
-from reknit_core.actions import (
+from reknit_core.context import ContextStateMachine
+from reknit_core.contexts import Contexts
+from reknit_core.events import Shutdown, Side
+from reknit_core.frames import Opcode
+from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest, encode_refusal
+from reknit_core.lifecycle import State
+from reknit_core.play.actions import (
     AnswersProbe,
     Breaks,
     ClientConnects,
@@ -23,17 +29,10 @@ from reknit_core.actions import (
     ShutsDown,
     Takes,
 )
-from reknit_core.context import ContextStateMachine
-from reknit_core.contexts import Contexts
-from reknit_core.events import Shutdown, Side
-from reknit_core.frames import Opcode
-from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest, encode_refusal
-from reknit_core.lifecycle import State
-from reknit_core.peers import SESSION_ID, ClientPeer
-from reknit_core.phrases import frame
-from reknit_core.played import ImpossibleError, PlayedAdapter
-from reknit_core.policy import Policy, Upstream
-from reknit_core.scenario import (
+from reknit_core.play.adapter import ImpossibleError, PlayedAdapter
+from reknit_core.play.peers import SESSION_ID, ClientPeer
+from reknit_core.play.phrases import frame
+from reknit_core.play.scenario import (
     DEFAULT_POLICY,
     Scenario,
     Step,
@@ -45,6 +44,7 @@ from reknit_core.scenario import (
     policy_lines,
     seconds,
 )
+from reknit_core.policy import Policy, Upstream
 
 __all__ = ["Player", "Scenario", "ScenarioError", "diff", "parse", "play", "replayed"]
 

@@ -9,7 +9,7 @@ from reknit.fuzz_session import FailedSessionError, FuzzedSession
 from reknit.model import Model
 from reknit.model_messages import BrokenError
 from reknit_core import trace
-from reknit_core.scenario import DEFAULT_POLICY
+from reknit_core.play.scenario import DEFAULT_POLICY
 
 SCENARIOS = Path(__file__).parents[1] / "scenarios"
 BEYOND = {  # what the model does not know of

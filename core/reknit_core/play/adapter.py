@@ -10,8 +10,8 @@ from typing import assert_never
 from reknit_core.commands import Dial, Disconnect, Dropped, Transitioned
 from reknit_core.context import ContextStateMachine
 from reknit_core.events import ConnectionLost, DialFailed, ServerConnected, Side
-from reknit_core.peers import ClientPeer, Peer, ServerPeer
-from reknit_core.scenario import seconds
+from reknit_core.play.peers import ClientPeer, Peer, ServerPeer
+from reknit_core.play.scenario import seconds
 
 _EOF = b""
 

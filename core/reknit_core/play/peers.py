@@ -7,7 +7,6 @@ the proxy does not read, as it would in the socket.
 import json
 from collections import deque
 
-from reknit_core.actions import ClientConnects, ServerAccepts
 from reknit_core.events import Side
 from reknit_core.handshake import (
     Accepted,
@@ -20,7 +19,8 @@ from reknit_core.handshake import (
     encode_refusal,
 )
 from reknit_core.headers import HeaderList, value_of
-from reknit_core.phrases import FrameReader, quote
+from reknit_core.play.actions import ClientConnects, ServerAccepts
+from reknit_core.play.phrases import FrameReader, quote
 
 SESSION_ID = "session"  # a client that names no other id has this one
 

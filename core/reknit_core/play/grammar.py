@@ -7,7 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from reknit_core.actions import (
+from reknit_core.events import Side
+from reknit_core.frames import Opcode
+from reknit_core.play.actions import (
     Action,
     AnswersProbe,
     Breaks,
@@ -24,10 +26,8 @@ from reknit_core.actions import (
     ShutsDown,
     Takes,
 )
-from reknit_core.arguments import MAX_SIZE, Arguments
-from reknit_core.events import Side
-from reknit_core.frames import Opcode
-from reknit_core.phrases import close_payload, frame, message_frames
+from reknit_core.play.arguments import MAX_SIZE, Arguments
+from reknit_core.play.phrases import close_payload, frame, message_frames
 
 _MAX_PIECES = 4096
 

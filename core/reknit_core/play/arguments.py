@@ -3,8 +3,8 @@
 import json
 import re
 
-from reknit_core.actions import ScenarioError
-from reknit_core.phrases import padded
+from reknit_core.play.actions import ScenarioError
+from reknit_core.play.phrases import padded
 
 MAX_SIZE = 64 * 2**20  # bytes of one message: a scenario is played in memory
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass, fields
 from difflib import unified_diff
 from enum import Enum
 
-from reknit_core.actions import Action, ScenarioError
-from reknit_core.grammar import USAGE, read_action
 from reknit_core.lifecycle import State
+from reknit_core.play.actions import Action, ScenarioError
+from reknit_core.play.grammar import USAGE, read_action
 from reknit_core.policy import Delivery, Policy, PolicyError
 
 DEFAULT_POLICY = Policy(

@@ -1,0 +1,1 @@
+"""How scenarios are read and played: the parts behind trace.py."""
