@@ -357,3 +357,12 @@ def test_fuzz_without_hypothesis_says_what_to_install() -> None:
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stderr == "reknit: fuzzing needs Hypothesis: pip install 'reknit[fuzz]'\n"
+
+
+def test_fuzz_can_simulate_whole_sessions() -> None:
+    result = run("fuzz", "--simulate", "--examples", "20", "--seed", "5")
+    assert result.exit_code == 0, result.output
+    for delivery in ("at-most-once", "at-least-once"):
+        assert f"{delivery}, to the server: sent " in result.stdout
+    assert "--seed 5" in result.stdout
+    assert run("fuzz", "--simulate", "--examples", "20", "--seed", "5").stdout == result.stdout

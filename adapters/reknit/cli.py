@@ -229,21 +229,52 @@ def diagram(check: bool, output: Path, scenarios: Path) -> None:
     help="Events in each session.",
 )
 @click.option("--seed", metavar="NUMBER", type=int, help="Play the same again.  [default: random]")
-def fuzz(examples: int, steps: int, seed: int | None) -> None:
+@click.option(
+    "--simulate",
+    is_flag=True,
+    help="Run whole sessions on a simulated network for an hour of cuts, stalls and restarts "
+    "instead, once in each delivery policy; --steps doesn't count.",
+)
+def fuzz(examples: int, steps: int, seed: int | None, simulate: bool) -> None:
     """Play random sessions against a reference model of the state machine.
 
     A failure is printed as a scenario file, which `reknit replay` takes, with exit status 1.
     """
+    if seed is None:
+        seed = int.from_bytes(os.urandom(4))
+    if simulate:
+        _simulate(examples, seed)
+        return
     try:
         from reknit.fuzz import run
     except ModuleNotFoundError as error:
         if error.name != "hypothesis":
             raise
         raise Misuse("fuzzing needs Hypothesis: pip install 'reknit[fuzz]'") from None
-    if seed is None:
-        seed = int.from_bytes(os.urandom(4))
     failure = run(examples, steps, seed)
     if failure is not None:
         click.echo(failure, nl=False)
         raise Failure(f"found with --examples {examples} --steps {steps} --seed {seed}")
     click.echo(f"{examples} sessions of {steps} events held, with --seed {seed}")
+
+
+def _simulate(sessions: int, seed: int) -> None:
+    from reknit_core.policy import Delivery
+
+    from reknit.simulation import simulate
+    from reknit.storm import Plan, stormy_policy
+
+    for delivery in Delivery:
+        result = simulate(seed, Plan(sessions=sessions), stormy_policy(delivery))
+        for way, count in (("server", result.to_server), ("client", result.to_client)):
+            click.echo(
+                f"{delivery.value}, to the {way}: sent {count.sent}, received {count.received}, "
+                f"lost {count.lost}, repeated {count.repeated}, reordered {count.reordered}"
+            )
+        if result.broken:
+            click.echo("\n".join(result.broken))
+            raise Failure(f"found with --simulate --examples {sessions} --seed {seed}")
+        click.echo(
+            f"{sum(result.faults.values())} faults, {result.sessions} sessions: what is lost went "
+            f"with a connection or a session as promised; --seed {seed}"
+        )
