@@ -182,9 +182,9 @@ class Reactor:
         A queue that is full meanwhile is respected, unless the connection is broken: then what
         the system has received is all that will ever come.
         """
-        if connection is None or connection.link is None:
+        link = None if connection is None else connection.link
+        if connection is None or link is None:
             return  # closed meanwhile
-        link = connection.link
         try:
             for _ in range(READS):
                 if connection.link is None or not (connection.mask | mask & BROKEN) & ~WRITE:
