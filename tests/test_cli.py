@@ -356,7 +356,9 @@ def test_fuzz_without_hypothesis_says_what_to_install() -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.returncode == 2
-    assert result.stderr == "reknit: fuzzing needs Hypothesis: pip install 'reknit[fuzz]'\n"
+    assert result.stderr == (
+        "reknit: fuzzing needs Hypothesis: pip install '.[fuzz]' in a checkout\n"
+    )
 
 
 def test_fuzz_can_simulate_whole_sessions() -> None:
@@ -366,3 +368,10 @@ def test_fuzz_can_simulate_whole_sessions() -> None:
         assert f"{delivery}, to the server: sent " in result.stdout
     assert "--seed 5" in result.stdout
     assert run("fuzz", "--simulate", "--examples", "20", "--seed", "5").stdout == result.stdout
+
+
+def test_demo_ends_quietly_when_nobody_reads_on() -> None:
+    command = f"{sys.executable} -m reknit demo --seconds 1 | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""

@@ -5,6 +5,7 @@ Exit status: 0 fine; 1 it ran and failed; 2 it was asked for something that isn'
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -124,8 +125,12 @@ def demo(ctx: click.Context, seconds: float, delivery: str) -> None:
     from reknit.demo import Promise, play, show
 
     console = Console()
-    result = play(seconds, Promise(delivery), console)
-    show(result, console)
+    try:
+        result = play(seconds, Promise(delivery), console)
+        show(result, console)
+    except* BrokenPipeError:  # whoever read along has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     if result.broken_promises():
         ctx.exit(1)
 
@@ -250,7 +255,7 @@ def fuzz(examples: int, steps: int, seed: int | None, simulate: bool) -> None:
     except ModuleNotFoundError as error:
         if error.name != "hypothesis":
             raise
-        raise Misuse("fuzzing needs Hypothesis: pip install 'reknit[fuzz]'") from None
+        raise Misuse("fuzzing needs Hypothesis: pip install '.[fuzz]' in a checkout") from None
     failure = run(examples, steps, seed)
     if failure is not None:
         click.echo(failure, nl=False)

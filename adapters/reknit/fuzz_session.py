@@ -43,6 +43,10 @@ class FuzzedSession:
         self._answers = answers
         self._number = 0  # of the last message
 
+    def another(self) -> "FuzzedSession":
+        """A new session of the same kind."""
+        return FuzzedSession(self.model.policy, self._answers)
+
     # -- Playing -------------------------------------------------------------------------------
 
     def do(self, event: str) -> None:
@@ -111,6 +115,11 @@ class FuzzedSession:
         return self.state not in ENDED
 
     @property
+    def is_over(self) -> bool:
+        """Whether the session is closed, and no connection is left."""
+        return self.state is State.CLOSED and not any(end.here for end in self.ends)
+
+    @property
     def deadline(self) -> float | None:
         """The next deadline of the proxy, as precise as a scenario can say it."""
         context = self._player.context
@@ -133,6 +142,14 @@ class FuzzedSession:
         end = self.model.end(side)
         return next((one for one in (end, end.other) if can(one)), None)
 
+    def is_here(self, end: End) -> bool:
+        """Whether it has a connection."""
+        return end.here
+
+    def can_go_on(self, end: End) -> bool:
+        """Whether a part of a message may come from it."""
+        return (end.here and bool(end.rest)) or self.can_say(end)
+
     def can_say(self, end: End) -> bool:
         """Whether a frame may come from it."""
         return end.here and end.talks and not end.rest and not end.closing
@@ -145,7 +162,17 @@ class FuzzedSession:
         """Whether an answer to the proxy's own Ping may come from it."""
         return self.can_say(end) and end.unanswered is not None
 
+    def is_asked(self, end: End) -> bool:
+        """Whether an answer to the other end's Ping may come from it."""
+        return self.can_say(end) and bool(end.questions)
+
     # -- The server ----------------------------------------------------------------------------
+
+    @property
+    def server_is_awaited(self) -> bool:
+        """Whether a dial is under way, or a handshake."""
+        server = self.model.server
+        return self.model.life.dial_at is not None or (server.here and not server.talks)
 
     def dial_is_due(self) -> bool:
         """Wait until the dial is due; whether there still is one then."""
@@ -164,6 +191,12 @@ class FuzzedSession:
         server = self.model.server
         if server.here and not server.talks:
             self.do(f"server accepts{count}")
+
+    def refuse(self, status: int) -> None:
+        """The server refuses, if it is asked to accept."""
+        server = self.model.server
+        if server.here and not server.talks:
+            self.do(f"server refuses status={status}")
 
     # -- Peace ---------------------------------------------------------------------------------
 
@@ -211,7 +244,7 @@ class FuzzedSession:
         for _ in range(_ENDING):
             deadline = self.deadline
             closer = self.pick(Side.CLIENT, lambda end: end.told and self.can_say(end))
-            if self.state is State.CLOSED and not any(end.here for end in self.ends):
+            if self.is_over:
                 return
             if closer is not None:
                 self.say(closer, "close 1000")

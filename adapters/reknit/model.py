@@ -34,10 +34,11 @@ from reknit_core.policy import Delivery, Overflow, Policy
 from reknit.model_checks import check
 from reknit.model_end import End
 from reknit.model_lifecycle import ENDED, Lifecycle
-from reknit.model_messages import TICK, BrokenError, Direction
+from reknit.model_messages import BrokenError, Direction
 
 _DROPS = (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST)
 _OWN_CODES = ("1001", "1002", "1013", "4409", "4410", "4413")  # README, "on the wire"
+_REFUSALS = ("client response 404", "client response 409 error=cannot_resume")
 _FAREWELL = ("close 4409", "response 409 error=taken_over", "cut", "disconnect")
 
 
@@ -60,6 +61,7 @@ class Model:
         self._timed_out = False  # whether it is a time-out
         self._undone = False  # whether it may end an opening
         self._farewell = False  # whether words of farewell go to a client's earlier connection
+        self._replaced = False  # whether that one must still be dropped
         self._closes: set[str] = set()  # Close frames that an end or the operator has sent
         self._deadline = inf  # what the context waited for when the last event was over
 
@@ -98,6 +100,8 @@ class Model:
     def check(self, context: ContextStateMachine) -> None:
         """All lines of an event are read: hold the context against them. Raises BrokenError."""
         self._apply()
+        if self._replaced:
+            raise BrokenError("the client's earlier connection is not dropped")
         self.life.check_time(self.now)
         check(self, context)
         deadline = context.next_deadline()
@@ -121,6 +125,7 @@ class Model:
         match action:
             case ClientConnects(received=received, takes=takes):
                 self._farewell = True
+                self._replaced = self.client.here
                 self.client.connect(self.now, takes_all=takes is None)
                 self.client.outgoing.sender_anew()
                 self._return(self.client, received)
@@ -172,13 +177,13 @@ class Model:
         """The proxy doesn't let an end in. Only a count that can't be gone on from allows it."""
         action, self._action = self._action, None
         match action:
-            case ClientConnects(received=received):
+            case ClientConnects(resume=None, received=received):
                 end = self.client
             case ServerAccepts(subprotocol=None, received=received):
                 end = self.server
                 self.life.recovers = False
             case _:
-                return  # another subprotocol than before
+                return  # another session, or another subprotocol than before
         if received is None or end.incoming.can_go_on_after(received):
             raise BrokenError(f"the {end.side.value} may not go on after message {received}")
 
@@ -210,10 +215,8 @@ class Model:
 
     def _stall(self) -> None:
         late = self.now - self._deadline
-        if late > LATE:  # else it is as if it had been on time
-            self.life.stalled(late)
-        for end in (self.client, self.server):
-            end.stalled(late, LATE)
+        for one in (self.life, self.client, self.server):
+            one.stalled(late, LATE)
 
     # -- What comes out ------------------------------------------------------------------------
 
@@ -240,6 +243,7 @@ class Model:
     def _come_out(self, end: End, what: str) -> None:
         verb, _, rest = what.partition(" ")
         if self._farewell and end is self.client and what.startswith(_FAREWELL):
+            self._replaced &= verb != "disconnect"
             return
         match verb:
             case "message":
@@ -288,23 +292,14 @@ class Model:
         if self.life.state in ENDED:
             end.given_up = end.talks
         elif self._timed_out and end.talks and not end.closing:
-            self._check_silence(end)
-
-    def _check_silence(self, end: End) -> None:
-        """An end is lost for want of a sign of life."""
-        timeout = self.policy.heartbeat_timeout - TICK
-        silent = self.now - end.heard >= timeout
-        asked = end.unanswered is not None or not end.takes_all
-        twice = end.unanswered is not None and self.now - end.unanswered >= 2 * timeout
-        if not (asked and (silent or (self.confirms and (twice or not end.takes_all)))):
-            raise BrokenError(f"the {end.side.value} counts as lost, though it gave signs of life")
+            end.check_silence(self.now, self.policy.heartbeat_timeout, confirms=self.confirms)
 
 
 def _not_let_in(action: Action | None, text: str) -> bool:
     """Whether that outcome means that the end which the event tells of is turned away."""
     match action:
         case ClientConnects():
-            return text.startswith("client response 409 error=cannot_resume")
+            return text.startswith(_REFUSALS)
         case ServerAccepts():
             return text == "server disconnect"
         case _:

@@ -31,6 +31,8 @@ def check(model: "Model", context: ContextStateMachine) -> None:
         for end, leg in legs:
             _check_incoming(end, leg)
     for end, leg in legs:
+        if end.here and leg.phase in (Phase.AWAY, Phase.DIALLING):
+            raise BrokenError(f"the connection of the {end.side.value} is not dropped")
         _check_flow(end, leg)
         _check_pings(end, leg)
         _check_silence(model, end, leg)

@@ -112,6 +112,14 @@ class End:
             if self.unanswered is not None:
                 self.unanswered += late
 
+    def check_silence(self, now: float, timeout: float, *, confirms: bool) -> None:
+        """It counts as lost: it must have been silent, or left two Pings in a row unanswered."""
+        timeout -= TICK
+        silent = now - self.heard >= timeout and (self.unanswered is not None or not self.takes_all)
+        unanswered = self.unanswered is not None and now - self.unanswered >= 2 * timeout
+        if not silent and not (confirms and (unanswered or not self.takes_all)):
+            raise BrokenError(f"the {self.side.value} counts as lost, though it gave signs of life")
+
     @property
     def owed(self) -> int:
         """How many messages it must still get before the session may end."""

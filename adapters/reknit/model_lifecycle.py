@@ -2,7 +2,6 @@
 
 from math import inf
 
-from reknit_core.context import LATE
 from reknit_core.lifecycle import INITIAL, TRANSITIONS, State
 from reknit_core.policy import Policy
 from reknit_core.retry import FINAL
@@ -39,11 +38,12 @@ class Lifecycle:
         """Whether no further dial is allowed."""
         return self._attempt >= self._policy.retry_limit or self._final
 
-    def stalled(self, late: float) -> None:
-        """The proxy stood still for that long: it doesn't count, give or take LATE."""
-        self.grace_until += late
-        self._opening_until += late
-        self._slack += LATE
+    def stalled(self, late: float, allowed: float) -> None:
+        """The proxy stood still for that long, which counts as no time if more than is allowed."""
+        self._slack += allowed
+        if late > allowed:
+            self.grace_until += late
+            self._opening_until += late
 
     # -- The server ----------------------------------------------------------------------------
 

@@ -99,6 +99,7 @@ class Proxy:
                         return
                     outcome = handshake.receive_data(data)
             if isinstance(outcome, UpgradeRequest):
+                LOG.debug("client %s asks for a session", address)
                 outcome = self._enter(stream, handshake, outcome)
             elif outcome is None:
                 limit = f"no complete request in {self._policy.request_timeout:g} seconds"
@@ -149,6 +150,7 @@ class Proxy:
         reason = f"no connection in {self._policy.connect_timeout:g} seconds"
         with scope:
             await trio.sleep_until(dial.at)
+            LOG.debug("%s dials, attempt %d", link.label, dial.attempt)
             async with self._dials:
                 with trio.move_on_after(self._policy.connect_timeout):
                     try:

@@ -1,5 +1,7 @@
 """The bytes that wait in all sessions together."""
 
+SHARE = 64 * 1024  # bytes that each direction of a session may hold whatever the others do
+
 
 class Budget:
     """Counts the bytes in every backlog that shares it; `limit` in bytes.
@@ -9,8 +11,6 @@ class Budget:
     """
 
     __slots__ = ("limit", "used")
-
-    SHARE = 64 * 1024  # bytes
 
     def __init__(self, limit: int) -> None:
         self.limit = limit

@@ -103,8 +103,9 @@ def _setting(
 
 
 def _name(default: str, help: str) -> Any:
-    words = "1 or more letters, digits, '-', '_' or '.'"
-    return _setting(default, help, pattern=r"[A-Za-z0-9._-]+", words=words)
+    words = "1 or more letters, digits, '-', '_' or '.', and no name that has another meaning"
+    taken = r"(?i:sec-websocket-|x-reconnect|x-forwarded-|reconnect_|(host|upgrade|connection)$)"
+    return _setting(default, help, pattern=rf"(?!{taken})[A-Za-z0-9._-]+", words=words)
 
 
 def _codes(default: tuple[int, ...], help: str) -> Any:

@@ -14,6 +14,7 @@ from typing import ClassVar, assert_never
 from wsproto.frame_protocol import FrameProtocol, ParseFailed
 
 from reknit_core.backlog import GATHER, Backlog, Buffer, Mark
+from reknit_core.budget import SHARE
 from reknit_core.frames import FrameScanner, Opcode, Violation, payload
 from reknit_core.policy import Overflow, Policy
 from reknit_core.side import Side
@@ -221,7 +222,7 @@ class WebSocket:
             if not owes or held >= policy.queue_bytes + MAX_AHEAD:
                 return False
         budget = queue.budget
-        if budget.used >= budget.limit and held >= budget.SHARE:
+        if budget.used >= budget.limit and held >= SHARE:
             return False
         return len(self.lane) < MAX_LANE and len(self.other.lane) < MAX_LANE
 

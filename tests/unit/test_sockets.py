@@ -9,7 +9,7 @@ from frame_bytes import CLOSE, FIN, PING, PONG, TEXT, frame, message
 from hypothesis import given
 from hypothesis import strategies as st
 from reknit_core.backlog import GATHER, Backlog
-from reknit_core.budget import Budget
+from reknit_core.budget import SHARE, Budget
 from reknit_core.frames import FrameScanner, Opcode, Violation, message_ends, payload
 from reknit_core.policy import Overflow, Policy
 from reknit_core.retry import Retry
@@ -449,11 +449,11 @@ def test_the_budget_of_all_sessions_leaves_each_a_share() -> None:
     client, server = legs(limit=10)
     feed(server, DATA)
     assert server.wants_read()
-    feed(server, message(b"x" * Budget.SHARE).data)
+    feed(server, message(b"x" * SHARE).data)
     assert not server.wants_read()
     assert client.wants_read()
-    client, server = legs(limit=Budget.SHARE * 2)
-    feed(server, message(b"x" * Budget.SHARE).data)
+    client, server = legs(limit=SHARE * 2)
+    feed(server, message(b"x" * SHARE).data)
     assert server.wants_read()
 
 

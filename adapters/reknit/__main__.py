@@ -1,0 +1,5 @@
+"""`python -m reknit` is `reknit`."""
+
+from reknit.cli import main
+
+main()
