@@ -128,7 +128,7 @@ def demo(ctx: click.Context, seconds: float, delivery: str) -> None:
     try:
         result = play(seconds, Promise(delivery), console)
         show(result, console)
-    except* BrokenPipeError:  # whoever read along has seen enough
+    except* (BrokenPipeError, SystemExit):  # whoever read along has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     if result.broken_promises():

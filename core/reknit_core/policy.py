@@ -103,7 +103,7 @@ def _setting(
 
 
 def _name(default: str, help: str) -> Any:
-    words = "1 or more letters, digits, '-', '_' or '.', and no name that has another meaning"
+    words = "1 or more letters, digits, '-', '_' or '.', other than names with a meaning already"
     taken = r"(?i:sec-websocket-|x-reconnect|x-forwarded-|reconnect_|(host|upgrade|connection)$)"
     return _setting(default, help, pattern=rf"(?!{taken})[A-Za-z0-9._-]+", words=words)
 
