@@ -169,7 +169,7 @@ class Reactor:
                 if link.context.attention:
                     self.settle(link, now)
             except Exception:
-                self._abandon(link)
+                self.abandon(link)
         for fd in list(islice(self._ended, ENDINGS)):
             self._read_end(self._connections.get(fd), self._ended.pop(fd), now)
         while self._timers and self._timers[0][0] <= now:
@@ -193,7 +193,7 @@ class Reactor:
                 if link.context.attention:
                     self.settle(link, now)
         except Exception:
-            self._abandon(link)
+            self.abandon(link)
 
     def _read(self, connection: Connection, link: Link, now: float) -> None:
         context = link.context
@@ -253,7 +253,10 @@ class Reactor:
     def _read_last(self, connection: Connection, link: Link, error: OSError, now: float) -> None:
         """A write failed: the peer is gone, but what it sent before can still be read."""
         try:
-            while connection.link is not None and (data := connection.socket.recv(READ_SIZE)):
+            for _ in range(READS):
+                data = connection.socket.recv(READ_SIZE)
+                if not data:
+                    break
                 link.context.receive_data(connection.side, data, now)
         except OSError:
             pass
@@ -288,7 +291,7 @@ class Reactor:
                 owner.context.handle_timeout(now)
                 self.settle(owner, now)
             except Exception:
-                self._abandon(owner)
+                self.abandon(owner)
 
     # -- The end of a connection ---------------------------------------------------------------
 
@@ -315,7 +318,7 @@ class Reactor:
             pass  # the peer is gone already
         self._close(connection)
 
-    def _abandon(self, link: Link) -> None:
+    def abandon(self, link: Link) -> None:
         """A bug of ours in one session must not cost the others theirs."""
         LOG.exception("%s ends by an error of the proxy", link.label)
         if link.dial is not None:
@@ -326,6 +329,8 @@ class Reactor:
                 self._close(connection)
         link.client = link.server = None
         link.deadline = inf
+        link.context.client.queue.clear()
+        link.context.server.queue.clear()
         self._forget(link)
 
     def _discard(self, connection: Connection) -> None:

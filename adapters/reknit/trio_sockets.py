@@ -43,6 +43,7 @@ class Proxy:
         self._label_key = os.urandom(16)
         self._dials = trio.CapacityLimiter(DIALS)
         self._nursery: trio.Nursery | None = None
+        self._stopping = False
 
     async def run(self, listeners: list[trio.SocketListener], stop: trio.Event) -> None:
         """Serve the listeners until `stop` is set, then end every session with 1001."""
@@ -54,6 +55,7 @@ class Proxy:
                         accepting.start_soon(self._accept, listener)
                     await stop.wait()
                     accepting.cancel_scope.cancel()
+                self._stopping = True
                 _close(listeners)
                 await self._end_sessions()
                 self._nursery.cancel_scope.cancel()
@@ -107,12 +109,17 @@ class Proxy:
             if outcome is not None:
                 LOG.info("client %s refused: %d", address, outcome.status)
                 await self._refuse(stream, handshake.refuse(outcome))
-        except OSError:
-            await trio.aclose_forcefully(stream)  # the client is gone, and nothing was begun
+        except (OSError, trio.BrokenResourceError):
+            stream.socket.close()  # the client is gone, and nothing was begun
+        except Exception:
+            stream.socket.close()
+            LOG.exception("a client is let go by an error of the proxy")
 
     def _enter(
         self, stream: trio.SocketStream, handshake: ClientHandshake, request: UpgradeRequest
     ) -> Refusal | None:
+        if self._stopping:
+            return refusal(503, "shutting_down", "the proxy is going away")
         now = trio.current_time()
         context = self._contexts.connect(handshake, request, now)
         if isinstance(context, Refusal):
@@ -146,6 +153,12 @@ class Proxy:
         self._nursery.start_soon(self._dial, link, dial, link.dial)
 
     async def _dial(self, link: Link, dial: Dial, scope: trio.CancelScope) -> None:
+        try:
+            await self._connect(link, dial, scope)
+        except Exception:
+            self._reactor.abandon(link)
+
+    async def _connect(self, link: Link, dial: Dial, scope: trio.CancelScope) -> None:
         stream = None
         reason = f"no connection in {self._policy.connect_timeout:g} seconds"
         with scope:

@@ -173,6 +173,10 @@ class Backlog:
             self._base = base
             self._cursor -= freed
 
+    def trim(self) -> None:
+        """Free what the window no longer holds: it is given up while too much waits elsewhere."""
+        self.confirm(self.confirmed, self.confirmed_count)
+
     def rewind(self) -> Mark:
         """The receiver is lost: go back to what has to go out again, and say where that is.
 
@@ -181,8 +185,8 @@ class Backlog:
         """
         end = self._end_before(self.sent)
         self._handed = max(self._handed, end[0])
-        if self.eager:
-            self.confirm(*end)
+        if self.eager:  # without freeing: a returning receiver may name an earlier one
+            self.confirmed, self.confirmed_count = end
         self._seek(self.confirmed)
         return self.confirmed, self.confirmed_count
 

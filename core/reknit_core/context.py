@@ -116,12 +116,14 @@ class ContextStateMachine(Session):
         """That side's socket took `taken` bytes of what pending() gave; 0: it has no room now."""
         leg = self.client if side is Side.CLIENT else self.server
         leg.advance(taken, now)
+        if leg.early and leg.scanner is not None:
+            self.receive_data(side, b"", now)  # the answer is on its way: now what came early
         if self.state is State.DRAINING:
             self._check_drained()
         elif leg.phase is Phase.LEAVING:
             if not leg.lane:
                 self._dropped(leg, now, self._policy.close_timeout)
-        elif leg.phase is Phase.CLOSING:
+        elif leg.phase is Phase.CLOSING and taken:
             self._close_until = now + self._policy.close_timeout
 
     def wants_read(self, side: Side) -> bool:
@@ -139,6 +141,8 @@ class ContextStateMachine(Session):
         if scanner is None:
             self._receive_unopened(leg, data, now)
             return
+        if leg.early:
+            data, leg.early = leg.early + data, b""
         data = scanner.scan(data)
         if scanner.controls or scanner.violation or leg.phase is not Phase.OPEN:
             self._receive_controls(leg, scanner, data, now)
@@ -340,7 +344,7 @@ class ContextStateMachine(Session):
             self._start_draining()
 
     def _open_client(self, server_headers: HeaderList, now: float, *, returned: bool) -> None:
-        """Answer the client's handshake; its frames, early ones first, follow."""
+        """Answer the client's handshake; its frames follow, those first that came early."""
         client = self.client
         handshake = client.handshake
         assert handshake is not None
@@ -351,10 +355,7 @@ class ContextStateMachine(Session):
         client.say(handshake.accept(self._pinned.subprotocol, headers), client.source.sent)
         if client.hello:
             client.say(hello_frame(told), client.source.sent)
-        early, client.early = client.early, b""
         self._open(client, now)
-        if early:
-            self.receive_data(Side.CLIENT, early, now)
 
     def _open(self, leg: WebSocket, now: float) -> None:
         deflate = self._pinned.compression is not None

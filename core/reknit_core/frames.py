@@ -81,6 +81,7 @@ class FrameScanner:
 
     __slots__ = (
         "_first",
+        "_heads",
         "_held",
         "_limit",
         "_mask",
@@ -103,6 +104,7 @@ class FrameScanner:
         self._stopped = False  # at a Close frame or a violation
         self._open = False  # inside a fragmented message
         self._size = 0  # bytes of the open message so far
+        self._heads = 0  # and of its frames' headers
         self._skip = 0  # payload bytes of the current frame still to come
         self._skip_ends = False  # whether that frame ends its message
         self.boundary = 0
@@ -199,13 +201,15 @@ class FrameScanner:
         if kind == _CONTROL:
             return self._control(data, pos, head + length) if head + length <= size else pos
         grown = self._size + length
-        if grown > self._limit:
+        heads = self._heads + head - pos  # fragments can be empty, and still take room
+        if max(grown, heads) > self._limit:
             return self._stop(pos, MESSAGE_TOO_BIG, f"message over {self._limit} bytes")
         if head > size:
             return pos
         ends = kind in (_WHOLE, _LAST)
         self._open = not ends
         self._size = 0 if ends else grown
+        self._heads = 0 if ends else heads
         if head + length > size:
             self._skip, self._skip_ends = head + length - size, ends
             return size

@@ -23,6 +23,7 @@ MAX_REFUSAL = 1024 * 1024  # bytes of a server's refusal that is passed on
 
 _END = b"\r\n\r\n"
 _BAD_LINE = re.compile(rb"(?<!\r)\n|\r\n[ \t]")  # ends without CR, or is folded
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")  # 16 bytes in base64
 _ORIGIN = re.compile(r"(http|ws)s?://[^/?#]*", re.IGNORECASE)
 _INTERIM = re.compile(rb"HTTP/1\.\d 1(?!01)\d\d[ \r]")
@@ -123,11 +124,14 @@ class ClientHandshake:
         target = _origin_form(request.target)
         if target is None:
             return _bad("the request's target is not a path")
+        subprotocols = tuple(name for name in request.subprotocols if name)  # as of `a,`
+        if not all(_TOKEN.fullmatch(name) for name in subprotocols):
+            return _bad("Sec-WebSocket-Protocol has a name that is no token")
         return UpgradeRequest(
             target=target,
             host=_values(head, b"host")[0],  # wsproto decodes what is to be passed on as it is
             headers=headers,
-            subprotocols=tuple(request.subprotocols),
+            subprotocols=subprotocols,
             extensions=tuple(str(extension) for extension in request.extensions),
         )
 

@@ -7,7 +7,7 @@ they follow. Control and close frames are built and read by wsproto.
 """
 
 from enum import Enum
-from itertools import takewhile
+from itertools import islice, takewhile
 from math import inf
 from typing import ClassVar, assert_never
 
@@ -22,6 +22,7 @@ from reknit_core.side import Side
 NO_STATUS = 1005
 ABNORMAL = 1006
 TLS_FAILED = 1015
+INVALID_DATA = 1007
 _BAD_GATEWAY = 1014  # registered, but unknown to wsproto 1.3.2
 
 MAX_LANE = 64  # frames: a peer that sends more control frames than are taken is no longer read
@@ -172,7 +173,7 @@ class WebSocket:
         buffers = source.pending(position)
         if len(buffers) < GATHER:
             here = takewhile(lambda said: said[0] <= position, lane)
-            buffers += [data for _, data in here]
+            buffers += [data for _, data in islice(here, GATHER - len(buffers))]
         return buffers
 
     def advance(self, taken: int, now: float) -> None:
@@ -193,16 +194,18 @@ class WebSocket:
             taken -= ahead
         if self.ping:
             self.probed = now  # the peer's time begins when it can have the Ping
+        written = 0
         while taken:
-            position, data = lane[0]
+            position, data = lane[written]
             rest = data[taken:]
             if data is self.ping:
                 self.ping = rest
             if rest:
-                lane[0] = (position, rest)
+                lane[written] = (position, rest)
                 break
             taken -= len(data)
-            del lane[0]
+            written += 1
+        del lane[:written]
 
     def wants_read(self) -> bool:
         """Whether what this peer sends has somewhere to go."""
@@ -211,18 +214,18 @@ class WebSocket:
         queue = self.queue
         policy = self.policy
         held = queue.tail - queue.confirmed
+        # If all of it is handed on, this peer's own Pong may stand behind what isn't read here,
+        # and the other's behind what isn't read there: then neither queue would ever be
+        # confirmed. So a peer that owes a Pong is read some way further.
+        owes = self.probed != inf and queue.sent == queue.tail
+        ahead = MAX_AHEAD if owes else 0
         if (
-            held >= policy.queue_bytes
-            or queue.count - queue.confirmed_count >= policy.queue_messages
-        ) and policy.overflow(self.side) is Overflow.PAUSE:
-            # If all of it is handed on, this peer's own Pong may stand behind what isn't read
-            # here, and the other's behind what isn't read there: then neither queue would ever
-            # be confirmed. So a peer that owes a Pong is read some way further.
-            owes = self.probed != inf and queue.sent == queue.tail
-            if not owes or held >= policy.queue_bytes + MAX_AHEAD:
-                return False
+            held >= policy.queue_bytes + ahead
+            or (queue.count - queue.confirmed_count >= policy.queue_messages and not owes)
+        ) and (self.phase is not Phase.OPEN or policy.overflow(self.side) is Overflow.PAUSE):
+            return False
         budget = queue.budget
-        if budget.used >= budget.limit and held >= SHARE:
+        if budget.used >= budget.limit and held >= SHARE + ahead:
             return False
         return len(self.lane) < MAX_LANE and len(self.other.lane) < MAX_LANE
 
@@ -281,7 +284,10 @@ class WebSocket:
         """The code and reason of a peer's Close frame."""
         data = payload(frame)
         if data[:2] == _BAD_GATEWAY.to_bytes(2, "big"):
-            return _BAD_GATEWAY, data[2:].decode(errors="replace")
+            try:
+                return _BAD_GATEWAY, data[2:].decode()
+            except UnicodeDecodeError:
+                return Violation(INVALID_DATA, "bad Close frame: the reason is not UTF-8")
         protocol = FrameProtocol(client=self.side is Side.SERVER, extensions=[])
         protocol.receive_bytes(frame)
         try:
@@ -332,6 +338,8 @@ class WebSocket:
         source = self.source
         if not source.eager and self.probe_mark[0] > source.confirmed:
             source.confirm(*self.probe_mark)
+        else:
+            source.trim()
         if source.confirmed < source.tail:
             self.confirm_at = now + self.policy.confirm_after
 
