@@ -1,0 +1,178 @@
+"""What a hostile peer may send, by the core: nothing of it raises, stalls or outgrows a bound."""
+
+import pytest
+from frame_bytes import CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, frame, message
+from handshake_bytes import request
+from reknit_core.backlog import GATHER, Backlog
+from reknit_core.budget import SHARE
+from reknit_core.context import ContextStateMachine
+from reknit_core.contexts import Contexts
+from reknit_core.events import Side
+from reknit_core.frames import FrameScanner, Violation, payload
+from reknit_core.handshake import ClientHandshake, Refusal
+from reknit_core.lifecycle import State
+from test_contexts import accept, connect, contexts, lose_client, session, take
+from test_sockets import DATA, NONCE, feed, legs, write
+
+NAMED = b"X-Connection-Id: a"
+
+
+def close(code: int, reason: bytes = b"", *, masked: bool = True) -> bytes:
+    return frame(FIN | CLOSE, code.to_bytes(2, "big") + reason, masked=masked)
+
+
+def away() -> tuple[Contexts, ContextStateMachine]:
+    """A session whose client is away; its connection id is named."""
+    sessions = contexts()
+    context = session(sessions, NAMED)
+    accept(context)
+    lose_client(context)
+    return sessions, context
+
+
+# -- Frames right behind the handshake ---------------------------------------------------------
+
+
+def test_a_client_may_return_and_leave_in_one_packet() -> None:
+    """A Close with a code of a client that will return, in front of the proxy's answer."""
+    sessions, context = away()
+    assert connect(sessions, NAMED, rest=close(1001)) is context
+    assert take(context, Side.CLIENT).startswith(b"HTTP/1.1 101 ")
+    assert context.state is State.CLIENT_DOWN
+
+
+def test_a_client_may_return_and_close_in_one_packet() -> None:
+    sessions, context = away()
+    assert connect(sessions, NAMED, rest=close(1000, b"done")) is context
+    assert take(context, Side.CLIENT).startswith(b"HTTP/1.1 101 ")
+    assert context.state is State.CLOSING
+    assert payload(take(context, Side.SERVER)) == b"\x03\xe8done"
+
+
+def test_a_client_may_return_to_a_session_that_ends_and_close_in_one_packet() -> None:
+    sessions, context = away()
+    owed = message(b"owed").data
+    context.receive_data(Side.SERVER, owed + close(1000, masked=False), 1.0)
+    take(context, Side.SERVER)
+    assert context.state is State.CLOSING
+    assert connect(sessions, NAMED, rest=close(1000)) is context
+    answer = take(context, Side.CLIENT)
+    head, _, frames = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert frames == owed + close(1000, masked=False)
+    assert context.state is State.CLOSED
+
+
+# -- The handshake -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("offer", [b"a,", b",a", b"a,,", b"a, ,"])
+def test_an_empty_subprotocol_is_no_subprotocol(offer: bytes) -> None:
+    sessions = contexts()
+    context = session(sessions, b"Sec-WebSocket-Protocol: " + offer)
+    accept(context, b"Sec-WebSocket-Protocol: a")
+    assert context.state is State.CONNECTED
+
+
+@pytest.mark.parametrize("offer", [b"a b", b"a;b", b'"a"', b"a, (b)"])
+def test_a_subprotocol_that_is_no_token_is_refused(offer: bytes) -> None:
+    handshake = ClientHandshake("192.0.2.7")
+    outcome = handshake.receive_data(request(b"Sec-WebSocket-Protocol: " + offer))
+    assert isinstance(outcome, Refusal)
+    assert outcome.status == 400
+
+
+# -- Floods ------------------------------------------------------------------------------------
+
+
+def test_a_flood_of_pings_is_written_in_parts() -> None:
+    """A system refuses a gathered write of more buffers, and the other leg would be lost."""
+    context = session(contexts())
+    accept(context)
+    ping = frame(FIN | PING, masked=True)
+    context.receive_data(Side.CLIENT, ping * 3000, 1.0)
+    assert len(context.pending(Side.SERVER)) == GATHER
+    assert not context.wants_read(Side.CLIENT)
+    assert len(take(context, Side.SERVER)) == 3000 * len(ping)
+
+
+def test_pings_behind_queued_messages_are_written_in_parts_too() -> None:
+    client, server = legs()
+    for _ in range(GATHER - 10):
+        feed(client, message(b"x" * 3000, masked=True).data)
+    for _ in range(20):
+        server.say(frame(FIN | PONG, masked=True), server.source.tail)
+    assert len(server.pending()) == GATHER
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["one read", "many reads"])
+def test_empty_fragments_count_to_the_limit_of_a_message(whole: bool) -> None:
+    scanner = FrameScanner(masked=True, deflate=False, limit=1000)
+    more = frame(CONTINUATION, masked=True)
+    flood = frame(TEXT, masked=True) + more * 1000
+    kept = b""
+    for part in [flood] if whole else [flood[at : at + 7] for at in range(0, len(flood), 7)]:
+        kept += scanner.scan(part)
+    assert scanner.violation == Violation(1009, "message over 1000 bytes")
+    assert len(kept) <= 1000
+
+
+def test_fragments_within_the_limit_are_counted_by_message() -> None:
+    scanner = FrameScanner(masked=False, deflate=False, limit=1000)
+    data = message(*[b""] * 400).data
+    for _ in range(5):
+        assert scanner.scan(data) == data
+        assert scanner.messages == 1
+    assert scanner.violation is None
+
+
+# -- Bounds ------------------------------------------------------------------------------------
+
+
+def test_a_bad_gateway_close_has_to_be_text() -> None:
+    """1014 is unknown to wsproto, so its reason is checked here."""
+    client, _ = legs()
+    found = client.read_close(close(1014, b"\xff"))
+    assert isinstance(found, Violation)
+    assert found.code == 1007
+    assert client.read_close(close(1014, "é".encode())) == (1014, "é")
+
+
+def test_a_peer_that_owes_a_pong_is_read_though_the_budget_is_spent() -> None:
+    """Its Pong may stand behind what is not read; without it nothing would be confirmed."""
+    client, server = legs(limit=1)
+    feed(client, message(b"x" * SHARE, masked=True).data)
+    assert not client.wants_read()
+    write(server)
+    client.ask(NONCE, 1.0)
+    write(client)
+    assert client.wants_read()
+
+
+def test_an_idle_session_gives_its_replay_up_where_the_bytes_are_needed() -> None:
+    client, server = legs(eager=True, window=1000, limit=1000)
+    budget = client.source.budget
+    feed(server, DATA * 9)
+    write(client)
+    assert budget.used == 900  # confirmed, and kept for replay
+    budget.used += 500  # by other sessions
+    client.ask(NONCE, 1.0)
+    ping = write(client, now=1.0)
+    client.answered(payload(ping), 2.0)
+    assert budget.used == 500
+
+
+def test_what_was_found_to_be_held_is_held_after_the_loss_of_the_old_connection() -> None:
+    """The count of a client that takes over is checked before its predecessor is let go."""
+    backlog = Backlog(eager=True, window=1000)
+    for _ in range(20):
+        backlog.append(DATA, len(DATA), 1)
+        backlog.advance(len(DATA))
+    backlog.append(DATA * 20, 20 * len(DATA), 20)  # one read, of which the last byte isn't taken
+    backlog.advance(20 * len(DATA) - 1)
+    lowest = next(count for count in range(40) if backlog.holds(count))
+    assert lowest > 0
+    backlog.rewind()
+    assert backlog.holds(lowest)
+    backlog.resume_at(lowest)
+    assert backlog.sent == lowest * len(DATA)
