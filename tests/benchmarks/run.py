@@ -32,7 +32,7 @@ from processes import (
 from report import DIRECT, IDLE, Numbers, Results
 
 HERE = Path(__file__).parent
-CHART = HERE.parent.parent / "diagrams" / "benchmark.svg"
+CHART = HERE.parent.parent / "tests" / "benchmarks" / "benchmark.svg"
 CONNECTIONS = 4000  # the most that a proxy must be able to hold
 
 DESCRIPTION = f"""\
