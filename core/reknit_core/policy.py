@@ -156,7 +156,7 @@ class Policy:
         256 * 1024, "Unconfirmed bytes after which a peer is asked to confirm.", "bytes", 1, 2**40
     )
     confirm_after: float = _setting(
-        0.1, "Time after which a peer is asked to confirm what is unconfirmed.", "seconds", 0, 3600
+        0.25, "Time after which a peer is asked to confirm what is unconfirmed.", "seconds", 0, 3600
     )
     replay_window: int = _setting(
         512 * 1024,

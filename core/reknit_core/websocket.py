@@ -31,6 +31,10 @@ MAX_AHEAD = 16 * 2**20  # bytes: more than two systems' buffers hold in front of
 PATIENCE = 2  # heartbeat time-outs that a peer may send through without a Pong, before and after
 PROBE_SIZE = 8  # bytes of the counter in the proxy's own Pings
 
+# They build frames only, which leaves no state in them. Towards the server the proxy masks.
+_TO_SERVER = FrameProtocol(client=True, extensions=[])
+_TO_CLIENT = FrameProtocol(client=False, extensions=[])
+
 
 class Phase(Enum):
     """What a leg's connection is doing."""
@@ -379,8 +383,7 @@ class WebSocket:
         return False
 
     def _protocol(self) -> FrameProtocol:
-        # Towards the server the proxy is a client, and masks.
-        return FrameProtocol(client=self.side is Side.SERVER, extensions=[])
+        return _TO_SERVER if self.side is Side.SERVER else _TO_CLIENT
 
 
 NOBODY = WebSocket(Backlog(eager=True), Backlog(eager=True), Policy())
