@@ -68,7 +68,7 @@ def test_at_most_once_repeats_nothing_whatever_a_write_took() -> None:
 
 def test_a_pong_proves_no_more_than_what_its_ping_followed() -> None:
     """A message comes, and its connection is lost, around the time of the Pong for one before."""
-    settings = policy(Delivery.AT_LEAST_ONCE, retry_limit=1000)
+    settings = policy(Delivery.AT_LEAST_ONCE, retry_limit=1000, confirm_after=0.1)
     world = World(settings, Conditions(latency=(0.01, 0.05)))
     for moment in range(100):
         world.client.send()
