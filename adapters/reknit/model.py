@@ -228,7 +228,7 @@ class Model:
 
     def _check_cause(self) -> None:
         """The session ends on purpose: an end has closed it, or a queue is full."""
-        if not (self.client.closing or self.server.closing):
+        if not any(end.closing and end.here for end in (self.client, self.server)):
             self.life.recovers = False
             if Overflow.CLOSE not in (self.policy.overflow(side) for side in Side):
                 raise BrokenError("the session ends on purpose, but nobody closed it")
