@@ -33,7 +33,7 @@ from reknit_core.policy import Delivery, Overflow, Policy
 
 from reknit.model_checks import check
 from reknit.model_end import End
-from reknit.model_lifecycle import ENDED, Lifecycle
+from reknit.model_lifecycle import CLIENT_AWAY, ENDED, SERVER_AWAY, Lifecycle
 from reknit.model_messages import BrokenError, Direction
 
 _DROPS = (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST)
@@ -203,8 +203,6 @@ class Model:
                 continue
             end.closing = True
             self._closes.update((phrase, " ".join(phrase.split()[:2])))  # maybe without a reason
-            if end.told:
-                end.incoming.confirm_up_to(end.incoming.next)
 
     def _lose(self, end: End) -> None:
         end.here = False
@@ -223,12 +221,15 @@ class Model:
     def _enter(self, state: State) -> None:
         if state is State.CLOSING and self.life.recovers:
             self._check_cause()
+        # An end that is lost has not ended the session, whatever its Close said.
+        self.client.closing &= state not in CLIENT_AWAY
+        self.server.closing &= state not in SERVER_AWAY
         owed = (self.client.owed, self.server.owed)
         self.life.enter(state, self.now, undone=self._undone, owed=owed)
 
     def _check_cause(self) -> None:
         """The session ends on purpose: an end has closed it, or a queue is full."""
-        if not any(end.closing and end.here for end in (self.client, self.server)):
+        if not (self.client.closing or self.server.closing):
             self.life.recovers = False
             if Overflow.CLOSE not in (self.policy.overflow(side) for side in Side):
                 raise BrokenError("the session ends on purpose, but nobody closed it")

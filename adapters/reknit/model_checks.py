@@ -29,7 +29,7 @@ def check(model: "Model", context: ContextStateMachine) -> None:
         _check_taken(end, leg, ended=context.state in ENDED)
     if context.state is not State.CLOSED:
         for end, leg in legs:
-            _check_incoming(end, leg)
+            _check_incoming(end, leg, ended=context.state is State.CLOSING)
     for end, leg in legs:
         if end.here and leg.phase in (Phase.AWAY, Phase.DIALLING):
             raise BrokenError(f"the connection of the {end.side.value} is not dropped")
@@ -54,8 +54,10 @@ def _check_taken(end: End, leg: WebSocket, *, ended: bool) -> None:
     end.outgoing.check_taken(queue.count + queue.dropped, all_of_it=all_of_it)
 
 
-def _check_incoming(end: End, leg: WebSocket) -> None:
+def _check_incoming(end: End, leg: WebSocket, *, ended: bool) -> None:
     source = leg.source
+    if ended and end.closing:  # its Close counts as the answer to the proxy's
+        end.incoming.confirm_up_to(end.incoming.next)
     away = leg.phase in _AWAY
     end.incoming.check_confirmed(source.confirmed_count, away=away)
     waiting = b"".join(source.pending(source.tail))
