@@ -190,10 +190,13 @@ class Backlog:
         self._seek(self.confirmed)
         return self.confirmed, self.confirmed_count
 
+    def handed(self) -> Mark:
+        """The end of the last message that some connection got whole."""
+        return self._end_before(max(self._handed, self.sent))
+
     def holds(self, count: int) -> bool:
         """Whether the receiver can go on after `count` messages: neither freed nor never sent."""
-        _, handed_count = self._end_before(max(self._handed, self.sent))
-        return self._marks[0][1] <= count <= handed_count
+        return self._marks[0][1] <= count <= self.handed()[1]
 
     def resume_at(self, count: int) -> None:
         """The receiver has had `count` messages, which holds() must allow: go on with the next."""
@@ -207,7 +210,7 @@ class Backlog:
 
         None that the receiver may have: it may name the number of those, which must not change.
         """
-        start = end = self._end_before(max(self._handed, self.sent))
+        start = end = self.handed()
         ends = self._ends_after(start)
         if start[0] < self.sent:  # that message is being written: the next one is the oldest
             start = end = next(ends)

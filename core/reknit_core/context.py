@@ -10,6 +10,7 @@ from typing import assert_never
 
 from reknit_core.backlog import Buffer
 from reknit_core.commands import Command, Dropped
+from reknit_core.counters import DialResult, Resume
 from reknit_core.events import (
     ClientConnected,
     ConnectionLost,
@@ -53,7 +54,7 @@ class ContextStateMachine(Session):
     """A pair of legs, their queues, and the state that says what may happen next.
 
     `nonce`: a few unguessable bytes, by which the proxy knows its own Pongs. `budget` counts the
-    bytes that wait in all sessions.
+    bytes that wait in all sessions, `counters` what happens in them.
     """
 
     # -- What an adapter asks ------------------------------------------------------------------
@@ -162,14 +163,16 @@ class ContextStateMachine(Session):
     def _bound(self, leg: WebSocket, now: float) -> None:
         """Hold the leg's queue to its bounds; what that drops is never silent."""
         queue = leg.queue
-        before = queue.dropped
+        before, tail = queue.dropped, queue.tail
         if not leg.make_room():
             self._recover = False
             reason = f"too much waits for the {leg.other.side.value}"
             self._end(Trigger.SESSION_ENDED, OVERFLOW, reason, now)
-        elif queue.dropped.bit_length() > before.bit_length():  # said at 1, 2, 4, 8, …
-            self._commands.append(Dropped(leg.other.side, queue.dropped))
-            self.attention = True
+        elif queue.dropped > before:
+            self._counters.towards(leg.other.side).dropped_bytes += tail - queue.tail
+            if queue.dropped.bit_length() > before.bit_length():  # said at 1, 2, 4, 8, …
+                self._commands.append(Dropped(leg.other.side, queue.dropped))
+                self.attention = True
 
     def receive_eof(self, side: Side, now: float) -> None:
         """That side's connection ended its stream."""
@@ -202,7 +205,11 @@ class ContextStateMachine(Session):
         if opcode is Opcode.CLOSE:
             self._close_received(leg, frame, now)
         elif opcode is Opcode.PONG and payload(frame).startswith(self._nonce):
-            leg.answered(payload(frame), now)
+            confirmed = leg.source.confirmed
+            round_trip = leg.answered(payload(frame), now)
+            if round_trip is not None:
+                confirms = leg.source.confirmed > confirmed
+                self._counters.towards(leg.side).answered(round_trip, confirms=confirms)
             self.attention = True
         elif leg.phase is not Phase.OPEN:
             pass  # our Close is out: nothing else may follow it
@@ -263,6 +270,7 @@ class ContextStateMachine(Session):
                     self._server_connected(now)
             case DialFailed():
                 if self._awaits(event.generation):
+                    self._counters.dial_results[DialResult.UNREACHABLE] += 1
                     self._attempt_failed(event.reason, now)
             case ConnectionLost():
                 leg = self.client if event.side is Side.CLIENT else self.server
@@ -306,6 +314,7 @@ class ContextStateMachine(Session):
             self.server.phase is Phase.HANDSHAKE
             and now >= self.server.since + self._policy.connect_timeout
         ):
+            self._counters.dial_results[DialResult.NO_HANDSHAKE] += 1
             self._attempt_failed("no answer to the handshake in time", now)
         for leg in (self.client, self.server):
             if now >= leg.deadline() and leg.overdue(self._nonce, now):
@@ -318,6 +327,7 @@ class ContextStateMachine(Session):
         client.hello = event.hello
         if self.state is State.OPENING:
             if replaced is not None:
+                self._counters.handshakes[_TAKEN_OVER_OPENING.status] += 1
                 farewell = encode_refusal(_TAKEN_OVER_OPENING)
                 self._disconnect(client, farewell=farewell, linger=self._policy.close_timeout)
             else:
@@ -327,15 +337,17 @@ class ContextStateMachine(Session):
             client.phase = Phase.HANDSHAKE
             client.early = event.handshake.rest
             return
+        outcome = Resume.RESUMED
         if client.phase is not Phase.AWAY:
+            outcome = Resume.TOOK_OVER
             farewell = client.last_words(TAKEN_OVER, _TAKEN_OVER)
             self._disconnect(client, farewell=farewell, linger=self._policy.close_timeout)
             self._lost(client, _TAKEN_OVER, now)
         client.generation += 1
         client.early = event.handshake.rest
         self._grace_until = inf
-        if event.received is not None:
-            client.source.resume_at(event.received)
+        self._counters.resumes[Side.CLIENT, outcome] += 1
+        self._go_on(client, event.received)
         self._open_client((), now, returned=True)
         if self.state is State.CLOSING:
             self._part(client, now)
@@ -349,6 +361,7 @@ class ContextStateMachine(Session):
         handshake = client.handshake
         assert handshake is not None
         client.handshake = None
+        self._counters.handshakes[101] += 1
         known = counts(client.queue, client.source) if returned else None
         told = self._pinned.told_client(self._policy, known)
         headers = (*server_headers, *told, *self._pinned.agreed_headers())
@@ -372,14 +385,18 @@ class ContextStateMachine(Session):
         server.since = now
 
     def _server_answered(self, outcome: Accepted | Refusal | Failed, now: float) -> None:
+        results = self._counters.dial_results
         match outcome:
             case Accepted():
                 problem = self._pinned.agree(outcome)
                 if problem is None:
+                    results[DialResult.ACCEPTED] += 1
                     self._server_accepted(outcome, now)
                 else:
+                    results[DialResult.NO_HANDSHAKE] += 1
                     self._attempt_failed(problem, now)
             case Refusal():
+                results[DialResult.REFUSED] += 1
                 if self.state is State.OPENING:
                     headers = for_client(outcome.headers, self._policy.id_header_name)
                     self._refuse_client(Refusal(outcome.status, headers, outcome.body), now)
@@ -387,6 +404,7 @@ class ContextStateMachine(Session):
                 else:
                     self._reconnect_refused(outcome, now)
             case Failed():
+                results[DialResult.NO_HANDSHAKE] += 1
                 self._attempt_failed(outcome.reason, now)
             case _:
                 assert_never(outcome)
@@ -401,11 +419,12 @@ class ContextStateMachine(Session):
                 received = received_count(claimed)
             except ValueError:
                 received = -1
-            if received is not None:
-                if not server.source.holds(received):
-                    self._gap(f"the server can't go on after message {claimed}", now)
-                    return
-                server.source.resume_at(received)
+            if received is not None and not server.source.holds(received):
+                self._counters.resumes[Side.SERVER, Resume.REFUSED] += 1
+                self._gap(f"the server can't go on after message {claimed}", now)
+                return
+            self._counters.resumes[Side.SERVER, Resume.RESUMED] += 1
+            self._go_on(server, received)
         self._open(server, now)
         if self.state is State.CLOSING:
             self._part(server, now)

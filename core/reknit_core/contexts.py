@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 from reknit_core.budget import Budget
 from reknit_core.context import ContextStateMachine
+from reknit_core.counters import Counters, Resume
 from reknit_core.events import ClientConnected
 from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest, refusal
 from reknit_core.headers import cookie, query_value, value_of
@@ -18,6 +19,7 @@ from reknit_core.pinned import (
     received_count,
 )
 from reknit_core.policy import Policy, Upstream
+from reknit_core.side import Side
 
 ID_BYTES = 16  # of randomness in an id that the proxy makes
 NONCE_BYTES = 8
@@ -34,14 +36,17 @@ class Contexts:
         self._policy = policy
         self._upstream = upstream
         self._randomness = randomness
-        self._budget = Budget(policy.queue_total)
+        self.budget = Budget(policy.queue_total)
         self._contexts: dict[str, ContextStateMachine] = {}
+        self._replaced: set[ContextStateMachine] = set()  # they end; their ids are used again
+        self.counters = Counters()
 
     def __len__(self) -> int:
         return len(self._contexts)
 
     def __iter__(self) -> Iterator[ContextStateMachine]:
-        return iter(list(self._contexts.values()))
+        """Every session that is not closed."""
+        return iter([*self._contexts.values(), *self._replaced])
 
     def connect(
         self, handshake: ClientHandshake, request: UpgradeRequest, now: float
@@ -60,19 +65,26 @@ class Contexts:
             return refusal(400, "bad_count", str(error))
         known = self._contexts.get(named) if named is not None else None
         if must_resume and (known is None or known.state is State.OPENING or not known.resumable):
+            self.counters.resumes[Side.CLIENT, Resume.UNKNOWN] += 1
             return refusal(404, "unknown_session", "there is no such session, or it has ended")
         if known is None or not known.resumable:
             return self._create(named, handshake, request, now)
         problem = known.mismatch(request, received)
         if problem is not None:
+            self.counters.resumes[Side.CLIENT, Resume.REFUSED] += 1
             return refusal(409, "cannot_resume", problem)
         known.handle(ClientConnected(handshake, received, _wants_hello(request)), now)
         return known
 
     def forget(self, context: ContextStateMachine) -> None:
-        """The context is closed: its id is free again."""
+        """The context is closed: its id is free again. Nothing, if that was known."""
         if self._contexts.get(context.connection_id) is context:
             del self._contexts[context.connection_id]
+        elif context in self._replaced:
+            self._replaced.remove(context)
+        else:
+            return
+        self.counters.add_ended(context.client.queue, context.server.queue)
 
     def _create(
         self, named: str | None, handshake: ClientHandshake, request: UpgradeRequest, now: float
@@ -83,7 +95,11 @@ class Contexts:
         connection_id = named or self._randomness(ID_BYTES).hex()
         pinned = Pinned.from_request(self._policy, connection_id, request, handshake.address)
         nonce = self._randomness(NONCE_BYTES)
-        context = ContextStateMachine(self._policy, self._upstream, pinned, nonce, self._budget)
+        context = ContextStateMachine(
+            self._policy, self._upstream, pinned, nonce, self.budget, self.counters
+        )
+        if connection_id in self._contexts:
+            self._replaced.add(self._contexts[connection_id])
         self._contexts[connection_id] = context
         context.handle(ClientConnected(handshake, hello=_wants_hello(request)), now)
         return context

@@ -8,6 +8,7 @@ from math import ceil, inf
 from reknit_core.backlog import Backlog
 from reknit_core.budget import Budget
 from reknit_core.commands import Command, Dial, Disconnect, Transitioned
+from reknit_core.counters import Counters, DialResult
 from reknit_core.handshake import Refusal, encode_refusal, refusal
 from reknit_core.lifecycle import INITIAL, State, Trigger, fire
 from reknit_core.pinned import Pinned
@@ -31,6 +32,7 @@ class Session:
         "_close_until",
         "_commands",
         "_confirms",
+        "_counters",
         "_drain_to",
         "_grace_until",
         "_nonce",
@@ -47,12 +49,19 @@ class Session:
     )
 
     def __init__(
-        self, policy: Policy, upstream: Upstream, pinned: Pinned, nonce: bytes, budget: Budget
+        self,
+        policy: Policy,
+        upstream: Upstream,
+        pinned: Pinned,
+        nonce: bytes,
+        budget: Budget,
+        counters: Counters,
     ) -> None:
         self._policy = policy
         self._upstream = upstream
         self._pinned = pinned
         self._nonce = nonce
+        self._counters = counters
         eager = policy.delivery is Delivery.AT_MOST_ONCE
         to_server = Backlog(eager=eager, window=policy.replay_window, budget=budget)
         to_client = Backlog(eager=eager, window=policy.replay_window, budget=budget)
@@ -80,6 +89,7 @@ class Session:
     def _broken(self, leg: WebSocket, reason: str, now: float) -> None:
         """The connection ended without a Close frame."""
         if leg is self.server and leg.phase is Phase.HANDSHAKE:
+            self._counters.dial_results[DialResult.NO_HANDSHAKE] += 1
             self._attempt_failed(reason, now)
         elif leg.phase in (Phase.CLOSE_RECEIVED, Phase.LEAVING):
             self._dropped(leg, now)  # it had nothing more to say, and nothing more to hear
@@ -130,6 +140,10 @@ class Session:
         server = self.server
         server.generation += 1
         server.phase = Phase.DIALLING
+        if server.generation == 1:
+            self._counters.dials += 1
+        else:
+            self._counters.redials += 1
         self._commands.append(Dial(server.generation, server.retry.attempt, at))
         self.attention = True
 
@@ -147,6 +161,7 @@ class Session:
         self._end(Trigger.RETRIES_SPENT, TRY_AGAIN_LATER, reason, now)
 
     def _refuse_client(self, answer: Refusal, now: float) -> None:
+        self._counters.handshakes[answer.status] += 1
         self.client.say(encode_refusal(answer), 0)
         self.client.phase = Phase.LEAVING
         self.client.handshake = None
@@ -202,8 +217,22 @@ class Session:
 
     # -- Helpers -------------------------------------------------------------------------------
 
+    def _go_on(self, leg: WebSocket, received: int | None) -> None:
+        """A peer is back, and may have said how many messages it has received."""
+        source = leg.source
+        handed, count = source.handed()
+        if received is not None:
+            source.resume_at(received)
+        self._counters.towards(leg.side).replayed(
+            count - source.confirmed_count,
+            handed - source.confirmed,
+            counts=received is not None,
+        )
+
     def _fire(self, trigger: Trigger, reason: str) -> State:
+        source = self.state
         state = fire(self, trigger)
+        self._counters.moved(source, trigger, state)
         self._commands.append(Transitioned(trigger, state, reason))
         self.attention = True
         return state

@@ -85,7 +85,7 @@ class Player:
     def __init__(self, policy: Policy = DEFAULT_POLICY) -> None:
         self.lines: list[str] = policy_lines(policy)
         self.now = 0.0
-        self._contexts = Contexts(policy, _UPSTREAM, _randomness)
+        self.contexts = Contexts(policy, _UPSTREAM, _randomness)
         self._adapter: PlayedAdapter | None = None  # once there is a session
 
     @property
@@ -198,7 +198,7 @@ class Player:
         handshake = ClientHandshake(_CLIENT_ADDRESS)
         request = handshake.receive_data(peer.request())
         if isinstance(request, UpgradeRequest):
-            return self._contexts.connect(handshake, request, self.now)
+            return self.contexts.connect(handshake, request, self.now)
         assert request is not None  # a peer's request is complete
         return request
 
@@ -238,7 +238,7 @@ class Player:
         if self._adapter is not None:
             self._adapter.settle(self.now)
             if self._adapter.context.state is State.CLOSED:
-                self._contexts.forget(self._adapter.context)
+                self.contexts.forget(self._adapter.context)
 
     def _write_line(self, kind: str, text: str) -> None:
         self.lines.append(outcome_line(kind, text))

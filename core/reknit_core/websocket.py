@@ -331,12 +331,16 @@ class WebSocket:
             return True
         return False
 
-    def answered(self, data: bytes, now: float) -> None:
-        """A Pong to one of the proxy's own Pings came; one to an earlier Ping proves less."""
+    def answered(self, data: bytes, now: float) -> float | None:
+        """A Pong to one of the proxy's own Pings came: how long after that (seconds).
+
+        None for one to an earlier Ping, which proves less.
+        """
         if int.from_bytes(data[-PROBE_SIZE:], "big") != self.probe or self.probed == inf:
-            return
+            return None
         if self.ping:
-            return  # guessed: the Ping isn't out yet
+            return None  # guessed: the Ping isn't out yet
+        round_trip = now - self.probed
         self.probed = inf
         self.missed = 0
         source = self.source
@@ -346,6 +350,7 @@ class WebSocket:
             source.trim()
         if source.confirmed < source.tail:
             self.confirm_at = now + self.policy.confirm_after
+        return round_trip
 
     def deadline(self) -> float:
         """When to ask the peer for a sign of life, or to miss its answer."""

@@ -12,6 +12,7 @@ from reknit_core.events import ConnectionLost, ServerConnected, Shutdown, Side
 from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest
 from reknit_core.lifecycle import State
 from reknit_core.policy import Policy, Upstream
+from reknit_core.survey import survey
 
 ROOT = b"GET / HTTP/1.1"
 MINTED = "00000000000000000000000000000001"
@@ -311,7 +312,8 @@ def test_an_ended_session_is_not_resumed() -> None:
     new = connect(sessions, b"X-Connection-Id: me")
     assert isinstance(new, ContextStateMachine)
     assert new is not old
-    assert list(sessions) == [new]
+    assert len(sessions) == 1
+    assert list(sessions) == [new, old]  # which still says goodbye
 
 
 def test_the_map_may_change_while_it_is_walked() -> None:
@@ -346,3 +348,19 @@ def test_sessions_share_one_budget() -> None:
     accept(second)
     assert first.client.queue.budget is second.server.queue.budget
     assert first.client.queue.budget.limit == 1
+
+
+def test_a_session_that_ends_while_its_id_is_used_anew_is_counted_once() -> None:
+    sessions = contexts(Policy(queue_total=1))
+    old = session(sessions, b"X-Connection-Id: a")
+    accept(old)
+    old.receive_data(Side.SERVER, b"\x81\x01x", 0.0)
+    old.handle(Shutdown(1001, ""), 0.0)
+    new = session(sessions, b"X-Connection-Id: a")
+    assert len(sessions) == 1
+    assert list(sessions) == [new, old]
+    assert survey(sessions).to_client.messages == 1
+    sessions.forget(old)
+    sessions.forget(old)
+    assert list(sessions) == [new]
+    assert survey(sessions).to_client.messages == 1

@@ -1,0 +1,143 @@
+"""What has happened in all sessions together, counted where it happens.
+
+A message costs nothing here: how many went which way follows from the backlogs' positions. Those
+of sessions that are over are added up by `add_ended`.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from enum import Enum
+from itertools import accumulate
+
+from reknit_core.backlog import Backlog
+from reknit_core.lifecycle import State, Transition, Trigger
+from reknit_core.side import Side
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of a histogram of times."""
+
+
+class DialResult(Enum):
+    """How an attempt to reach the server ended."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"  # it answered the handshake with another status than 101
+    UNREACHABLE = "unreachable"  # no connection
+    NO_HANDSHAKE = "no_handshake"  # a connection, but no handshake that the session can go on with
+
+
+class Resume(Enum):
+    """How an attempt to go on with a session ended, of a client or of a server."""
+
+    RESUMED = "resumed"
+    TOOK_OVER = "took_over"  # resumed while the client's older connection was there
+    UNKNOWN = "unknown"  # there is no such session
+    REFUSED = "refused"  # it can't go on with this peer
+
+
+class Histogram:
+    """Counts values up to each of some bounds, and above the last."""
+
+    __slots__ = ("_counts", "bounds", "sum")
+
+    def __init__(self, bounds: tuple[float, ...] = SECONDS) -> None:
+        self.bounds = bounds
+        self.sum = 0.0
+        self._counts = [0] * (len(bounds) + 1)
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self._counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    @property
+    def cumulated(self) -> list[int]:
+        """How many values were at most each bound; the last number is that of all values."""
+        return list(accumulate(self._counts))
+
+
+class Towards:
+    """What went towards one side.
+
+    `ended_messages`, `ended_bytes` and `ended_dropped`: in sessions that are over. `replays`:
+    returns of a peer at which messages went out again, `replayed_…` how much; `repeated_messages`
+    are those of them that the peer may have had before, because it doesn't count.
+    """
+
+    __slots__ = (
+        "confirmations",
+        "dropped_bytes",
+        "ended_bytes",
+        "ended_dropped",
+        "ended_messages",
+        "repeated_messages",
+        "replayed_bytes",
+        "replayed_messages",
+        "replays",
+        "round_trips",
+    )
+
+    def __init__(self) -> None:
+        self.ended_messages = 0
+        self.ended_bytes = 0
+        self.ended_dropped = 0
+        self.dropped_bytes = 0
+        self.confirmations = 0
+        self.replays = 0
+        self.replayed_messages = 0
+        self.replayed_bytes = 0
+        self.repeated_messages = 0
+        self.round_trips = Histogram()  # of the proxy's own Pings, in seconds
+
+    def answered(self, round_trip: float, *, confirms: bool) -> None:
+        """The peer answered the proxy's Ping after that many seconds."""
+        self.round_trips.observe(round_trip)
+        self.confirmations += confirms
+
+    def replayed(self, messages: int, size: int, *, counts: bool) -> None:
+        """A peer came back and is sent that again; `counts`: it has said what it has received."""
+        if size > 0:
+            self.replays += 1
+            self.replayed_messages += messages
+            self.replayed_bytes += size
+            self.repeated_messages += 0 if counts else messages
+
+
+class Counters:
+    """What all sessions count together."""
+
+    __slots__ = (
+        "dial_results",
+        "dials",
+        "handshakes",
+        "redials",
+        "resumes",
+        "to_client",
+        "to_server",
+        "transitions",
+    )
+
+    def __init__(self) -> None:
+        self.transitions: Counter[Transition] = Counter()
+        self.handshakes: Counter[int] = Counter()  # answers to clients, by status
+        self.resumes: Counter[tuple[Side, Resume]] = Counter()
+        self.dials = 0  # for new sessions
+        self.redials = 0  # further attempts, and after a loss
+        self.dial_results: Counter[DialResult] = Counter()
+        self.to_client = Towards()
+        self.to_server = Towards()
+
+    def towards(self, side: Side) -> Towards:
+        """What is counted for one side."""
+        return self.to_client if side is Side.CLIENT else self.to_server
+
+    def moved(self, source: State, trigger: Trigger, target: State) -> None:
+        """A session went from one state to the next."""
+        self.transitions[Transition(source, trigger, target)] += 1
+
+    def add_ended(self, to_server: Backlog, to_client: Backlog) -> None:
+        """A session is over: what its queues have passed on."""
+        for backlog, towards in ((to_server, self.to_server), (to_client, self.to_client)):
+            towards.ended_messages += backlog.count + backlog.dropped
+            towards.ended_bytes += backlog.tail
+            towards.ended_dropped += backlog.dropped
