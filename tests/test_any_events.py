@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 from reknit_core import trace
+from restarting_player import RestartingPlayer
 
 OPEN = ("@0 > client connected", "@0 > server connected", "@0 > server accepts")
 
@@ -69,17 +70,31 @@ _POLICIES = st.sampled_from(
 )
 
 
-@given(policy=_POLICIES, begin=st.booleans(), events=st.lists(_EVENTS, max_size=40))
-def test_any_events_in_any_order_can_be_played_and_played_again(
-    policy: str, begin: bool, events: list[tuple[int, str]]
-) -> None:
-    player = trace.Player(trace.parse(f"policy {policy}").policy)
+def play(
+    kind: type[trace.Player], policy: str, begin: bool, events: list[tuple[int, str]]
+) -> list[str]:
+    player = kind(trace.parse(f"policy {policy}").policy)
     for event in OPEN if begin else ():
         player.do(event)
     now = 0
     for step, event in events:
         now += step
         player.do(f"@{now / 1000} > {event}")
-    recording = "\n".join(player.lines)
+    return player.lines
+
+
+@given(policy=_POLICIES, begin=st.booleans(), events=st.lists(_EVENTS, max_size=40))
+def test_any_events_in_any_order_can_be_played_and_played_again(
+    policy: str, begin: bool, events: list[tuple[int, str]]
+) -> None:
+    recording = "\n".join(play(trace.Player, policy, begin, events))
     assert trace.diff(recording, trace.play(trace.parse(recording))) == ""
     assert "invalid" not in recording
+
+
+@given(policy=_POLICIES, begin=st.booleans(), events=st.lists(_EVENTS, max_size=40))
+def test_a_context_that_is_frozen_after_each_of_any_events_goes_on_the_same(
+    policy: str, begin: bool, events: list[tuple[int, str]]
+) -> None:
+    plain = play(trace.Player, policy, begin, events)
+    assert play(RestartingPlayer, policy, begin, events) == plain

@@ -82,6 +82,11 @@ class Backlog:
         return self.tail, self.count
 
     @property
+    def held(self) -> int:
+        """Bytes that are held here, those kept for replay and of an incomplete message included."""
+        return self._received - self._base
+
+    @property
     def is_partial(self) -> bool:
         """Whether a message has begun that is not complete yet."""
         return self._received > self.tail
@@ -235,7 +240,7 @@ class Backlog:
     def clear(self) -> None:
         """The session is over: nothing is held any more."""
         self._chunks = []
-        self.budget.used -= self._received - self._base
+        self.budget.used -= self.held
         self._base = self._received
 
     def next_end(self) -> Mark:

@@ -9,8 +9,9 @@ from math import inf
 from typing import assert_never
 
 from reknit_core.backlog import Buffer
+from reknit_core.budget import Budget
 from reknit_core.commands import Command, Dropped
-from reknit_core.counters import DialResult, Resume
+from reknit_core.counters import Counters, DialResult, Resume
 from reknit_core.events import (
     ClientConnected,
     ConnectionLost,
@@ -21,6 +22,7 @@ from reknit_core.events import (
     Side,
 )
 from reknit_core.frames import FrameScanner, Opcode, Violation, payload
+from reknit_core.frozen import decode, encode, freeze, restore
 from reknit_core.handshake import (
     Accepted,
     Failed,
@@ -33,6 +35,7 @@ from reknit_core.handshake import (
 from reknit_core.headers import HeaderList, for_client, retry_after, value_of
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.pinned import RECEIVED, counts, received_count
+from reknit_core.policy import Policy, Upstream
 from reknit_core.retry import FINAL
 from reknit_core.session import ENDED, GOING_AWAY, Session
 from reknit_core.sockets import hello_frame
@@ -99,6 +102,33 @@ class ContextStateMachine(Session):
         self.attention = False
         commands, self._commands = self._commands, []
         return commands
+
+    def freeze(self, now: float) -> bytes:
+        """The context as data, in the form that frozen.py describes; commands() is empty."""
+        assert not self._commands
+        return encode(freeze(self, now))
+
+    @classmethod
+    def thaw(
+        cls,
+        data: bytes,
+        policy: Policy,
+        upstream: Upstream,
+        budget: Budget,
+        counters: Counters,
+        now: float,
+    ) -> "ContextStateMachine":
+        """The context that freeze() made `data` of, with its connections; time stood still.
+
+        A dial that was under way is among its commands again. Raises FrozenError.
+        """
+        frozen = decode(data)
+        context = cls(policy, upstream, frozen.pinned, frozen.nonce, budget, counters)
+        restore(context, frozen, now)
+        if context.server.phase is Phase.DIALLING:
+            context._ask_dial()
+        context.attention = True
+        return context
 
     def next_deadline(self) -> float | None:
         """When handle_timeout is due (seconds); None if nothing is awaited."""

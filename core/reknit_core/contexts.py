@@ -76,6 +76,30 @@ class Contexts:
         known.handle(ClientConnected(handshake, received, _wants_hello(request)), now)
         return known
 
+    def thaw(self, data: bytes, now: float) -> ContextStateMachine:
+        """Take in a context that another process has frozen; `now` as in ContextStateMachine.thaw.
+
+        Raises FrozenError.
+        """
+        context = ContextStateMachine.thaw(
+            data, self._policy, self._upstream, self.budget, self.counters, now
+        )
+        known = self._contexts.get(context.connection_id)
+        if context.state is State.CLOSED:
+            pass  # it only takes leave of its ends
+        elif known is not None and known.resumable:
+            self._replaced.add(context)
+        else:
+            self._put(context)
+        return context
+
+    def _put(self, context: ContextStateMachine) -> None:
+        """The context's id is its own from here on."""
+        connection_id = context.connection_id
+        if connection_id in self._contexts:
+            self._replaced.add(self._contexts[connection_id])
+        self._contexts[connection_id] = context
+
     def forget(self, context: ContextStateMachine) -> None:
         """The context is closed: its id is free again. Nothing, if that was known."""
         if self._contexts.get(context.connection_id) is context:
@@ -98,9 +122,7 @@ class Contexts:
         context = ContextStateMachine(
             self._policy, self._upstream, pinned, nonce, self.budget, self.counters
         )
-        if connection_id in self._contexts:
-            self._replaced.add(self._contexts[connection_id])
-        self._contexts[connection_id] = context
+        self._put(context)
         context.handle(ClientConnected(handshake, hello=_wants_hello(request)), now)
         return context
 

@@ -80,25 +80,24 @@ class ClientHandshake:
 
     def __init__(self, address: str = "") -> None:
         self.address = address
+        self.head = b""  # the request as far as it is in
         self.rest = b""  # what follows the request: frames that came early
-        self._head = b""
         self._handshake = H11Handshake(ConnectionType.SERVER)
 
     def receive_data(self, data: bytes) -> UpgradeRequest | Refusal | None:
         """Read on; None while the request isn't complete. Never raises."""
-        new = max(0, len(self._head) - len(_END) + 1)  # what is older was looked at before
-        self._head += data
-        end = self._head.find(_END, new)
-        size = end if end >= 0 else len(self._head) - len(_END) + 1
-        if _BAD_LINE.search(self._head, new, min(end if end >= 0 else MAX_HEAD, MAX_HEAD)):
+        new = max(0, len(self.head) - len(_END) + 1)  # what is older was looked at before
+        self.head += data
+        end = self.head.find(_END, new)
+        size = end if end >= 0 else len(self.head) - len(_END) + 1
+        if _BAD_LINE.search(self.head, new, min(end if end >= 0 else MAX_HEAD, MAX_HEAD)):
             return _bad("a line of the request's head ends without CR, or is folded")
         if size > MAX_HEAD:
             return refusal(431, "head_too_large", f"the request's head is over {MAX_HEAD} bytes")
         if end < 0:
             return None
-        head = self._head[: end + len(_END)]
-        self.rest = self._head[len(head) :]
-        self._head = b""
+        head = self.head[: end + len(_END)]
+        self.head, self.rest = head, self.head[len(head) :]
         try:
             self._handshake.receive_data(head)
         except ProtocolError as error:
@@ -227,16 +226,32 @@ class ServerHandshake:
     """The server's leg until it is open: sends the request, then reads the answer."""
 
     def __init__(self, request: ServerRequest) -> None:
-        self._request = request
+        self.asked = request
+        self.received = b""  # the answer as far as it is in
         self._handshake = H11Handshake(ConnectionType.CLIENT)
         self._head: bytes | None = b""  # None once the head was read
         self._refused: RejectConnection | None = None
         self._extensions: tuple[str, ...] = ()
         self._body = b""
 
+    @classmethod
+    def again(cls, request: ServerRequest, key: bytes, received: bytes) -> "ServerHandshake":
+        """A handshake that is under way: with this key, and this much of the answer."""
+        handshake = cls(request)
+        handshake.request()
+        handshake._handshake._nonce = key  # wsproto makes its own, and takes none
+        handshake.receive_data(received)
+        return handshake
+
+    @property
+    def key(self) -> bytes:
+        """The request's Sec-WebSocket-Key, by which the answer is checked."""
+        assert self._handshake._nonce is not None  # once request() was called
+        return self._handshake._nonce
+
     def request(self) -> bytes:
         """The request as bytes; to be called once, first."""
-        request = self._request
+        request = self.asked
         return self._handshake.send(
             Request(
                 target=request.target,
@@ -249,6 +264,7 @@ class ServerHandshake:
 
     def receive_data(self, data: bytes) -> Accepted | Refusal | Failed | None:
         """Read on; None while the answer isn't complete. Never raises."""
+        self.received += data
         if self._head is None:
             return self._read(data)
         self._head += data

@@ -144,7 +144,12 @@ class Session:
             self._counters.dials += 1
         else:
             self._counters.redials += 1
-        self._commands.append(Dial(server.generation, server.retry.attempt, at))
+        server.dial_at = at
+        self._ask_dial()
+
+    def _ask_dial(self) -> None:
+        server = self.server
+        self._commands.append(Dial(server.generation, server.retry.attempt, server.dial_at))
         self.attention = True
 
     # -- The session ends ----------------------------------------------------------------------

@@ -32,12 +32,13 @@ class OutgoingWebSocket(WebSocket):
 
     side = Side.SERVER
 
-    __slots__ = ("handshake", "retry", "since")
+    __slots__ = ("dial_at", "handshake", "retry", "since")
 
     def __init__(self, queue: Backlog, source: Backlog, policy: Policy, retry: Retry) -> None:
         super().__init__(queue, source, policy)
         self.handshake: ServerHandshake | None = None
         self.retry = retry
+        self.dial_at = inf  # when the last dial was due
         self.since = inf  # when the current handshake began
 
 

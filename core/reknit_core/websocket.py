@@ -106,11 +106,14 @@ class WebSocket:
         """The opening handshake is done: frames follow."""
         self.phase = Phase.OPEN
         self.heard = now
-        self.scanner = FrameScanner(
-            masked=self.side is Side.CLIENT, deflate=deflate, limit=self.policy.message_limit
-        )
+        self.scanner = self.new_scanner(deflate=deflate)
         if not self.source.eager and self.source.confirmed < self.source.tail:
             self.confirm_at = now + self.policy.confirm_after
+
+    def new_scanner(self, *, deflate: bool) -> FrameScanner:
+        """What reads this peer's frames."""
+        masked = self.side is Side.CLIENT
+        return FrameScanner(masked=masked, deflate=deflate, limit=self.policy.message_limit)
 
     def gone(self) -> None:
         """The connection is gone; what was on its way waits as the delivery policy says."""

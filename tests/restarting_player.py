@@ -1,0 +1,48 @@
+"""A player whose context is frozen and thawed after every single event."""
+
+from reknit_core.context import ContextStateMachine
+from reknit_core.contexts import Contexts
+from reknit_core.lifecycle import State
+from reknit_core.trace import Player, Scenario
+
+
+class RestartingPlayer(Player):
+    """Plays as Player does, on a new context each time; none of that must be seen."""
+
+    restarts = 0
+
+    def _settle(self) -> None:
+        super()._settle()
+        if self._adapter is not None:
+            self._restart()
+
+    def _restart(self) -> None:
+        adapter, old = self._adapter, self.contexts
+        assert adapter is not None
+        context = adapter.context
+        frozen = context.freeze(self.now)
+        self.contexts = Contexts(old._policy, old._upstream, old._randomness)
+        thawed = self.contexts.thaw(frozen, self.now)
+        assert self.contexts.budget.used == held(context)
+        dial = adapter._dial
+        assert thawed.commands() == ([] if dial is None else [dial]), "the dial goes on"
+        assert thawed.freeze(self.now) == frozen
+        assert thawed.next_deadline() == context.next_deadline()
+        assert (thawed in list(self.contexts)) == (context.state is not State.CLOSED)
+        adapter.context = thawed
+        self.restarts += 1
+
+
+def held(context: ContextStateMachine) -> int:
+    """The bytes that a context's queues hold."""
+    return context.client.queue.held + context.server.queue.held
+
+
+def play_restarting(scenario: Scenario) -> list[str]:
+    """Play a whole scenario, restarting all the time."""
+    player = RestartingPlayer(scenario.policy)
+    for line in scenario.lines:
+        if line.step is not None:
+            player.perform(line.step)
+    assert player.restarts
+    return player.lines

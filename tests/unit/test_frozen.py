@@ -1,0 +1,199 @@
+"""The form of a frozen context: complete, checked, of one version; time stands still in it."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from reknit_core import frozen
+from reknit_core.backlog import Backlog
+from reknit_core.budget import Budget
+from reknit_core.commands import Dial
+from reknit_core.context import ContextStateMachine
+from reknit_core.contexts import Contexts
+from reknit_core.counters import Counters
+from reknit_core.events import ConnectionLost, Side
+from reknit_core.frames import FrameScanner
+from reknit_core.frozen import FrozenError
+from reknit_core.handshake import ClientHandshake, ServerHandshake, ServerRequest
+from reknit_core.lifecycle import State
+from reknit_core.policy import Policy, Upstream
+from reknit_core.retry import Retry
+from reknit_core.sockets import IncomingWebSocket, OutgoingWebSocket
+from reknit_core.trace import Player, parse
+
+UPSTREAM = Upstream("server.test", 80)
+
+LEFT_OUT = {
+    # Of the policy, the upstream and each other: they come from the new process.
+    Backlog: {"eager", "budget", "_window"},
+    FrameScanner: {"_first", "_limit", "_mask"}
+    # What the last scan has found: it was acted upon.
+    | {"boundary", "controls", "messages", "violation"},
+    IncomingWebSocket: {"other", "policy", "source"},
+    OutgoingWebSocket: {"other", "policy", "source"},
+    Retry: {"_policy", "_seed"},
+    ContextStateMachine: {"_policy", "_upstream", "_counters", "_bounded", "_confirms"}
+    # None is there while a context is frozen; and one that was thawed needs attention.
+    | {"_commands", "attention"},
+    ClientHandshake: {"rest", "_handshake"},
+    ServerHandshake: {"_handshake", "_head", "_refused", "_extensions", "_body"},
+}
+FORMS = {
+    Backlog: frozen.FrozenBacklog,
+    FrameScanner: frozen.FrozenScanner,
+    IncomingWebSocket: frozen.FrozenClient,
+    OutgoingWebSocket: frozen.FrozenServer,
+    Retry: frozen.FrozenRetry,
+    ContextStateMachine: frozen.FrozenContext,
+    ClientHandshake: frozen.FrozenRequest,
+    ServerHandshake: frozen.FrozenAnswer,
+}
+
+
+def slots(kind: type) -> set[str]:
+    """The names of all its attributes, whether it is compiled or not."""
+    compiled = getattr(kind, "__mypyc_attrs__", None)
+    if compiled is not None:
+        return set(compiled)
+    if kind is ClientHandshake:
+        return set(vars(ClientHandshake()))
+    if kind is ServerHandshake:
+        return set(vars(ServerHandshake(ServerRequest("/", "host", (), (), None))))
+    return {name for base in kind.__mro__ for name in getattr(base, "__slots__", ())}
+
+
+@pytest.mark.parametrize("kind", FORMS, ids=lambda kind: kind.__name__)
+def test_every_field_is_frozen_or_left_out_on_purpose(kind: type) -> None:
+    form = set(FORMS[kind].__struct_fields__) - {"now", "parted", "key"}
+    missing = {name for name in slots(kind) if name.lstrip("_") not in form}
+    assert missing == LEFT_OUT[kind]
+    assert form <= {name.lstrip("_") for name in slots(kind)}
+
+
+def test_every_moment_is_a_moment() -> None:
+    """A float that is no moment is a duration, which another clock doesn't change."""
+    durations = {
+        (form.__name__, name)
+        for form in FORMS.values()
+        for name, kind in form.__annotations__.items()
+        if kind is float
+    }
+    assert durations == {("FrozenRetry", "wait")}
+
+
+def test_another_form_has_another_version() -> None:
+    """The file holds `waiting().freeze(4.0)` in the form of that version."""
+    file = Path(__file__).with_name(f"frozen_context_{frozen.VERSION}.bin")
+    assert file.is_file(), "a new version: keep a context in its form"
+    data = file.read_bytes()
+    thawed = thaw(data)
+    thawed.commands()
+    assert thawed.freeze(4.0) == data, "the form has changed: count VERSION up"
+
+
+# -- Whole contexts ----------------------------------------------------------------------------
+
+
+def played(*events: str, policy: str = "delivery=at-least-once") -> ContextStateMachine:
+    player = Player(parse(f"policy {policy}").policy)
+    for event in ("@0 > client connected", "@0 > server connected", "@0 > server accepts", *events):
+        player.do(event)
+    assert player.context is not None
+    return player.context
+
+
+def waiting() -> ContextStateMachine:
+    """The server is away, the client's messages wait, and one of them is half there."""
+    return played(
+        '@1 > client message "one" "two"',
+        "@2 > server lost",
+        '@3 > client message "three"',
+        '@3.5 > client partial "four and more" bytes=9',
+    )
+
+
+def test_what_is_not_a_frozen_context_is_refused() -> None:
+    data = waiting().freeze(4.0)
+    other = data[:6] + (frozen.VERSION + 1).to_bytes(2, "big") + data[8:]
+    with pytest.raises(FrozenError, match="form 2; form 1 can be read"):
+        thaw(other)
+    for size in range(len(data)):
+        with pytest.raises(FrozenError):
+            thaw(data[:size])
+    for place in range(len(data)):
+        damaged = data[:place] + bytes([data[place] ^ 0x20]) + data[place + 1 :]
+        with pytest.raises(FrozenError):
+            thaw(damaged)
+
+
+def test_a_form_with_other_fields_is_refused_with_the_reason() -> None:
+    form = msgspec.to_builtins(frozen.decode(waiting().freeze(4.0)), builtin_types=(bytes,))
+    form["client"]["heard"] = "yesterday"
+    body = msgspec.msgpack.encode(form)
+    with pytest.raises(FrozenError, match=r"Expected `float`, got `str` - at `\$.client.heard`"):
+        thaw(frozen.with_head(body))
+
+
+def thaw(data: bytes, now: float = 4.0, policy: Policy | None = None) -> ContextStateMachine:
+    budget = Budget(1 << 30)
+    counters = Counters()
+    context = ContextStateMachine.thaw(data, policy or Policy(), UPSTREAM, budget, counters, now)
+    assert budget.used == context.client.queue.held + context.server.queue.held
+    return context
+
+
+def test_time_stands_still_between_the_clocks_of_two_processes() -> None:
+    thawed = thaw(waiting().freeze(4.0), now=1004.0)
+    (dial,) = thawed.commands()
+    assert isinstance(dial, Dial)
+    assert dial.at == 1003.0
+    assert thawed.client.heard == 1003.5
+    assert thawed.next_deadline() == 1003.5 + Policy().heartbeat_interval
+    assert thawed.client.queue.count == 3
+    away = thaw(played("@2 > client lost").freeze(3.0), now=1.0)
+    assert away.next_deadline() == 5.0  # as the grace was 5 seconds, of which 1 has passed
+
+
+def test_a_ping_that_is_not_written_yet_is_known_again() -> None:
+    policy = "delivery=at-least-once confirm_bytes=1"
+    context = played("@1 > client takes nothing", '@1 > server message "x"', policy=policy)
+    thawed = thaw(context.freeze(2.0))
+    client = thawed.client
+    assert client.ping
+    assert client.ping is client.lane[-1][1]
+    thawed.advance(Side.CLIENT, len(b"".join(thawed.pending(Side.CLIENT))), 5.0)
+    assert not client.ping
+    assert client.probed == 5.0
+
+
+def test_a_thawed_context_obeys_the_policy_of_its_new_process() -> None:
+    data = waiting().freeze(4.0)
+    thawed = thaw(data, policy=Policy(client_grace=7.0, heartbeat_interval=0.0))
+    thawed.commands()
+    thawed.handle(ConnectionLost(Side.CLIENT, thawed.client.generation, "reset"), 4.0)
+    assert thawed.state is State.BOTH_DOWN
+    assert thawed.next_deadline() == 11.0
+
+
+def test_thawed_contexts_can_be_resumed_by_their_id() -> None:
+    sessions = Contexts(Policy(), UPSTREAM, bytes)
+    context = waiting()
+    thawed = sessions.thaw(context.freeze(4.0), 4.0)
+    assert list(sessions) == [thawed]
+    assert thawed.connection_id == context.connection_id
+    assert thawed.resumable
+    sessions.forget(thawed)
+    assert not len(sessions)
+
+
+def test_a_thawed_context_that_is_over_does_not_take_a_newer_ones_place() -> None:
+    sessions = Contexts(Policy(), UPSTREAM, bytes)
+    newer = sessions.thaw(waiting().freeze(4.0), 4.0)
+    closing = played('@1 > client close 1000 "done"')
+    assert closing.state is State.CLOSING
+    assert not closing.resumable
+    older = sessions.thaw(closing.freeze(2.0), 2.0)
+    assert len(sessions) == 1
+    assert list(sessions) == [newer, older]
+    sessions.forget(older)
+    assert list(sessions) == [newer]
