@@ -8,7 +8,8 @@ from reknit.memory_network import Conditions, MemoryNetwork, MemorySocket
 from reknit.memory_peers import MemoryClient, MemoryServer, ServerSession
 from reknit_core.commands import Command, Dial, Transitioned
 from reknit_core.lifecycle import State
-from reknit_core.policy import Delivery, Policy, Upstream
+from reknit_core.policy import Delivery, Policy
+from reknit_core.upstream import Upstream
 
 PROXY = ("proxy", 80)
 SERVER = ("server", 80)

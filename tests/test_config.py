@@ -9,7 +9,8 @@ from reknit.config import (
     merge,
 )
 from reknit.options import OPTIONS, Listen, LogLevel, parse_listen
-from reknit_core.policy import SETTINGS, Policy, PolicyError, Upstream, parse_upstream
+from reknit_core.policy import SETTINGS, Policy, PolicyError
+from reknit_core.upstream import Upstream, parse_upstream
 
 UPSTREAM = from_command_line({"upstream": "ws://h:1"})
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from reknit_core.policy import Policy, PolicyError, Upstream
+from reknit_core.policy import Policy, PolicyError
+from reknit_core.upstream import Upstream
 
 from reknit.options import OPTIONS, PREFIX, Listen, LogLevel, Option, parse_listen
 

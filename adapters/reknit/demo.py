@@ -14,7 +14,8 @@ from typing import assert_never
 
 import trio
 from reknit_core.lifecycle import State
-from reknit_core.policy import Delivery, Policy, Upstream
+from reknit_core.policy import Delivery, Policy
+from reknit_core.upstream import Upstream
 from rich.console import Console
 
 from reknit.demo_peers import HOST, DemoClient, DemoServer, Flow

@@ -15,7 +15,8 @@ from reknit_core.contexts import Contexts
 from reknit_core.events import ConnectionLost, DialFailed, ServerConnected, Shutdown, Side
 from reknit_core.handshake import ClientHandshake, Refusal, refusal
 from reknit_core.lifecycle import State
-from reknit_core.policy import Policy, Upstream
+from reknit_core.policy import Policy
+from reknit_core.upstream import Upstream
 
 from reknit.memory_network import Address, MemoryNetwork, MemorySocket
 

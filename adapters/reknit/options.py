@@ -11,7 +11,8 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, get_args, get_origin, get_type_hints
 
-from reknit_core.policy import SETTINGS, Policy, Setting, parse_upstream
+from reknit_core.policy import SETTINGS, Policy, Setting
+from reknit_core.upstream import parse_upstream
 
 PREFIX = "REKNIT_"
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from random import Random
 
 from reknit_core.lifecycle import State
-from reknit_core.policy import Delivery, Policy, Upstream
+from reknit_core.policy import Delivery, Policy
+from reknit_core.upstream import Upstream
 
 from reknit.auditor import Auditor
 from reknit.ledger import Dialogue, Promise

@@ -1,10 +1,9 @@
 """The reference adapter: trio owns what has a beginning and an end.
 
-The listener, opening handshakes, dialling, signals and shutdown are trio tasks; established
-sockets belong to the reactor. Nothing is decided here: the core says what to do.
+The listener, dialling, signals and shutdown are trio tasks; established sockets belong to the
+reactor. Nothing is decided here: the core says what to do.
 """
 
-import errno
 import gc
 import hashlib
 import logging
@@ -19,20 +18,20 @@ from reknit_core.commands import Dial, Dropped, Transitioned
 from reknit_core.contexts import Contexts
 from reknit_core.events import DialFailed, ServerConnected, Shutdown, Side
 from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest, refusal
-from reknit_core.policy import Policy, Upstream
+from reknit_core.policy import Policy
+from reknit_core.upstream import Upstream
 
+from reknit.dialler import DialError, Dialler
+from reknit.listener import Listener, close_listeners, open_listeners
 from reknit.reactor import Link, Reactor
 
 LOG = logging.getLogger("reknit")
 
 GOING_AWAY = 1001
-DIALS = 64  # at one time: after a server's restart thousands are due, and others want a turn too
-BACKLOG = 4096  # connections that may wait to be accepted
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Proxy:
-    """Listens, shakes hands, dials; hands sockets to the reactor when they are established."""
+    """The sessions; brings listener, dialler and reactor together for them."""
 
     def __init__(self, policy: Policy, upstream: Upstream) -> None:
         self._policy = policy
@@ -41,7 +40,8 @@ class Proxy:
         self._reactor = Reactor(self._start_dial, self._report, self._forget)
         self._links: dict[int, Link] = {}  # by the context's id()
         self._label_key = os.urandom(16)
-        self._dials = trio.CapacityLimiter(DIALS)
+        self._listener = Listener(policy, self._enter)
+        self._dialler = Dialler(upstream, policy.connect_timeout)
         self._nursery: trio.Nursery | None = None
         self._stopping = False
 
@@ -51,16 +51,15 @@ class Proxy:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self._reactor.run)
                 async with trio.open_nursery() as accepting:
-                    for listener in listeners:
-                        accepting.start_soon(self._accept, listener)
+                    accepting.start_soon(self._listener.run, listeners, self._nursery)
                     await stop.wait()
                     accepting.cancel_scope.cancel()
                 self._stopping = True
-                _close(listeners)
+                close_listeners(listeners)
                 await self._end_sessions()
                 self._nursery.cancel_scope.cancel()
         finally:
-            _close(listeners)
+            close_listeners(listeners)
 
     async def _end_sessions(self) -> None:
         now = trio.current_time()
@@ -74,49 +73,8 @@ class Proxy:
 
     # -- Clients -------------------------------------------------------------------------------
 
-    async def _accept(self, listener: trio.SocketListener) -> None:
-        assert self._nursery is not None
-        while True:
-            try:
-                stream = await listener.accept()
-            except OSError as error:
-                if error.errno not in _NO_ROOM:
-                    raise
-                LOG.error("can't accept a connection: %s", error.strerror)
-                await trio.sleep(0.1)
-            else:
-                self._nursery.start_soon(self._shake_hands, stream)
-
-    async def _shake_hands(self, stream: trio.SocketStream) -> None:
-        """Read a client's request; its socket is the reactor's once there is a session for it."""
-        try:
-            address = stream.socket.getpeername()[0]
-            handshake = ClientHandshake(address if isinstance(address, str) else "")
-            outcome: UpgradeRequest | Refusal | None = None
-            with trio.move_on_after(self._policy.request_timeout):
-                while outcome is None:
-                    data = await stream.socket.recv(4096)
-                    if not data:
-                        await stream.aclose()
-                        return
-                    outcome = handshake.receive_data(data)
-            if isinstance(outcome, UpgradeRequest):
-                LOG.debug("client %s asks for a session", address)
-                outcome = self._enter(stream, handshake, outcome)
-            elif outcome is None:
-                limit = f"no complete request in {self._policy.request_timeout:g} seconds"
-                outcome = refusal(408, "request_timeout", limit)
-            if outcome is not None:
-                LOG.info("client %s refused: %d", address, outcome.status)
-                await self._refuse(stream, handshake.refuse(outcome))
-        except (OSError, trio.BrokenResourceError):
-            stream.socket.close()  # the client is gone, and nothing was begun
-        except Exception:
-            stream.socket.close()
-            LOG.exception("a client is let go by an error of the proxy")
-
     def _enter(
-        self, stream: trio.SocketStream, handshake: ClientHandshake, request: UpgradeRequest
+        self, sock: socket.socket, handshake: ClientHandshake, request: UpgradeRequest
     ) -> Refusal | None:
         if self._stopping:
             return refusal(503, "shutting_down", "the proxy is going away")
@@ -127,18 +85,12 @@ class Proxy:
         link = self._links.get(id(context))
         if link is None:
             link = self._links[id(context)] = Link(context, self._label(context.connection_id))
-        self._reactor.settle(link, now)  # an older client's socket goes first
-        self._reactor.attach(link, Side.CLIENT, _plain_socket(stream), now)
+        try:
+            self._reactor.settle(link, now)  # an older client's socket goes first
+            self._reactor.attach(link, Side.CLIENT, sock, now)
+        except Exception:
+            self._reactor.abandon(link)
         return None
-
-    async def _refuse(self, stream: trio.SocketStream, answer: bytes) -> None:
-        """Answer, then wait for the client's end: closing at once could cost it the answer."""
-        with trio.move_on_after(self._policy.close_timeout):
-            await stream.send_all(answer)
-            await stream.send_eof()
-            while await stream.socket.recv(4096):
-                pass
-        await stream.aclose()
 
     def _label(self, connection_id: str) -> str:
         """How a session is called in the log: its id is a secret."""
@@ -159,26 +111,22 @@ class Proxy:
             self._reactor.abandon(link)
 
     async def _connect(self, link: Link, dial: Dial, scope: trio.CancelScope) -> None:
-        stream = None
-        reason = f"no connection in {self._policy.connect_timeout:g} seconds"
+        sock = None
+        reason = ""
         with scope:
             await trio.sleep_until(dial.at)
             LOG.debug("%s dials, attempt %d", link.label, dial.attempt)
-            async with self._dials:
-                with trio.move_on_after(self._policy.connect_timeout):
-                    try:
-                        stream = await trio.open_tcp_stream(
-                            self._upstream.host, self._upstream.port
-                        )
-                    except OSError as error:
-                        reason = _explain(error)
+            try:
+                sock = await self._dialler.connect()
+            except DialError as error:
+                reason = str(error)
         now = trio.current_time()
         if scope.cancel_called:
-            if stream is not None:
-                stream.socket.close()
-        elif stream is not None:
+            if sock is not None:
+                sock.close()
+        elif sock is not None:
             link.context.handle(ServerConnected(dial.generation), now)
-            self._reactor.attach(link, Side.SERVER, _plain_socket(stream), now)
+            self._reactor.attach(link, Side.SERVER, sock, now)
         else:
             LOG.info("%s attempt %d failed: %s", link.label, dial.attempt, reason)
             link.context.handle(DialFailed(dial.generation, reason), now)
@@ -200,28 +148,6 @@ class Proxy:
     def _forget(self, link: Link) -> None:
         self._contexts.forget(link.context)
         self._links.pop(id(link.context), None)
-
-
-def _plain_socket(stream: trio.SocketStream) -> socket.socket:
-    """The stream's socket without trio around it, as the reactor serves it."""
-    family, kind = stream.socket.family, stream.socket.type
-    plain = socket.socket(family, kind, fileno=stream.socket.detach())
-    plain.setblocking(False)
-    return plain
-
-
-def _close(listeners: list[trio.SocketListener]) -> None:
-    for listener in listeners:
-        listener.socket.close()
-
-
-def _explain(error: OSError) -> str:
-    """What went wrong, of the several addresses that a name can have."""
-    causes = getattr(error.__cause__, "exceptions", ())
-    cause = next((cause for cause in causes if isinstance(cause, OSError)), error)
-    if cause.errno is None or isinstance(cause, socket.gaierror):
-        return cause.strerror or str(cause)
-    return os.strerror(cause.errno)
 
 
 @contextmanager
@@ -262,7 +188,7 @@ async def serve(
 
     Reports the port when it listens. Raises OSError if it can't listen there.
     """
-    listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+    listeners = await open_listeners(host, port)
     _collect_garbage_rarely()
     bound = listeners[0].socket.getsockname()[1]
     stop = trio.Event()

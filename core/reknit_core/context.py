@@ -35,10 +35,11 @@ from reknit_core.handshake import (
 from reknit_core.headers import HeaderList, for_client, retry_after, value_of
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.pinned import RECEIVED, counts, received_count
-from reknit_core.policy import Policy, Upstream
+from reknit_core.policy import Policy
 from reknit_core.retry import FINAL
 from reknit_core.session import ENDED, GOING_AWAY, Session
 from reknit_core.sockets import hello_frame
+from reknit_core.upstream import Upstream
 from reknit_core.websocket import Phase, WebSocket
 
 GAP = 4410  # a peer that counts named a message that can't be gone on from

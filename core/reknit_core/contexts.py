@@ -18,8 +18,9 @@ from reknit_core.pinned import (
     Pinned,
     received_count,
 )
-from reknit_core.policy import Policy, Upstream
+from reknit_core.policy import Policy
 from reknit_core.side import Side
+from reknit_core.upstream import Upstream
 
 ID_BYTES = 16  # of randomness in an id that the proxy makes
 NONCE_BYTES = 8

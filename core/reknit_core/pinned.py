@@ -10,7 +10,8 @@ from reknit_core import deflate
 from reknit_core.backlog import Backlog
 from reknit_core.handshake import Accepted, ServerRequest, UpgradeRequest
 from reknit_core.headers import HeaderList, for_server, value_of, without_query
-from reknit_core.policy import Policy, Upstream
+from reknit_core.policy import Policy
+from reknit_core.upstream import Upstream
 
 RECONNECT_ID = "reconnect_id"
 RECEIVED_QUERY = "reconnect_received"

@@ -12,9 +12,10 @@ from reknit_core.counters import Counters, DialResult
 from reknit_core.handshake import Refusal, encode_refusal, refusal
 from reknit_core.lifecycle import INITIAL, State, Trigger, fire
 from reknit_core.pinned import Pinned
-from reknit_core.policy import Delivery, Overflow, Policy, Upstream
+from reknit_core.policy import Delivery, Overflow, Policy
 from reknit_core.retry import Retry
 from reknit_core.sockets import IncomingWebSocket, OutgoingWebSocket
+from reknit_core.upstream import Upstream
 from reknit_core.websocket import NOBODY, Phase, WebSocket
 
 GOING_AWAY = 1001

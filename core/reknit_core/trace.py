@@ -44,7 +44,8 @@ from reknit_core.play.scenario import (
     policy_lines,
     seconds,
 )
-from reknit_core.policy import Policy, Upstream
+from reknit_core.policy import Policy
+from reknit_core.upstream import Upstream
 
 __all__ = ["Player", "Scenario", "ScenarioError", "diff", "parse", "play", "replayed"]
 

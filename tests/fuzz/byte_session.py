@@ -8,7 +8,8 @@ from reknit_core.handshake import ClientHandshake, UpgradeRequest
 from reknit_core.lifecycle import State
 from reknit_core.play.actions import ClientConnects, ServerAccepts
 from reknit_core.play.peers import ClientPeer, Peer, ServerPeer
-from reknit_core.policy import Policy, Upstream
+from reknit_core.policy import Policy
+from reknit_core.upstream import Upstream
 
 NONCE = b"~reknit~"
 TURNS = 1000  # of writing and obeying, after one read

@@ -11,8 +11,9 @@ from reknit_core.contexts import Contexts
 from reknit_core.events import ConnectionLost, ServerConnected, Shutdown, Side
 from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest
 from reknit_core.lifecycle import State
-from reknit_core.policy import Policy, Upstream
+from reknit_core.policy import Policy
 from reknit_core.survey import survey
+from reknit_core.upstream import Upstream
 
 ROOT = b"GET / HTTP/1.1"
 MINTED = "00000000000000000000000000000001"

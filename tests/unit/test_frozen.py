@@ -16,10 +16,11 @@ from reknit_core.frames import FrameScanner
 from reknit_core.frozen import FrozenError
 from reknit_core.handshake import ClientHandshake, ServerHandshake, ServerRequest
 from reknit_core.lifecycle import State
-from reknit_core.policy import Policy, Upstream
+from reknit_core.policy import Policy
 from reknit_core.retry import Retry
 from reknit_core.sockets import IncomingWebSocket, OutgoingWebSocket
 from reknit_core.trace import Player, parse
+from reknit_core.upstream import Upstream
 
 UPSTREAM = Upstream("server.test", 80)
 

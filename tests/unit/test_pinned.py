@@ -14,7 +14,8 @@ from reknit_core.handshake import (
 )
 from reknit_core.headers import HeaderList
 from reknit_core.pinned import Pinned, counts, received_count
-from reknit_core.policy import Policy, Upstream
+from reknit_core.policy import Policy
+from reknit_core.upstream import Upstream
 
 POLICY = Policy()
 UPSTREAM = Upstream("server.example", 9000, "/base")

@@ -15,10 +15,9 @@ from reknit_core.policy import (
     Policy,
     PolicyError,
     Setting,
-    Upstream,
-    parse_upstream,
 )
 from reknit_core.side import Side
+from reknit_core.upstream import Upstream, parse_upstream
 
 DEFAULT = Policy()
 NUMBERS = [name for name in SETTINGS if type(getattr(DEFAULT, name)) in (int, float)]
