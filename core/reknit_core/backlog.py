@@ -24,8 +24,9 @@ Cut = tuple[int, int]
 """Messages that were taken out: from which position on, and how many bytes."""
 
 GATHER = 256  # buffers in one gathered write: below every system's IOV_MAX
-_MERGE = 2048  # bytes: chunks are merged up to this size, so that their overhead stays small
-_CROWD = 64  # chunks kept for replay that are too few to be worth merging
+_MERGE = 2048  # bytes: chunks that wait are merged up to this size: their overhead stays small
+_PACK = 64  # chunks that were sent are packed by so many
+_STRIDE = 4096  # bytes between marks, and by which more than the window may be kept, at most
 _ALL = 1 << 62  # above every count
 
 
@@ -40,13 +41,15 @@ class Backlog:
     __slots__ = (
         "_base",
         "_chunks",
-        "_crowd",
         "_cursor",
         "_handed",
         "_marks",
         "_offset",
+        "_packed",
         "_received",
+        "_stride",
         "_window",
+        "alarm",
         "budget",
         "confirmed",
         "confirmed_count",
@@ -61,14 +64,16 @@ class Backlog:
         self.eager = eager
         self.budget = budget or Budget(_ALL)
         self._window = window
+        self._stride = min(window // 8, _STRIDE)
         self._chunks: list[bytes] = []
-        self._crowd = _CROWD  # more sent chunks than these are merged
+        self._packed = 0  # how many of them, from the first on, are packed
         self._base = 0  # position of the first chunk's first byte
         self._cursor = 0  # index of the chunk that `sent` is in
         self._offset = 0  # where in that chunk
         self._handed = 0  # end of the last message that an earlier connection got whole
         self._received = 0  # end of all bytes, those of the incomplete message included
         self._marks: list[Mark] = [(0, 0)]  # the first one: where replay can begin at the earliest
+        self.alarm = 0  # the `tail` from which on the legs' bounds and thresholds are looked at
         self.confirmed = 0
         self.confirmed_count = 0
         self.sent = 0
@@ -94,22 +99,35 @@ class Backlog:
     def append(self, data: bytes, boundary: int, messages: int) -> None:
         """Add bytes; the first `boundary` of them complete `messages` more messages."""
         chunks = self._chunks
-        merge = self._cursor < len(chunks) and len(chunks[-1]) + len(data) <= _MERGE
-        if merge:
-            chunks[-1] += data
-        else:
+        marks = self._marks
+        received = self._received
+        size = len(data)
+        if self._cursor == len(chunks):  # nothing waits: these will mostly be sent at once
             chunks.append(data)
-            if self._cursor > self._crowd:
-                self._merge_sent()
-        if boundary:
-            self.tail = self._received + boundary
-            self.count += messages
-            if merge and self._marks[-1][0] > max(self.sent, self._received - _MERGE):
-                self._marks[-1] = (self.tail, self.count)
+            if boundary:
+                self.tail = received + boundary
+                self.count += messages
+                if self.tail - marks[-1][0] >= self._stride:
+                    marks.append((self.tail, self.count))
+            if self._cursor - self._packed >= _PACK:
+                self._pack()
+        else:
+            if marks[-1][0] < self.tail:
+                marks.append((self.tail, self.count))
+            merge = len(chunks[-1]) + size <= _MERGE
+            if merge:
+                chunks[-1] += data
             else:
-                self._marks.append((self.tail, self.count))
-        self._received += len(data)
-        self.budget.used += len(data)
+                chunks.append(data)
+            if boundary:
+                self.tail = received + boundary
+                self.count += messages
+                if merge and marks[-1][0] > max(self.sent, received - _MERGE):
+                    marks[-1] = (self.tail, self.count)
+                else:
+                    marks.append((self.tail, self.count))
+        self._received = received + size
+        self.budget.used += size
 
     def drop_partial(self) -> None:
         """Forget the message that is not complete: its sender is gone."""
@@ -148,17 +166,33 @@ class Backlog:
 
     def advance(self, taken: int) -> None:
         """The socket took `taken` bytes."""
-        self._move(taken)
+        cursor = self._cursor
+        if taken and self._offset == 0 and taken == len(self._chunks[cursor]):
+            self._cursor = cursor + 1
+            self.sent += taken
+        else:
+            self._move(taken)
         if self.eager:
+            self._confirm_sent()
+
+    def _confirm_sent(self) -> None:
+        if self.sent == self.tail:
+            position, count = self.tail, self.count
+        else:
             position, count = self._last_mark(self.sent)
-            if position > self.confirmed:
-                self.confirm(position, count)
+        if position - self._marks[0][0] > self._window + self._stride:
+            self.confirm(position, count)
+        elif position > self.confirmed:
+            self.confirmed = position
+            self.confirmed_count = count
 
     def confirm(self, position: int, count: int) -> None:
         """Everything up to this message end has arrived; what the window doesn't hold is freed."""
         self.confirmed = position
         self.confirmed_count = count
         marks = self._marks
+        if position > marks[-1][0]:
+            marks.append((position, count))
         budget = self.budget
         window = self._window if budget.used <= budget.limit else 0  # what waits comes first
         floor = bisect_right(marks, (position - window, _ALL)) - 1
@@ -177,6 +211,7 @@ class Backlog:
             budget.used -= base - self._base
             self._base = base
             self._cursor -= freed
+            self._packed = max(0, self._packed - freed)
 
     def trim(self) -> None:
         """Free what the window no longer holds: it is given up while too much waits elsewhere."""
@@ -240,6 +275,7 @@ class Backlog:
     def clear(self) -> None:
         """The session is over: nothing is held any more."""
         self._chunks = []
+        self._cursor = self._offset = self._packed = 0
         self.budget.used -= self.held
         self._base = self._received
 
@@ -248,27 +284,17 @@ class Backlog:
         index = bisect_left(self._marks, (self.sent, 0))
         return self._marks[index] if index < len(self._marks) else self.mark
 
-    def _merge_sent(self) -> None:
-        """Merge small chunks that are sent, and thin out the marks: many of them may be kept."""
-        merged: list[bytes] = []
-        for chunk in self._chunks[: self._cursor]:
-            if merged and len(merged[-1]) + len(chunk) <= _MERGE:
-                merged[-1] += chunk
-            else:
-                merged.append(chunk)
-        self._chunks[: self._cursor] = merged
-        self._cursor = len(merged)
-        self._crowd = 2 * len(merged) + _CROWD
-        marks = self._marks[:1]
-        for mark in self._marks[1:]:
-            if mark[0] - marks[-1][0] >= _MERGE:
-                marks.append(mark)
-        self._marks = marks
+    def _pack(self) -> None:
+        """Join small chunks that were sent: many of them may be kept."""
+        sent = self._chunks[self._packed : self._cursor]
+        if sum(map(len, sent)) <= _PACK * _MERGE:
+            self._chunks[self._packed : self._cursor] = [b"".join(sent)]
+            self._cursor = self._packed + 1
+        self._packed = self._cursor
 
     def _last_mark(self, position: int) -> Mark:
-        last = self._marks[-1]
-        if last[0] <= position:
-            return last
+        if self.tail <= position:
+            return self.tail, self.count
         return self._marks[bisect_right(self._marks, (position, _ALL)) - 1]
 
     def _end_before(self, position: int) -> Mark:
@@ -311,6 +337,7 @@ class Backlog:
         before = self._bytes(self._base, start[0])
         after = self._bytes(end[0], self._received)
         self._chunks = [part for part in (before, after) if part]
+        self._packed = 0
         self._marks = [
             *(mark for mark in self._marks if mark[0] < start[0]),
             start,

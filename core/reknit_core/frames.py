@@ -62,6 +62,8 @@ def _table(*, in_message: bool, deflate: bool) -> bytes:
     return bytes(table)
 
 
+_ALIKE = 3  # frames of one size in a row: then it pays to look whether all that follow are
+
 _OPCODES = frozenset(Opcode)
 _INSIDE = _table(in_message=True, deflate=False)
 _OUTSIDE = {deflate: _table(in_message=False, deflate=deflate) for deflate in (False, True)}
@@ -76,6 +78,7 @@ class FrameScanner:
     * `boundary`: offset after the last frame in the data that leaves no message open, else 0
     * `messages`: how many messages were completed in the data
     * `controls`: the control frames in the data, whole
+    * `plain`: the data was whole data messages and nothing else
     * `violation`: set once, when the bytes break the RFC; nothing after is read
     """
 
@@ -93,6 +96,7 @@ class FrameScanner:
         "boundary",
         "controls",
         "messages",
+        "plain",
         "violation",
     )
 
@@ -110,6 +114,7 @@ class FrameScanner:
         self.boundary = 0
         self.messages = 0
         self.controls: list[ControlFrame] = []
+        self.plain = True
         self.violation: Violation | None = None
 
     def scan(self, data: bytes) -> bytes:
@@ -118,65 +123,89 @@ class FrameScanner:
         The header comes back with the next scan. After a Close frame or a violation the rest is
         left out. Never raises.
         """
-        self.boundary = self.messages = 0
-        if self.controls:
+        self.messages = 0
+        if self.plain:
+            pos = self._walk(data, 0)
+            self.boundary = pos
+            if pos == len(data):
+                return data
+        else:
+            self.boundary = 0
             self.controls = []
-        if self._stopped:
-            return b""
-        if self._held:
-            data = self._held + data
-            self._held = b""
-        size = len(data)
-        pos = self._skip
-        if pos:
-            if pos > size:
-                self._skip = pos - size
+            if self._stopped:
+                return b""
+            if self._held:
+                data = self._held + data
+                self._held = b""
+            pos = self._skip
+            if pos > len(data):
+                self._skip = pos - len(data)
                 return data
             self._skip = 0
-            if self._skip_ends:
+            if pos and self._skip_ends:
                 self.messages = 1
                 self.boundary = pos
-        last = size - 2
-        mask = self._mask
-        header = 6 if mask else 2
-        limit = self._limit
-        while pos <= last:
-            if not self._open:
-                # The fast path: whole messages with a length of one or three bytes.
-                first = self._first
-                messages = 0
-                start = pos
-                while pos <= last and first[data[pos]] == _WHOLE:
-                    length = data[pos + 1] ^ mask
-                    if length < 126:
-                        end = pos + header + length
-                    elif length == 126 and pos + 4 <= size:
-                        length = data[pos + 2] << 8 | data[pos + 3]
-                        if not 126 <= length <= limit:
-                            break
-                        end = pos + header + 2 + length
-                    else:
-                        break
-                    if end > size:
-                        break
-                    messages += 1
-                    pos = end
-                if pos > start:
-                    self.messages += messages
-                    self.boundary = pos
-                    continue
+        return self._scan_on(data, pos)
+
+    def _scan_on(self, data: bytes, pos: int) -> bytes:
+        """Walk whatever frames there are from `pos` on."""
+        size = len(data)
+        while pos + 2 <= size:
             step = self._step(data, pos, size)
-            if step == pos:
+            if step == pos or self._stopped:
+                pos = step
                 break
             pos = step
-            if self._stopped:
-                break
-        if self._stopped:
-            return data[:pos]
-        if pos < size:
+            if not self._open and pos < size:
+                step = self._walk(data, pos)
+                if step > pos:
+                    pos = self.boundary = step
+        if pos < size and not self._stopped:
             self._held = data[pos:]
-            return data[:pos]
-        return data
+        self.plain = not (
+            self._held or self._skip or self._open or self.controls or self._stopped
+        )
+        return data[:pos] if pos < size else data
+
+    def _walk(self, data: bytes, pos: int) -> int:
+        """The fast path: whole messages with a length of one or three bytes, as many as stand here.
+
+        Returns the offset after them.
+        """
+        size = len(data)
+        last = size - 2
+        first = self._first
+        mask = self._mask
+        header = 6 if mask else 2
+        messages = 0
+        before = alike = 0  # the size of the frame before, and how many of that size in a row
+        while pos <= last and first[data[pos]] == _WHOLE:
+            length = data[pos + 1] ^ mask
+            if length < 126:
+                frame = header + length
+            elif length == 126 and pos + 4 <= size:
+                length = data[pos + 2] << 8 | data[pos + 3]
+                if not 126 <= length <= self._limit:
+                    break
+                frame = header + 2 + length
+            else:
+                break
+            if frame > size - pos:
+                break
+            messages += 1
+            pos += frame
+            if frame != before:
+                before = frame
+                alike = 1
+            elif alike < _ALIKE:
+                alike += 1
+            else:
+                alike = 0
+                more = _like(data, pos - frame, frame)
+                messages += more
+                pos += more * frame
+        self.messages += messages
+        return pos
 
     def _step(self, data: bytes, pos: int, size: int) -> int:
         """Walk any one frame; return where the walk goes on, or `pos` where it stops."""
@@ -244,6 +273,22 @@ class FrameScanner:
         if opcode == Opcode.CONTINUATION:
             return "continuation without a message"
         return "compressed frame without permessage-deflate"
+
+
+def _like(data: bytes, pos: int, frame: int) -> int:
+    """How many frames with the same opcode and length follow the one at `pos`, `frame` bytes long.
+
+    Compares one byte of all their headers at a time, which is much faster than to walk.
+    """
+    room = (len(data) - pos) // frame
+    end = pos + room * frame
+    for offset in (0, 1, 2, 3) if data[pos + 1] & 0x7F == 126 else (0, 1):
+        column = data[pos + offset : end : frame]
+        same = len(column) - len(column.lstrip(column[:1]))
+        if same < room:
+            room = same
+            end = pos + room * frame
+    return room - 1
 
 
 def payload(frame: bytes) -> bytes:
