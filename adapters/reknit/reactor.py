@@ -12,7 +12,7 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count, islice
 from math import inf
-from typing import assert_never
+from typing import Final, assert_never
 
 import trio
 from reknit_core.commands import Dial, Disconnect, Dropped, Transitioned
@@ -31,6 +31,9 @@ READS = 256  # of an ended connection in one go
 ENDINGS = (
     32  # ended connections a sweep: an end costs more than a message, and may come in thousands
 )
+
+
+_CLIENT: Final = Side.CLIENT
 
 
 class Connection:
@@ -150,8 +153,9 @@ class Reactor:
     def _sweep(self, now: float) -> bool:
         """Serve what is ready and what is due; False if nothing is left to do now."""
         ready = self._poller.poll(0)
+        connections = self._connections
         for fd, mask in ready:
-            connection = self._connections.get(fd)
+            connection = connections.get(fd)
             if connection is None:
                 continue  # closed earlier in this sweep
             link = connection.link
@@ -208,15 +212,26 @@ class Reactor:
         if not data:
             context.receive_eof(side, now)
             return
-        context.receive_data(side, data, now)
-        other = link.server if side is Side.CLIENT else link.client
+        straight = context.receive_data(side, data, now)
+        other = link.server if side is _CLIENT else link.client
         if other is not None and not other.mask & WRITE:
+            if straight and self._pass(other, data):
+                return
             self._write(other, link, now)
         leg = connection.leg
         if leg.lane and connection.link is not None:
             self._write(connection, link, now)
         if not leg.wants_read():
             self._watch(connection, connection.mask & ~READ)
+
+    def _pass(self, connection: Connection, data: bytes) -> bool:
+        """Write what is all that waits for this peer; False if some of it, or all, is left."""
+        try:
+            taken = connection.socket.send(data)
+        except OSError:
+            return False  # writing once more will say what it is
+        connection.leg.source.advance(taken)
+        return taken == len(data)
 
     def _write(self, connection: Connection, link: Link, now: float) -> None:
         leg = connection.leg

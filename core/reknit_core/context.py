@@ -6,7 +6,7 @@ seconds, passed in. The states and their table are in lifecycle.py.
 """
 
 from math import inf
-from typing import assert_never
+from typing import Final, assert_never
 
 from reknit_core.backlog import Buffer
 from reknit_core.budget import Budget
@@ -49,6 +49,9 @@ LATE = 1.0  # seconds: a time-out handled later than this means that the proxy i
 
 _TAKEN_OVER = "a newer connection took over"
 _TAKEN_OVER_OPENING = refusal(409, "taken_over", _TAKEN_OVER)
+
+_CLIENT: Final = Side.CLIENT
+_OPEN: Final = Phase.OPEN
 
 _SERVER_AWAY = frozenset((State.SERVER_DOWN, State.BOTH_DOWN))
 _CLIENT_AWAY = frozenset((State.CLIENT_DOWN, State.BOTH_DOWN))
@@ -165,31 +168,53 @@ class ContextStateMachine(Session):
 
     # -- Bytes in ------------------------------------------------------------------------------
 
-    def receive_data(self, side: Side, data: bytes, now: float) -> None:
-        """Bytes from that side's connection. Never raises for what a peer sends."""
-        leg = self.client if side is Side.CLIENT else self.server
+    def receive_data(self, side: Side, data: bytes, now: float) -> bool:
+        """Bytes from that side's connection. Never raises for what a peer sends.
+
+        True says what is mostly so, and allows a short way: these bytes are all that is pending
+        for the other side, and this side may be read on.
+        """
+        leg = self.client if side is _CLIENT else self.server
         leg.heard = now
         scanner = leg.scanner
         if scanner is None:
             self._receive_unopened(leg, data, now)
-            return
+            return False
         if leg.early:
             data, leg.early = leg.early + data, b""
+        queue = leg.queue
+        other = leg.other
+        straight = (
+            scanner.plain
+            and queue.sent == queue.tail
+            and leg.phase is _OPEN
+            and other.phase is _OPEN
+            and not other.lane
+            and not leg.lane
+        )
         data = scanner.scan(data)
-        if scanner.controls or scanner.violation or leg.phase is not Phase.OPEN:
+        if straight and scanner.plain:
+            queue.append(data, scanner.boundary, scanner.messages)
+            if queue.tail < queue.alarm and queue.budget.used < queue.budget.limit:
+                return True
+        elif scanner.controls or scanner.violation or leg.phase is not _OPEN:
+            straight = False
             self._receive_controls(leg, scanner, data, now)
         elif data:
-            leg.queue.append(data, scanner.boundary, scanner.messages)
-        if self._confirms:
-            queue = leg.queue
-            other = leg.other
-            if other.probed == inf and (
-                other.confirm_at == inf
-                or queue.tail - queue.confirmed >= self._policy.confirm_bytes
-            ):
-                self.attention |= other.seek_confirmation(self._nonce, now)
-        if self._bounded and scanner.messages and leg.phase is Phase.OPEN:
+            straight = False
+            queue.append(data, scanner.boundary, scanner.messages)
+        if queue.tail >= queue.alarm:
+            self._attend(leg, scanner, now)
+        return False
+
+    def _attend(self, leg: WebSocket, scanner: FrameScanner, now: float) -> None:
+        """The leg's queue has reached a bound or a threshold; say where the next one is."""
+        queue = leg.queue
+        if self._confirms and leg.other.seek_confirmation(self._nonce, now):
+            self.attention |= leg.other.confirm_at < self._asked
+        if self._bounded and scanner.messages and leg.phase is _OPEN:
             self._bound(leg, now)
+        queue.alarm = 0 if self._bounded else leg.next_alarm(confirms=self._confirms)
 
     def _bound(self, leg: WebSocket, now: float) -> None:
         """Hold the leg's queue to its bounds; what that drops is never silent."""
@@ -235,13 +260,13 @@ class ContextStateMachine(Session):
         other = leg.other
         if opcode is Opcode.CLOSE:
             self._close_received(leg, frame, now)
-        elif opcode is Opcode.PONG and payload(frame).startswith(self._nonce):
+        elif opcode is Opcode.PONG and (said := payload(frame)).startswith(self._nonce):
             confirmed = leg.source.confirmed
-            round_trip = leg.answered(payload(frame), now)
+            round_trip = leg.answered(said, now)
             if round_trip is not None:
                 confirms = leg.source.confirmed > confirmed
                 self._counters.towards(leg.side).answered(round_trip, confirms=confirms)
-            self.attention = True
+            self.attention |= leg.confirm_at < self._asked
         elif leg.phase is not Phase.OPEN:
             pass  # our Close is out: nothing else may follow it
         elif other.phase is Phase.OPEN:

@@ -26,6 +26,7 @@ INVALID_DATA = 1007
 _BAD_GATEWAY = 1014  # registered, but unknown to wsproto 1.3.2
 
 MAX_LANE = 64  # frames: a peer that sends more control frames than are taken is no longer read
+MIN_MESSAGE = 2  # bytes of the smallest one: a frame's header
 MAX_EARLY = 64 * 1024  # bytes that a peer may send before its handshake is done
 MAX_AHEAD = 16 * 2**20  # bytes: more than two systems' buffers hold in front of a Pong
 PATIENCE = 2  # heartbeat time-outs that a peer may send through without a Pong, before and after
@@ -107,6 +108,7 @@ class WebSocket:
         self.phase = Phase.OPEN
         self.heard = now
         self.scanner = self.new_scanner(deflate=deflate)
+        self.source.alarm = 0
         if not self.source.eager and self.source.confirmed < self.source.tail:
             self.confirm_at = now + self.policy.confirm_after
 
@@ -129,6 +131,7 @@ class WebSocket:
         self.pinged = None
         self.queue.drop_partial()
         self.source.rewind()
+        self.source.alarm = 0
         self.other.answer_in_place()
 
     def answer_in_place(self) -> None:
@@ -236,6 +239,16 @@ class WebSocket:
             return False
         return len(self.lane) < MAX_LANE and len(self.other.lane) < MAX_LANE
 
+    def next_alarm(self, *, confirms: bool) -> int:
+        """The queue's tail at which to look again: before a bound, or to ask for confirmation."""
+        queue = self.queue
+        policy = self.policy
+        room = policy.queue_messages - (queue.count - queue.confirmed_count)
+        alarm = min(queue.confirmed + policy.queue_bytes, queue.tail + room * MIN_MESSAGE)
+        if confirms and self.other.probed == inf:
+            alarm = min(alarm, queue.confirmed + policy.confirm_bytes)
+        return alarm
+
     def make_room(self) -> bool:
         """Drop what the policy says if the queue is over its bounds; False if it says to end."""
         queue = self.queue
@@ -325,7 +338,7 @@ class WebSocket:
         True if the deadline has changed.
         """
         source = self.source
-        if self.phase is not Phase.OPEN or source.confirmed == source.tail:
+        if self.phase is not Phase.OPEN or self.probed != inf or source.confirmed == source.tail:
             return False
         if source.tail - source.confirmed >= self.policy.confirm_bytes:
             self.ask(nonce, now)
@@ -347,6 +360,7 @@ class WebSocket:
         self.probed = inf
         self.missed = 0
         source = self.source
+        source.alarm = 0
         if not source.eager and self.probe_mark[0] > source.confirmed:
             source.confirm(*self.probe_mark)
         else:
