@@ -65,7 +65,7 @@ class Backlog:
         self.budget = budget or Budget(_ALL)
         self._window = window
         self._stride = min(window // 8, _STRIDE)
-        self._chunks: list[bytes] = []
+        self._chunks: list[Buffer] = []
         self._packed = 0  # how many of them, from the first on, are packed
         self._base = 0  # position of the first chunk's first byte
         self._cursor = 0  # index of the chunk that `sent` is in
@@ -96,7 +96,7 @@ class Backlog:
         """Whether a message has begun that is not complete yet."""
         return self._received > self.tail
 
-    def append(self, data: bytes, boundary: int, messages: int) -> None:
+    def append(self, data: Buffer, boundary: int, messages: int) -> None:
         """Add bytes; the first `boundary` of them complete `messages` more messages."""
         chunks = self._chunks
         marks = self._marks
@@ -116,7 +116,7 @@ class Backlog:
                 marks.append((self.tail, self.count))
             merge = len(chunks[-1]) + size <= _MERGE
             if merge:
-                chunks[-1] += data
+                chunks[-1] = b"".join((chunks[-1], data))
             else:
                 chunks.append(data)
             if boundary:

@@ -42,7 +42,7 @@ class FrozenBacklog(Form):
     """One direction's queue: see Backlog."""
 
     chunks: list[bytes]
-    crowd: int
+    packed: int
     base: int
     cursor: int
     offset: int
@@ -67,6 +67,7 @@ class FrozenScanner(Form):
     heads: int
     skip: int
     skip_ends: bool
+    plain: bool
 
 
 class FrozenRetry(Form):

@@ -27,6 +27,7 @@ _BAD_GATEWAY = 1014  # registered, but unknown to wsproto 1.3.2
 
 MAX_LANE = 64  # frames: a peer that sends more control frames than are taken is no longer read
 MIN_MESSAGE = 2  # bytes of the smallest one: a frame's header
+SMALL = 4096  # bytes that are cheaper to copy than to keep by reference
 MAX_EARLY = 64 * 1024  # bytes that a peer may send before its handshake is done
 MAX_AHEAD = 16 * 2**20  # bytes: more than two systems' buffers hold in front of a Pong
 PATIENCE = 2  # heartbeat time-outs that a peer may send through without a Pong, before and after
@@ -146,21 +147,31 @@ class WebSocket:
         """Queue what the scanner passed, without its control frames, which are returned."""
         scanner = self.scanner
         assert scanner is not None
-        boundary = scanner.boundary
         frames = []
-        rest = []
+        parts = []
         start = 0
         for control in scanner.controls:
-            rest.append(data[start : control.start])
-            start = control.end
             frames.append((control.opcode, data[control.start : control.end]))
-            if control.end <= scanner.boundary:
-                boundary -= control.end - control.start
-        rest.append(data[start:])
-        messages = b"".join(rest)
-        if messages and self.delivers:
-            self.queue.append(messages, boundary, scanner.messages)
+            parts.append((start, control.start))
+            start = control.end
+        parts.append((start, len(data)))
+        if self.delivers:
+            self._queue_parts(data, [part for part in parts if part[0] < part[1]])
         return frames
+
+    def _queue_parts(self, data: bytes, parts: list[tuple[int, int]]) -> None:
+        """Queue these parts of what the scanner passed; large ones are not copied."""
+        scanner = self.scanner
+        assert scanner is not None
+        boundary = scanner.boundary
+        last = max((start for start, _ in parts if start < boundary), default=-1)
+        for start, end in parts:
+            large = end - start > SMALL
+            part: Buffer = memoryview(data)[start:end] if large else data[start:end]
+            if start == last:  # the messages end in here
+                self.queue.append(part, min(end, boundary) - start, scanner.messages)
+            else:
+                self.queue.append(part, 0, 0)
 
     @property
     def delivers(self) -> bool:
