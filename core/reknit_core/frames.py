@@ -162,9 +162,7 @@ class FrameScanner:
                     pos = self.boundary = step
         if pos < size and not self._stopped:
             self._held = data[pos:]
-        self.plain = not (
-            self._held or self._skip or self._open or self.controls or self._stopped
-        )
+        self.plain = not (self._held or self._skip or self._open or self.controls or self._stopped)
         return data[:pos] if pos < size else data
 
     def _walk(self, data: bytes, pos: int) -> int:

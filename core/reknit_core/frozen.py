@@ -42,7 +42,6 @@ class FrozenBacklog(Form):
     """One direction's queue: see Backlog."""
 
     chunks: list[bytes]
-    packed: int
     base: int
     cursor: int
     offset: int

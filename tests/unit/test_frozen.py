@@ -26,7 +26,9 @@ UPSTREAM = Upstream("server.test", 80)
 
 LEFT_OUT = {
     # Of the policy, the upstream and each other: they come from the new process.
-    Backlog: {"eager", "budget", "_window"},
+    Backlog: {"eager", "budget", "_window", "_stride"}
+    # Found anew.
+    | {"alarm", "_packed"},
     FrameScanner: {"_first", "_limit", "_mask"}
     # What the last scan has found: it was acted upon.
     | {"boundary", "controls", "messages", "violation"},
