@@ -15,8 +15,9 @@ from wsproto.extensions import Extension
 from wsproto.handshake import H11Handshake
 from wsproto.utilities import ProtocolError
 
+from reknit_core.ambiguity import MAX_HEADERS, ambiguity, origin_form
 from reknit_core.deflate import NAME as DEFLATE
-from reknit_core.headers import HeaderList
+from reknit_core.headers import HeaderList, value_of
 
 MAX_HEAD = 16 * 1024  # bytes of a request's or response's head
 MAX_REFUSAL = 1024 * 1024  # bytes of a server's refusal that is passed on
@@ -24,8 +25,8 @@ MAX_REFUSAL = 1024 * 1024  # bytes of a server's refusal that is passed on
 _END = b"\r\n\r\n"
 _BAD_LINE = re.compile(rb"(?<!\r)\n|\r\n[ \t]")  # ends without CR, or is folded
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2
-_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")  # 16 bytes in base64
-_ORIGIN = re.compile(r"(http|ws)s?://[^/?#]*", re.IGNORECASE)
+_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")  # 16 bytes in base64
+_QUOTED = re.compile(r": bytearray\(b.*", re.DOTALL)  # h11 quotes lines, which may hold secrets
 _INTERIM = re.compile(rb"HTTP/1\.\d 1(?!01)\d\d[ \r]")
 
 
@@ -97,6 +98,8 @@ class ClientHandshake:
         if end < 0:
             return None
         head = self.head[: end + len(_END)]
+        if head.count(b"\r\n") - 2 > MAX_HEADERS:
+            return refusal(431, "too_many_headers", f"the request has over {MAX_HEADERS} headers")
         self.head, self.rest = head, self.head[len(head) :]
         try:
             self._handshake.receive_data(head)
@@ -113,22 +116,23 @@ class ClientHandshake:
         """What wsproto leaves to be checked."""
         if not head.partition(b"\r\n")[0].endswith(b"HTTP/1.1"):
             return _NO_UPGRADE  # in an older version Upgrade means nothing (RFC 9110, 7.8)
+        lines = _lines(head)
+        problem = ambiguity(lines, head)
+        if problem is not None:
+            return _bad(problem)
         headers = tuple((bytes(name), bytes(value)) for name, value in request.extra_headers)
-        for name, value in headers:
-            if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
-                return _bad("the request has a body")
-        keys = [value for name, value in headers if name == b"sec-websocket-key"]
-        if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
-            return _bad("Sec-WebSocket-Key is not 16 bytes in base64, once")
-        target = _origin_form(request.target)
+        if not _KEY.fullmatch(value_of(headers, b"sec-websocket-key") or ""):
+            return _bad("Sec-WebSocket-Key is not 16 bytes in base64")
+        host = value_of(lines, b"host") or ""  # wsproto decodes what is to be passed on as it is
+        target = origin_form(request.target, host)
         if target is None:
-            return _bad("the request's target is not a path")
+            return _bad("the request's target is no path of the host in Host")
         subprotocols = tuple(name for name in request.subprotocols if name)  # as of `a,`
         if not all(_TOKEN.fullmatch(name) for name in subprotocols):
             return _bad("Sec-WebSocket-Protocol has a name that is no token")
         return UpgradeRequest(
             target=target,
-            host=_values(head, b"host")[0],  # wsproto decodes what is to be passed on as it is
+            host=host,
             headers=headers,
             subprotocols=subprotocols,
             extensions=tuple(str(extension) for extension in request.extensions),
@@ -147,7 +151,7 @@ class ClientHandshake:
     @staticmethod
     def _explain(error: ProtocolError, head: bytes) -> Refusal:
         if error.__context__ is not None:  # h11's error: not even HTTP
-            return _bad(f"malformed request: {error.__context__}")
+            return _bad(f"malformed request: {_QUOTED.sub('', str(error.__context__))}")
         hint = getattr(error, "event_hint", None)
         if isinstance(hint, RejectConnection) and hint.status_code == 426:
             return _BAD_VERSION
@@ -172,17 +176,6 @@ _BAD_VERSION = refusal(
     "Sec-WebSocket-Version must be 13",
     ((b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")),
 )
-
-
-def _origin_form(target: str) -> str | None:
-    """A request target as a path and query (RFC 9112, 3.2); None where it names no path."""
-    if target.startswith("/"):
-        return target
-    origin = _ORIGIN.match(target)
-    if origin is None:
-        return None
-    rest = target[origin.end() :]
-    return rest if rest.startswith("/") else "/" + rest
 
 
 def encode_refusal(answer: Refusal) -> bytes:
@@ -328,11 +321,14 @@ class ServerHandshake:
         return problem
 
 
-def _values(head: bytes, name: bytes) -> list[str]:
-    """A header's values as they stand in a head: wsproto hands some over only in part."""
+def _lines(head: bytes) -> HeaderList:
+    """The headers as they stand in a head: wsproto hands some over only in part."""
     found = []
-    for line in head.split(b"\r\n")[1:]:
-        key, _, value = line.partition(b":")
-        if key.lower() == name:
-            found.append(value.strip().decode("latin-1"))
-    return found
+    for line in head.removesuffix(_END).split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        found.append((name.lower(), value.strip()))
+    return tuple(found)
+
+
+def _values(head: bytes, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in _lines(head) if key == name]

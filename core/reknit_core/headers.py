@@ -20,10 +20,19 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     )
 )
-_FORWARDED = frozenset(
-    (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto")
-)
+_FORWARDED = b"x-forwarded-"
 _RECONNECT = b"x-reconnect"  # the proxy's own headers all begin so
+_HANDSHAKE = b"sec-websocket-"
+
+
+def normalised(name: bytes) -> bytes:
+    """A header's name as it is compared: CGI and its heirs can't tell `_` from `-`."""
+    return name.strip().lower().replace(b"_", b"-")
+
+
+def is_own(name: bytes) -> bool:
+    """Whether a header of that normalised name is set by the proxy for each connection."""
+    return name == b"forwarded" or name.startswith((_FORWARDED, _RECONNECT, _HANDSHAKE))
 
 
 def end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
@@ -32,20 +41,23 @@ def end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
     dropped = set(_HOP_BY_HOP)
     for name, value in headers:
         if name == b"connection":
-            dropped.update(token.strip().lower() for token in value.split(b","))
+            dropped.update(map(normalised, value.split(b",")))
     return tuple(
         (name, value)
         for name, value in headers
-        if name not in dropped and name != b"host" and not name.startswith(b"sec-websocket-")
+        if (key := normalised(name)) not in dropped
+        and key != b"host"
+        and not key.startswith(_HANDSHAKE)
     )
 
 
 def for_server(headers: HeaderList, id_header: bytes) -> HeaderList:
     """A client's headers without those that the proxy says itself."""
+    own_id = normalised(id_header)
     return tuple(
         (name, value)
         for name, value in end_to_end(headers)
-        if name not in _FORWARDED and name != id_header and not name.startswith(_RECONNECT)
+        if not is_own(key := normalised(name)) and key != own_id
     )
 
 

@@ -166,6 +166,10 @@ class RawConnection:
             pass
         return found
 
+    async def read_all(self) -> bytes:
+        """All that still comes until the end of the stream."""
+        return await self._reader.read()
+
     async def ended(self) -> None:
         """Wait for the end of the stream, or a reset."""
         try:

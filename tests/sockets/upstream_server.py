@@ -114,6 +114,11 @@ class RawUpstream:
         self._connections: asyncio.Queue[RawConnection] = asyncio.Queue()
         self._all: list[RawConnection] = []
 
+    @property
+    def count(self) -> int:
+        """How many connections there have been."""
+        return len(self._all)
+
     async def start(self) -> None:
         """Listen."""
         self._server = await asyncio.start_server(self._connected, sock=self._listener())

@@ -6,9 +6,10 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from handshake_bytes import ACCEPT, CRLF, KEY, accepting, header_values, request
+from handshake_bytes import ACCEPT, CRLF, KEY, NEEDED, accepting, header_values, request
 from hypothesis import example, given
 from hypothesis import strategies as st
+from reknit_core.ambiguity import MAX_HEADERS
 from reknit_core.handshake import (
     MAX_HEAD,
     MAX_REFUSAL,
@@ -120,33 +121,52 @@ def test_the_host_is_kept_as_it_was_written(host: bytes) -> None:
     [
         (b"/", "/"),
         (b"//x", "//x"),
-        (b"/a?b#c", "/a?b#c"),
+        (b"/a?b/../c", "/a?b/../c"),
+        (b"/..a/b../...", "/..a/b../..."),
+        (b"/./a", "/./a"),
         (b"/http://x/y", "/http://x/y"),
-        (b"http://x/y?z", "/y?z"),
-        (b"HTTPS://x:1/y", "/y"),
-        (b"ws://x", "/"),
-        (b"wss://x?y", "/?y"),
+        (b"http://client.example/y?z", "/y?z"),
+        (b"HTTPS://CLIENT.example/y", "/y"),
+        (b"ws://client.example", "/"),
+        (b"wss://client.example?y", "/?y"),
+        (b"http://other.example/y", None),
+        (b"http://client.example:81/y", None),
+        (b"http://me@client.example/y", None),
+        (b"http://client.example@other.example/y", None),
+        (b"http:///y", None),
+        (b"/a?b#c", None),
+        (b"/a#/b", None),
+        (b"/../a", None),
+        (b"/a/..", None),
+        (b"/a/%2e%2E/b", None),
+        (b"/a/..%2Fb", None),
+        (b"/a\\..\\b", None),
+        (b"http://client.example/../a", None),
         (b"*", None),
         (b"x", None),
         (b"?a=b", None),
         (b"client.example:80", None),
-        (b"ftp://x/y", None),
+        (b"ftp://client.example/y", None),
     ],
 )
 def test_the_target_in_each_form(target: bytes, path: str | None) -> None:
     outcome = read([request(line=b"GET " + target + b" HTTP/1.1")])
     if path is None:
         assert isinstance(outcome, Refusal)
-        assert (outcome.status, message_of(outcome)) == (400, "the request's target is not a path")
+        assert (outcome.status, message_of(outcome)) == (400, NO_PATH)
     else:
         assert isinstance(outcome, UpgradeRequest)
         assert outcome.target == path
 
 
+NO_PATH = "the request's target is no path of the host in Host"
 NO_UPGRADE = "this is a WebSocket proxy: it takes WebSocket upgrade requests of HTTP/1.1 only"
 NOT_ASCII = "Host, or a header of the WebSocket handshake, is not ASCII"
 BAD_LINE = "a line of the request's head ends without CR, or is folded"
-BAD_KEY = "Sec-WebSocket-Key is not 16 bytes in base64, once"
+BAD_KEY = "Sec-WebSocket-Key is not 16 bytes in base64"
+BODY = "the request has a body"
+CONTROL = "a control character"
+LINE = "malformed request: illegal header line"
 
 
 @pytest.mark.parametrize(
@@ -171,12 +191,39 @@ BAD_KEY = "Sec-WebSocket-Key is not 16 bytes in base64, once"
         (request(sec_websocket_key=b"short=="), 400, BAD_KEY),
         (request(sec_websocket_key=b"x" * 24), 400, BAD_KEY),
         (request(sec_websocket_key=KEY + b"AA"), 400, BAD_KEY),
-        (request(b"Sec-WebSocket-Key: " + KEY), 400, BAD_KEY),
+        (request(b"Sec-WebSocket-Key: " + KEY), 400, "more than one sec-websocket-key"),
         (request(line=b"POST / HTTP/1.1"), 400, "Request method must be GET"),
-        (request(b"Content-Length: 5") + b"hello", 400, "the request has a body"),
-        (request(b"Transfer-Encoding: chunked") + b"0\r\n\r\n", 400, "the request has a body"),
+        (request(b"Content-Length: 5") + b"hello", 400, BODY),
+        (request(b"Content-Length: 00"), 400, BODY),
+        (request(b"Content-Length: 0, 0"), 400, BODY),
+        (request(b"Content-Length: 0", b"Content-Length: 0"), 400, BODY),
+        (request(b"Content-Length: +0"), 400, "malformed request: bad Content-Length"),
+        (request(b"Content-Length:"), 400, "malformed request: bad Content-Length"),
+        (request(b"Content_Length: 5") + b"hello", 400, BODY),
+        (request(b"Transfer-Encoding: chunked") + b"0\r\n\r\n", 400, BODY),
+        (request(b"Transfer_Encoding: chunked"), 400, BODY),
+        (request(b"Transfer-Encoding: identity"), 400, "malformed request: Only Transfer"),
+        (request(b"Transfer-Encoding : chunked"), 400, LINE),
+        (request(b"Transfer-Encoding\t: chunked"), 400, LINE),
+        (request(b"Transfer-Encoding\x0b: chunked"), 400, LINE),
         (request(without=b"Host"), 400, "malformed request: Missing mandatory Host: header"),
         (request(b"Host: again"), 400, "malformed request: Found multiple Host: headers"),
+        (request(b"Host: client.example"), 400, "malformed request: Found multiple Host: headers"),
+        (request(host=b"client.example/x"), 400, NO_PATH),
+        (request(host=b"me@client.example"), 400, NO_PATH),
+        (request(host=b"client.example, other"), 400, NO_PATH),
+        (request(host=b"client.example:80:81"), 400, NO_PATH),
+        (request(host=b"[client]"), 400, NO_PATH),
+        (request(b"Origin: https://a", b"Origin: https://b"), 400, "more than one origin"),
+        (request(b"Sec_WebSocket_Version: 8"), 400, "more than one sec-websocket-version"),
+        (request(b"Connection: Cookie, upgrade"), 400, "Connection names cookie, which is not"),
+        (request(connection=b"Upgrade,Origin"), 400, "Connection names origin, which is not"),
+        (request(connection=b"Upgrade, AUTHORIZATION"), 400, "Connection names authorization"),
+        (request(connection=b"Upgrade, X-Forwarded-For"), 400, "Connection names x-forwarded-for"),
+        (request(connection=b"Upgrade, x_forwarded_for"), 400, "Connection names x-forwarded-for"),
+        (request(connection=b"Upgrade, x-reconnect"), 400, "Connection names x-reconnect, which"),
+        (request(connection=b"Upgrade, host"), 400, "Connection names host, which is not"),
+        (request(connection=b"Upgrade, sec-websocket-key"), 400, "Connection names sec-websocket"),
         (request(host=b"\xff"), 400, NOT_ASCII),
         (request(host=b"xn--" + b"a" * 64), 400, NOT_ASCII),
         (request(b"Sec-WebSocket-Protocol: \xe9"), 400, NOT_ASCII),
@@ -186,10 +233,24 @@ BAD_KEY = "Sec-WebSocket-Key is not 16 bytes in base64, once"
         (request(b"X: y\nZ: z"), 400, BAD_LINE),
         (request(b"X: y", b" z"), 400, BAD_LINE),
         (request(b"X: y", b"\tz"), 400, BAD_LINE),
-        (request(b"X: y\rz"), 400, "malformed request: illegal header line"),
-        (request(b"X: y\0z"), 400, "malformed request: illegal header line"),
-        (request(b"X y"), 400, "malformed request: illegal header line"),
-        (request(b"X : y"), 400, "malformed request: illegal header line"),
+        (request(b"X: y\rz"), 400, LINE),
+        (request(b"X: y\r"), 400, LINE),
+        (request(b"X: y\rContent-Length: 5"), 400, LINE),
+        (request(b"X: y\0z"), 400, LINE),
+        (request(b"X: y\x01z"), 400, CONTROL),
+        (request(b"X: y\x1b[31m"), 400, CONTROL),
+        (request(b"X: y\x7f"), 400, CONTROL),
+        (request(b"Sec-WebSocket-Protocol: \x08"), 400, CONTROL),
+        (request(b"X y"), 400, LINE),
+        (request(b"X : y"), 400, LINE),
+        (request(b": y"), 400, LINE),
+        (request(b"X(y): z"), 400, LINE),
+        (request(line=b"GET  / HTTP/1.1"), 400, "malformed request: illegal request line"),
+        (request(line=b"GET\t/ HTTP/1.1"), 400, "malformed request: illegal request line"),
+        (request(line=b"GET /a\tb HTTP/1.1"), 400, "malformed request: illegal request line"),
+        (request(line=b"GET /a\rb HTTP/1.1"), 400, "malformed request: illegal request line"),
+        (request(line=b"GET / HTTP/1.1 "), 400, "malformed request: illegal request line"),
+        (request(line=b"GET / HTTP/1.1\r"), 400, "malformed request: illegal request line"),
         (request(line=b"GET /a b HTTP/1.1"), 400, "malformed request: illegal request line"),
         (request(line=b"GET /\xff HTTP/1.1"), 400, "malformed request: illegal request line"),
         (b"\x16\x03\x01\x02\r\n\r\n", 400, "malformed request: illegal request line"),
@@ -234,6 +295,33 @@ def test_the_limit_of_the_head() -> None:
                 assert isinstance(outcome, Refusal)
                 assert outcome.status == 431
                 assert message_of(outcome) == "the request's head is over 16384 bytes"
+
+
+def test_the_limit_of_headers() -> None:
+    usual = len(NEEDED)
+    most = [b"X: y"] * (MAX_HEADERS - usual)
+    assert isinstance(read([request(*most)]), UpgradeRequest)
+    outcome = read([request(*most, b"X: y")])
+    assert isinstance(outcome, Refusal)
+    assert outcome.status == 431
+    assert message_of(outcome) == "the request has over 100 headers"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request(b"Authorization : Bearer secret"),
+        request(b"Cookie: a=secret\0"),
+        request(b"Cookie: a=secret\x01"),
+        request(line=b"GET /?token=secret x HTTP/1.1"),
+        request(connection=b"Upgrade, x-forwarded-for", line=b"GET /?secret HTTP/1.1"),
+    ],
+)
+def test_a_refusal_does_not_repeat_what_may_be_secret(data: bytes) -> None:
+    outcome = read([data])
+    assert isinstance(outcome, Refusal)
+    assert outcome.status == 400
+    assert b"secret" not in encode_refusal(outcome)
 
 
 def test_a_head_that_never_ends_is_refused_at_the_limit() -> None:

@@ -64,6 +64,7 @@ FORWARDED: HeaderList = (
     (b"x-forwarded-for", b"1.2.3.4"),
     (b"x-forwarded-host", b"evil"),
     (b"x-forwarded-proto", b"https"),
+    (b"x-forwarded-port", b"443"),
 )
 
 
@@ -100,6 +101,15 @@ def test_names_are_lower_case_and_values_as_they_are() -> None:
 def test_a_client_can_not_speak_for_the_proxy() -> None:
     headers = mixed(KEPT, HOP_BY_HOP, HANDSHAKE, OURS, FORWARDED)
     assert set(for_server(headers, ID)) == set(KEPT)
+
+
+def test_a_client_can_not_speak_for_the_proxy_in_the_dialect_of_cgi() -> None:
+    groups = (HOP_BY_HOP, HANDSHAKE, OURS, FORWARDED)
+    odd = tuple(
+        (name.replace(b"-", b"_").title(), value) for group in groups for name, value in group
+    )
+    assert for_server((*odd, (b"x_harmless", b"1")), ID) == ((b"x_harmless", b"1"),)
+    assert for_server(((b"my_id", b"1"), (b"my-id", b"2")), b"my_id") == ()
 
 
 def test_a_server_can_not_speak_for_the_proxy() -> None:
