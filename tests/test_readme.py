@@ -15,7 +15,7 @@ def shown(value: object) -> str:
     """A default as the README's table has it."""
     match value:
         case frozenset():
-            return ",".join(str(part) for part in sorted(value))
+            return ",".join(str(part) for part in sorted(value)) or "none"
         case Enum():
             return str(value.value)
         case float():

@@ -41,6 +41,7 @@ class Listen:
 class Option:
     """One thing that can be configured, under the same name everywhere.
 
+    A list may be given more than once on the command line, each time with commas or without.
     `allowed` says in words what may be given, `limits` the range of a number, with its unit.
     `read` takes a TOML value to the value itself; `parse` takes text to a TOML value first. Both
     raise ValueError for what is not allowed.
@@ -54,6 +55,7 @@ class Option:
     parse: Callable[[str], object]
     read: Callable[[object], object]
     is_flag: bool = False
+    is_list: bool = False
     limits: str = ""
 
     @property
@@ -112,19 +114,19 @@ def _show_default(value: object) -> str:
         case Enum():
             return str(value.value)
         case frozenset():
-            return ",".join(str(part) for part in sorted(value))
+            return ",".join(str(part) for part in sorted(value)) or "none"
         case float():
             return f"{value:g}"
         case _:
             return str(value)
 
 
-def _metavar(kind: Any, unit: str) -> str:
+def _metavar(kind: Any, setting: Setting) -> str:
     if isinstance(kind, type) and issubclass(kind, Enum):
         return "|".join(str(member.value) for member in kind)
     if get_origin(kind) is frozenset:
-        return "CODE,..." if get_args(kind) == (int,) else "NAME,..."
-    return unit.upper() or ("NAME" if kind is str else "NUMBER")
+        return (setting.metavar or ("CODE" if get_args(kind) == (int,) else "NAME")) + ",..."
+    return setting.unit.upper() or ("NAME" if kind is str else "NUMBER")
 
 
 def _allowed(kind: Any, setting: Setting) -> str:
@@ -145,13 +147,14 @@ def _policy_option(name: str, kind: Any, default: object) -> Option:
 
     return Option(
         name,
-        _metavar(kind, setting.unit),
+        _metavar(kind, setting),
         setting.help,
         _allowed(kind, setting),
         _show_default(default),
         lambda text: _parse_as(kind, text),
         read,
         is_flag=kind is bool,
+        is_list=get_origin(kind) is frozenset,
         limits=setting.allowed if kind in (int, float) else "",
     )
 

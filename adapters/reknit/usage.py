@@ -17,6 +17,7 @@ _HEADINGS = (
     ("A lost client", r"client_.*"),
     ("Messages", r"delivery|confirm_.*|replay_.*|queue_.*|overflow_.*|message_.*"),
     ("Connection id", r"id_.*"),
+    ("What is let in", r"allow_origin|trust_forwarded|connection_limit|address_.*"),
     ("Signs of life and time limits", r"heartbeat_.*|.*_timeout|.*_wait"),
     ("More", r".*"),
 )
@@ -89,4 +90,16 @@ def _click_option(option: Option) -> Callable[[Callable[..., None]], Callable[..
     if option.is_flag:
         flag = f"{option.flag}/--no-{option.flag[2:]}"
         return click.option(flag, option.name, default=None, help=note)
-    return click.option(option.flag, option.name, metavar=option.metavar, help=note)
+    return click.option(
+        option.flag,
+        option.name,
+        metavar=option.metavar,
+        help=note,
+        multiple=option.is_list,
+        callback=_joined if option.is_list else None,
+    )
+
+
+def _joined(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """A list as the environment has it; None: it isn't given."""
+    return ",".join(values) if values else None

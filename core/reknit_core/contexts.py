@@ -7,6 +7,7 @@ from reknit_core.budget import Budget
 from reknit_core.context import ContextStateMachine
 from reknit_core.counters import Counters, Resume
 from reknit_core.events import ClientConnected
+from reknit_core.forwarded import TrustedProxies
 from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest, refusal
 from reknit_core.headers import cookie, query_value, value_of
 from reknit_core.lifecycle import State
@@ -37,6 +38,7 @@ class Contexts:
         self._policy = policy
         self._upstream = upstream
         self._randomness = randomness
+        self._proxies = TrustedProxies(policy.trust_forwarded)
         self.budget = Budget(policy.queue_total)
         self._contexts: dict[str, ContextStateMachine] = {}
         self._replaced: set[ContextStateMachine] = set()  # they end; their ids are used again
@@ -118,7 +120,8 @@ class Contexts:
             after = ((b"retry-after", b"5"),)
             return refusal(503, "session_limit", "too many sessions at one time", after)
         connection_id = named or self._randomness(ID_BYTES).hex()
-        pinned = Pinned.from_request(self._policy, connection_id, request, handshake.address)
+        told = self._proxies.headers(handshake.address, request.headers, request.host, "http")
+        pinned = Pinned.from_request(self._policy, connection_id, request, told)
         nonce = self._randomness(NONCE_BYTES)
         context = ContextStateMachine(
             self._policy, self._upstream, pinned, nonce, self.budget, self.counters

@@ -37,16 +37,17 @@ class Pinned:
 
     @classmethod
     def from_request(
-        cls, policy: Policy, connection_id: str, request: UpgradeRequest, address: str
+        cls, policy: Policy, connection_id: str, request: UpgradeRequest, forwarded: HeaderList
     ) -> "Pinned":
-        """Keep what the server must see, without what belongs to the proxy."""
+        """Keep what the server must see, without what belongs to the proxy.
+
+        `forwarded`: what the server is told of the client's connection.
+        """
         id_header = policy.id_header_name
         headers = (
             *for_server(request.headers, id_header),
             (id_header, connection_id.encode()),
-            (b"x-forwarded-for", address.encode()),
-            (b"x-forwarded-proto", b"http"),
-            (b"x-forwarded-host", request.host.encode("latin-1", "replace")),
+            *forwarded,
         )
         return cls(
             connection_id,

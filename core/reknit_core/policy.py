@@ -5,11 +5,14 @@ that an option is described once.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from math import isfinite
 from typing import Any
 
+from reknit_core.forwarded import TRUST_WORDS, is_trustable
+from reknit_core.origins import ORIGIN_WORDS, is_origin
 from reknit_core.side import Side
 
 
@@ -44,6 +47,7 @@ class Setting:
     """What a field of the policy means to a person, and which values it may have.
 
     `low` and `high` bound a number; `pattern` is what a text, or each part of a list, must match.
+    `accepts` says it for a part that no pattern describes, and `metavar` what such a part is.
     """
 
     help: str
@@ -52,6 +56,8 @@ class Setting:
     high: float | None = None
     pattern: str = ""
     words: str = ""
+    accepts: Callable[[str], bool] | None = None
+    metavar: str = ""
 
     @property
     def allowed(self) -> str:
@@ -74,6 +80,8 @@ class Setting:
                 good = good and (self.high is None or value <= self.high)
             case str() if self.pattern:
                 good = re.fullmatch(self.pattern, value) is not None
+            case frozenset() if self.accepts:
+                good = all(isinstance(part, str) and self.accepts(part) for part in value)
             case frozenset() if self.pattern:
                 good = all(re.fullmatch(self.pattern, str(part)) for part in value)
             case _:
@@ -110,6 +118,11 @@ def _name(default: str, help: str) -> Any:
 def _codes(default: tuple[int, ...], help: str) -> Any:
     words = "close codes from 1000 to 4999, separated by commas"
     return _setting(frozenset(default), help, pattern=r"[1-4]\d{3}", words=words)
+
+
+def _list(accepts: Callable[[str], bool], metavar: str, words: str, help: str) -> Any:
+    setting = Setting(help, words=words, accepts=accepts, metavar=metavar)
+    return field(default=frozenset(), metadata={"setting": setting})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +203,36 @@ class Policy:
     )
     session_limit: int = _setting(
         100_000, "Sessions at one time; a further client gets 503.", "sessions", 1, 10**9
+    )
+    allow_origin: frozenset[str] = _list(
+        is_origin, "ORIGIN", ORIGIN_WORDS, "Origins whose pages may connect; none: all may."
+    )
+    trust_forwarded: frozenset[str] = _list(
+        is_trustable,
+        "NETWORK",
+        TRUST_WORDS,
+        "Proxies in front whose x-forwarded-* headers are believed.",
+    )
+    connection_limit: int = _setting(
+        100_000,
+        "Client connections at one time; a further one gets 503.",
+        "connections",
+        1,
+        10**9,
+    )
+    address_connections: int = _setting(
+        0,
+        "Connections at one time from one address; a further one gets 429; 0: no limit.",
+        "connections",
+        0,
+        10**9,
+    )
+    address_rate: float = _setting(
+        0.0,
+        "Handshakes a second from one address; a further one gets 429; 0: no limit.",
+        "handshakes",
+        0,
+        10**6,
     )
     message_limit: int = _setting(
         16 * 2**20, "Largest message; a larger one ends the session.", "bytes", 125, 2**40

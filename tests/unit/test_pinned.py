@@ -21,6 +21,11 @@ POLICY = Policy()
 UPSTREAM = Upstream("server.example", 9000, "/base")
 DEFLATE = "permessage-deflate"
 ALONE = "server_no_context_takeover"
+TOLD: HeaderList = (
+    (b"x-forwarded-for", b"192.0.2.7"),
+    (b"x-forwarded-proto", b"http"),
+    (b"x-forwarded-host", b"client.example"),
+)
 
 
 def upgrade(*extra: bytes, line: bytes = b"GET /p?a=1 HTTP/1.1") -> UpgradeRequest:
@@ -30,7 +35,7 @@ def upgrade(*extra: bytes, line: bytes = b"GET /p?a=1 HTTP/1.1") -> UpgradeReque
 
 
 def pinned(*extra: bytes, policy: Policy = POLICY, **line: bytes) -> Pinned:
-    return Pinned.from_request(policy, "the-id", upgrade(*extra, **line), "192.0.2.7")
+    return Pinned.from_request(policy, "the-id", upgrade(*extra, **line), TOLD)
 
 
 def accepted(
@@ -129,13 +134,6 @@ def test_the_names_are_the_policys() -> None:
     assert session.told_client(policy, None)[0] == (b"x-my-id", b"the-id")
 
 
-def test_the_host_is_passed_on_as_it_was_written() -> None:
-    outcome = ClientHandshake().receive_data(request(host=b"xn--mller-kva.example:81"))
-    assert isinstance(outcome, UpgradeRequest)
-    session = Pinned.from_request(POLICY, "i", outcome, "::1")
-    assert header_values(sent(session), b"X-Forwarded-Host") == [b"xn--mller-kva.example:81"]
-
-
 names = st.text(st.sampled_from("abcXYZ-_!#$%&'*+.^`|~019"), min_size=1, max_size=12)
 letters = [bytes([byte]) for byte in (*b'\t az:;=,%"\\', 0x7F, 0x80, 0xE9, 0xFF)]
 words = st.lists(st.sampled_from(letters), max_size=12).map(b"".join)
@@ -151,7 +149,11 @@ queries = st.lists(
 NEEDED = ("host", "upgrade", "connection", "sec-websocket", "content-length", "transfer-encoding")
 
 
-@given(pairs, queries, values, st.booleans())
+# What a server sends is its own to read again, control characters and all; no request may.
+infos = values.filter(lambda value: not any(byte < 0x20 or byte == 0x7F for byte in value))
+
+
+@given(pairs, queries, infos, st.booleans())
 @example([(b"X", b"y\rX-Evil: 1")], [], b"", True)
 @example([(b"X", b"y\x0bX-Evil: 1")], [], b"", True)
 def test_nothing_that_a_client_sends_can_add_a_header_of_its_own(
@@ -166,7 +168,7 @@ def test_nothing_that_a_client_sends_can_add_a_header_of_its_own(
     outcome = ClientHandshake().receive_data(request(*extra, line=line))
     if not isinstance(outcome, UpgradeRequest):
         return  # h11 takes no control characters
-    session = Pinned.from_request(POLICY, "the-id", outcome, "192.0.2.7")
+    session = Pinned.from_request(POLICY, "the-id", outcome, TOLD)
     if again:
         answer = ServerHandshake(session.server_request(UPSTREAM, 0, ()))
         told = accepting(answer.request(), b"X-Reconnect-Info: " + info)

@@ -23,6 +23,7 @@ DEFAULT = Policy()
 NUMBERS = [name for name in SETTINGS if type(getattr(DEFAULT, name)) in (int, float)]
 NAMES = ["id_header", "id_query", "id_cookie"]
 CODES = ["server_retry_codes", "client_retry_codes"]
+LISTS = ["allow_origin", "trust_forwarded"]
 CHOICES = [name for name in SETTINGS if isinstance(getattr(DEFAULT, name), Enum)]
 
 
@@ -40,7 +41,7 @@ def refused(name: str, value: object) -> PolicyError:
 
 
 def test_every_field_is_one_of_these() -> None:
-    assert sorted([*NUMBERS, *NAMES, *CODES, *CHOICES]) == sorted(SETTINGS)
+    assert sorted([*NUMBERS, *NAMES, *CODES, *LISTS, *CHOICES]) == sorted(SETTINGS)
     assert list(SETTINGS) == [item.name for item in fields(Policy)]
     for setting in SETTINGS.values():
         assert setting.help.endswith(".")
@@ -124,6 +125,32 @@ def test_close_codes(name: str) -> None:
         assert error.value in ([1001, bad], [bad, 1001])
         assert error.allowed == "close codes from 1000 to 4999, separated by commas"
     for value in (1001, {1001}, [1001], None):
+        refused(name, value)
+
+
+ORIGINS = (
+    *("null", "example.org", "*.example.org", "localhost:3000", "localhost:*", "[::1]:80"),
+    *("https://example.org", "HTTPS://*.Example.org:8443", "chrome-extension://abc", "a_b"),
+)
+NO_ORIGINS = (
+    *("", "*", "*.", "*example.org", "a.*.org", "https://", "example.org/", "https://a/b"),
+    *("a b", "a,b", "me@a", "a:0", "a:65536", "a:", "a..b", ".a", "http:a", "ä.org", "://a"),
+)
+NETWORKS = ("10.0.0.1", "10.0.0.0/8", "::1", "2001:db8::/32", "0.0.0.0/0", "unix")
+NO_NETWORKS = ("", "10.0.0.1/8", "10.0.0.0/33", "localhost", "10.0.0", "10.0.0.1:80", "*", "Unix")
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [("allow_origin", ORIGINS, NO_ORIGINS), ("trust_forwarded", NETWORKS, NO_NETWORKS)],
+)
+def test_lists_of_origins_and_networks(
+    name: str, good: tuple[str, ...], bad: tuple[object, ...]
+) -> None:
+    assert getattr(policy(**{name: frozenset(good)}), name) == set(good)
+    for part in (*bad, 1):
+        assert refused(name, frozenset((good[0], part))).allowed.endswith("separated by commas")
+    for value in (good[0], set(good), list(good), None):
         refused(name, value)
 
 
