@@ -4,9 +4,17 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
-from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest, refusal
+from reknit_core.admission import Admission, Guest
+from reknit_core.handshake import (
+    ClientHandshake,
+    Refusal,
+    UpgradeRequest,
+    encode_refusal,
+    refusal,
+)
 from reknit_core.policy import Policy
 
 from reknit.waiting import plain_socket, receive, send_all
@@ -14,9 +22,10 @@ from reknit.waiting import plain_socket, receive, send_all
 LOG = logging.getLogger("reknit")
 
 BACKLOG = 4096  # connections that may wait to be accepted
+LINGERING = 64  # that are refused at the door and waited for: the answer needs it, a flood doesn't
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
-Enter = Callable[[socket.socket, ClientHandshake, UpgradeRequest], Refusal | None]
+Enter = Callable[[socket.socket, Guest, ClientHandshake, UpgradeRequest], Refusal | None]
 """Takes over the socket of a client that asks for a session, or says why not."""
 
 
@@ -32,11 +41,16 @@ def close_listeners(listeners: list[trio.SocketListener]) -> None:
 
 
 class Listener:
-    """Accepts connections and reads each client's request; `enter` has the last word on it."""
+    """Accepts connections and reads each client's request; `enter` has the last word on it.
 
-    def __init__(self, policy: Policy, enter: Enter) -> None:
+    Whoever is over a limit is refused before anything is read: that costs the least.
+    """
+
+    def __init__(self, policy: Policy, admission: Admission, enter: Enter) -> None:
         self._policy = policy
+        self._admission = admission
         self._enter = enter
+        self._lingering = 0
 
     async def run(self, listeners: list[trio.SocketListener], clients: trio.Nursery) -> None:
         """Accept until cancelled; opening handshakes run in `clients`, and may take longer."""
@@ -54,12 +68,45 @@ class Listener:
                 LOG.error("can't accept a connection: %s", error.strerror)
                 await trio.sleep(0.1)
             else:
-                clients.start_soon(self._serve, plain_socket(stream))
+                self._receive(plain_socket(stream), clients)
 
-    async def _serve(self, sock: socket.socket) -> None:
+    def _receive(self, sock: socket.socket, clients: trio.Nursery) -> None:
+        """Let a connection in, or refuse it at the door."""
+        try:
+            peer = sock.getpeername()[0]
+        except OSError:
+            sock.close()  # gone again
+            return
+        address = peer if isinstance(peer, str) else ""  # a unix socket has none
+        guest = self._admission.arrive(address, trio.current_time())
+        if isinstance(guest, Guest):
+            clients.start_soon(self._serve, sock, guest)
+            return
+        refused = self._admission.refused
+        if refused & (refused - 1) == 0:  # said at 1, 2, 4, 8, …: a flood must not fill the log
+            LOG.warning("client %s refused: %d; %d so far", address, guest.status, refused)
+        answer = encode_refusal(guest)
+        if self._lingering < LINGERING:
+            clients.start_soon(self._linger, sock, answer)
+            return
+        with suppress(OSError):
+            sock.send(answer)
+        sock.close()
+
+    async def _linger(self, sock: socket.socket, answer: bytes) -> None:
+        self._lingering += 1
+        try:
+            await self._refuse(sock, answer)
+        except OSError:
+            pass  # the client is gone
+        finally:
+            self._lingering -= 1
+            sock.close()
+
+    async def _serve(self, sock: socket.socket, guest: Guest) -> None:
         entered = False
         try:
-            entered = await self._shake_hands(sock)
+            entered = await self._shake_hands(sock, guest)
         except OSError:
             pass  # the client is gone, and nothing was begun
         except Exception:
@@ -67,11 +114,11 @@ class Listener:
         finally:
             if not entered:
                 sock.close()
+                self._admission.leave(guest)
 
-    async def _shake_hands(self, sock: socket.socket) -> bool:
+    async def _shake_hands(self, sock: socket.socket, guest: Guest) -> bool:
         """Read a client's request; whether its socket is a session's now."""
-        address = sock.getpeername()[0]
-        handshake = ClientHandshake(address if isinstance(address, str) else "")
+        handshake = ClientHandshake(guest.address)
         outcome: UpgradeRequest | Refusal | None = None
         with trio.move_on_after(self._policy.request_timeout):
             while outcome is None:
@@ -80,14 +127,15 @@ class Listener:
                     return False
                 outcome = handshake.receive_data(data)
         if isinstance(outcome, UpgradeRequest):
-            LOG.debug("client %s asks for a session", address)
-            outcome = self._enter(sock, handshake, outcome)
+            answer = self._admission.ask(guest, outcome, trio.current_time())
+            LOG.debug("client %s asks for a session", guest.address)
+            outcome = answer or self._enter(sock, guest, handshake, outcome)
             if outcome is None:
                 return True
         elif outcome is None:
             limit = f"no complete request in {self._policy.request_timeout:g} seconds"
             outcome = refusal(408, "request_timeout", limit)
-        LOG.info("client %s refused: %d", address, outcome.status)
+        LOG.info("client %s refused: %d", guest.address, outcome.status)
         await self._refuse(sock, handshake.refuse(outcome))
         return False
 

@@ -15,6 +15,7 @@ from math import inf
 from typing import Final, assert_never
 
 import trio
+from reknit_core.admission import Guest
 from reknit_core.commands import Dial, Disconnect, Dropped, Transitioned
 from reknit_core.context import ContextStateMachine
 from reknit_core.events import ConnectionLost, Side
@@ -39,12 +40,15 @@ _CLIENT: Final = Side.CLIENT
 class Connection:
     """One established socket, and the leg that it serves; without a link it is only closing."""
 
-    __slots__ = ("fd", "generation", "leg", "link", "mask", "side", "socket")
+    __slots__ = ("fd", "generation", "guest", "leg", "link", "mask", "side", "socket")
 
-    def __init__(self, sock: socket.socket, link: "Link", leg: WebSocket) -> None:
+    def __init__(
+        self, sock: socket.socket, link: "Link", leg: WebSocket, guest: Guest | None
+    ) -> None:
         self.socket = sock
         self.fd = sock.fileno()
         self.link: Link | None = link
+        self.guest = guest
         self.leg = leg
         self.side = leg.side
         self.generation = leg.generation
@@ -68,7 +72,8 @@ class Link:
 class Reactor:
     """Serves established sockets.
 
-    `dial` and `report` are called for a context's commands, `forget` when a session is over.
+    `dial` and `report` are called for a context's commands, `forget` when a session is over,
+    `leave` when a client's socket is closed.
     """
 
     def __init__(
@@ -76,8 +81,10 @@ class Reactor:
         dial: Callable[[Link, Dial], None],
         report: Callable[[Link, Transitioned | Dropped], None],
         forget: Callable[[Link], None],
+        leave: Callable[[Guest], None],
     ) -> None:
         self._forget = forget
+        self._leave = leave
         self._dial = dial
         self._report = report
         self._poller: Poller = make_poller()
@@ -109,10 +116,17 @@ class Reactor:
         if self._connections:
             await self._idle.wait()
 
-    def attach(self, link: Link, side: Side, sock: socket.socket, now: float) -> None:
-        """Serve this socket for that side's current connection."""
+    def attach(
+        self,
+        link: Link,
+        side: Side,
+        sock: socket.socket,
+        now: float,
+        guest: Guest | None = None,
+    ) -> None:
+        """Serve this socket for that side's current connection; a client's is some `guest`'s."""
         leg = link.context.client if side is Side.CLIENT else link.context.server
-        connection = Connection(sock, link, leg)
+        connection = Connection(sock, link, leg, guest)
         self._connections[connection.fd] = connection
         self._poller.register(connection.fd, READ)
         if side is Side.CLIENT:
@@ -364,5 +378,7 @@ class Reactor:
             del self._connections[connection.fd]
             self._poller.unregister(connection.fd)
             connection.socket.close()
+            if connection.guest is not None:
+                self._leave(connection.guest)
         if not self._connections:
             self._idle.set()

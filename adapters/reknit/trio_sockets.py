@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import trio
+from reknit_core.admission import Admission, Guest
 from reknit_core.commands import Dial, Dropped, Transitioned
 from reknit_core.contexts import Contexts
 from reknit_core.events import DialFailed, ServerConnected, Shutdown, Side
@@ -37,10 +38,11 @@ class Proxy:
         self._policy = policy
         self._upstream = upstream
         self._contexts = Contexts(policy, upstream, os.urandom)
-        self._reactor = Reactor(self._start_dial, self._report, self._forget)
+        self._admission = Admission(policy)
+        self._reactor = Reactor(self._start_dial, self._report, self._forget, self._admission.leave)
         self._links: dict[int, Link] = {}  # by the context's id()
         self._label_key = os.urandom(16)
-        self._listener = Listener(policy, self._enter)
+        self._listener = Listener(policy, self._admission, self._enter)
         self._dialler = Dialler(upstream, policy.connect_timeout)
         self._nursery: trio.Nursery | None = None
         self._stopping = False
@@ -74,7 +76,11 @@ class Proxy:
     # -- Clients -------------------------------------------------------------------------------
 
     def _enter(
-        self, sock: socket.socket, handshake: ClientHandshake, request: UpgradeRequest
+        self,
+        sock: socket.socket,
+        guest: Guest,
+        handshake: ClientHandshake,
+        request: UpgradeRequest,
     ) -> Refusal | None:
         if self._stopping:
             return refusal(503, "shutting_down", "the proxy is going away")
@@ -87,7 +93,7 @@ class Proxy:
             link = self._links[id(context)] = Link(context, self._label(context.connection_id))
         try:
             self._reactor.settle(link, now)  # an older client's socket goes first
-            self._reactor.attach(link, Side.CLIENT, sock, now)
+            self._reactor.attach(link, Side.CLIENT, sock, now, guest)
         except Exception:
             self._reactor.abandon(link)
         return None
