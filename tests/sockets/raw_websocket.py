@@ -186,15 +186,19 @@ class RawConnection:
         self._writer.transport.abort()
 
 
-async def raw_connect(port: int, receive_buffer: int = 0) -> RawConnection:
+async def raw_connect(
+    port: int, receive_buffer: int = 0, local: str = "127.0.0.1"
+) -> RawConnection:
     """A connection to a loopback port, on which nothing is said yet.
 
     `receive_buffer`: bytes that the system takes in before they are read; 0: as it likes.
+    `local`: the loopback address to come from.
     """
     sock = socket.socket(proto=socket.IPPROTO_TCP)
     sock.setblocking(False)
     if receive_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    sock.bind((local, 0))
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
     return RawConnection(*await asyncio.open_connection(sock=sock))
 

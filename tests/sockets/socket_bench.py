@@ -98,9 +98,9 @@ class Bench:
             return error.response
         raise AssertionError("the client was not refused")
 
-    async def raw(self, *, receive_buffer: int = 0) -> RawConnection:
-        """A connection to the last proxy, on which nothing is said yet."""
-        client = await raw_connect(self.proxies[-1].port, receive_buffer)
+    async def raw(self, *, receive_buffer: int = 0, local: str = "127.0.0.1") -> RawConnection:
+        """A connection to the last proxy, on which nothing is said yet; `local`: from where."""
+        client = await raw_connect(self.proxies[-1].port, receive_buffer, local)
         self._raw_clients.append(client)
         return client
 
