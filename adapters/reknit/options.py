@@ -114,7 +114,7 @@ def _show_default(value: object) -> str:
         case Enum():
             return str(value.value)
         case frozenset():
-            return ",".join(str(part) for part in sorted(value)) or "none"
+            return ",".join(str(part) for part in sorted(value))
         case float():
             return f"{value:g}"
         case _:

@@ -86,7 +86,7 @@ def configurable(command: Callable[..., None]) -> Callable[..., None]:
 
 def _click_option(option: Option) -> Callable[[Callable[..., None]], Callable[..., None]]:
     limits = f"{option.limits}; " if option.limits else ""
-    note = f"{option.help}  [{limits}default: {option.default}]"
+    note = f"{option.help}  [{limits}default: {option.default or 'none'}]"
     if option.is_flag:
         flag = f"{option.flag}/--no-{option.flag[2:]}"
         return click.option(flag, option.name, default=None, help=note)
