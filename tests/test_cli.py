@@ -59,7 +59,7 @@ def test_serve_help_explains_every_setting() -> None:
     for name, option in OPTIONS.items():
         if name != "upstream":
             assert packed(f"{option.flag} {option.metavar} {option.help}") in text
-            assert packed(f"default: {option.default}]") in text
+            assert packed(f"default: {option.default or 'none'}]") in text
             assert packed(option.limits) in text
 
 
