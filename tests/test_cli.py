@@ -194,12 +194,13 @@ def test_a_file_can_say_everything(tmp_path: Path) -> None:
 
 
 def test_the_log_is_one_line_an_event(capsys: pytest.CaptureFixture[str]) -> None:
-    from reknit.cli import log_to_stderr
+    from reknit.logs import log_to_stderr
+    from reknit.options import LogLevel
 
     logger = logging.getLogger("reknit")
     handlers, level, propagate = logger.handlers, logger.level, logger.propagate
     try:
-        log_to_stderr("WARNING")
+        log_to_stderr(LogLevel.WARNING)
         logger.info("not shown")
         logger.warning("lost: %s", "evil\n2026 ERROR forged \x1b[31m")
     finally:

@@ -3,7 +3,6 @@
 Exit status: 0 fine; 1 it ran and failed; 2 it was asked for something that isn't allowed.
 """
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -18,8 +17,8 @@ from reknit.config import (
     from_environment,
     from_toml,
     merge,
-    one_line,
 )
+from reknit.logs import log_to_stderr
 from reknit.options import PREFIX
 from reknit.usage import Failure, Group, Misuse, ServeCommand, configurable
 
@@ -49,17 +48,16 @@ def serve(config_file: str | None, **options: object) -> None:
         config = _configure(config_file, options)
     except ConfigError as error:
         raise Misuse(error) from None
-    log_to_stderr(config.log_level.name)
+    log_to_stderr(config.log_level, config.log_format)
     import trio
 
+    from reknit.trio_sockets import ListenError
     from reknit.trio_sockets import serve as run
 
-    listen = config.listen
     try:
-        trio.run(run, config.policy, config.upstream, listen.host, listen.port)
-    except OSError as error:
-        reason = error.strerror or error
-        raise Failure(f"can't listen on {listen}: {reason}") from None
+        trio.run(run, config)
+    except ListenError as error:
+        raise Failure(error) from None
 
 
 def _configure(config_file: str | None, options: dict[str, object]) -> Config:
@@ -76,26 +74,6 @@ def _read_text(name: str) -> str:
         raise Misuse(f"can't read {name}: {error.strerror or error}") from None
     except ValueError as error:
         raise Misuse(f"can't read {name}: {error}") from None
-
-
-class _OneLineFormatter(logging.Formatter):
-    """Time, level, message; what peers wrote into a message can't begin another line."""
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s")
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        return one_line(super().formatMessage(record))
-
-
-def log_to_stderr(level: str) -> None:
-    """The logger `reknit` writes to standard error from that level (its name) on."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_OneLineFormatter())
-    logger = logging.getLogger("reknit")
-    logger.handlers = [handler]
-    logger.setLevel(level)
-    logger.propagate = False
 
 
 # -- demo --------------------------------------------------------------------------------------

@@ -6,19 +6,32 @@ Pure: text and TOML values go in, a checked Config comes out.
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 
 from reknit_core.policy import Policy, PolicyError
 from reknit_core.upstream import Upstream
 
-from reknit.options import OPTIONS, PREFIX, Listen, LogLevel, Option, parse_listen
+from reknit.options import (
+    OPTIONS,
+    PREFIX,
+    AdminAddress,
+    Listen,
+    LogFormat,
+    LogLevel,
+    Option,
+    UnixPath,
+    is_loopback,
+    parse_listen,
+)
 
 CONFIG = "config"  # names the file itself, so it can't stand in one
 SHOWN = 60  # characters of a bad value in an error
 
 # Kubernetes sets some for a service of the name "reknit"; REKNIT_COMPILE is the build's.
 _FOREIGN = re.compile(r"REKNIT_(COMPILE|SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_[A-Z]+(_\w+)?)?)")
+
+_SECRET = re.compile("token|secret|password", re.IGNORECASE)  # in a name: its value isn't shown
 
 
 class ConfigError(ValueError):
@@ -42,9 +55,16 @@ class Config:
     """Everything that `reknit serve` needs to know."""
 
     upstream: Upstream
-    listen: Listen
-    log_level: LogLevel
-    policy: Policy
+    listen: Listen = field(default_factory=lambda: parse_listen(OPTIONS["listen"].default))
+    log_level: LogLevel = LogLevel.INFO
+    policy: Policy = field(default_factory=Policy)
+    log_format: LogFormat = LogFormat.TEXT
+    admin: AdminAddress | None = None
+    admin_token: str | None = field(default=None, repr=False)
+    on_event: str | None = field(default=None, repr=False)
+
+
+_OWN = frozenset(item.name for item in fields(Config)) - {"upstream", "policy"}
 
 
 # -- Sources -----------------------------------------------------------------------------------
@@ -56,6 +76,11 @@ def from_command_line(values: Mapping[str, object]) -> Layer:
     for name, value in values.items():
         if value is not None:
             option = OPTIONS[name]
+            if option.is_secret:
+                raise ConfigError(
+                    f"{option.flag}: others on this machine can read a command line; set "
+                    f"{option.variable}, or {name} in the file of --config"
+                )
             label = option.metavar if name == "upstream" else option.flag
             layer[name] = _given(option, label, value, text=isinstance(value, str))
     return layer
@@ -105,23 +130,35 @@ def merge(*layers: Layer) -> Config:
     upstream = values.pop("upstream", None)
     if not isinstance(upstream, Upstream):
         raise ConfigError(f"UPSTREAM is missing: the server's URL, {OPTIONS['upstream'].allowed}")
-    listen = values.pop("listen", parse_listen(OPTIONS["listen"].default))
-    level = values.pop("log_level", LogLevel.INFO)
-    assert isinstance(listen, Listen)
-    assert isinstance(level, LogLevel)
+    own = {name: values.pop(name) for name in _OWN & values.keys()}
     try:
         policy = Policy(**values)  # type: ignore[arg-type]
     except PolicyError as error:
         label = given[error.name].label if error.name in given else error.name
         raise _not_allowed(label, error.value, error.allowed) from None
-    return Config(upstream, listen, level, policy)
+    config = Config(upstream, policy=policy, **own)  # type: ignore[arg-type]
+    _check_admin(config)
+    return config
+
+
+def _check_admin(config: Config) -> None:
+    """Whoever can reach an admin listener can end sessions."""
+    match config.admin:
+        case Listen(host) if not is_loopback(host) and config.admin_token is None:
+            secret = OPTIONS["admin_token"]
+            raise ConfigError(
+                f"--admin {config.admin} is open to other machines: it needs a token, by "
+                f"{secret.variable} or by {secret.name} in the file of --config"
+            )
+        case Listen() | UnixPath() | None:
+            pass
 
 
 def _given(option: Option, label: str, value: object, *, text: bool = True) -> Given:
     try:
         return Given(label, option.read(option.parse(str(value)) if text else value))
     except (ValueError, OverflowError):
-        raise _not_allowed(label, value, option.allowed) from None
+        raise _not_allowed(label, "..." if option.is_secret else value, option.allowed) from None
 
 
 # -- Errors ------------------------------------------------------------------------------------
@@ -144,4 +181,5 @@ def _not_allowed(label: str, value: object, allowed: str) -> ConfigError:
 def _unknown(where: str, key: str, value: object, known: list[str]) -> ConfigError:
     near = get_close_matches(key.replace("-", "_"), known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-    return ConfigError(f"{where} {one_line(key)}: unknown key (value {_shown(value)}); {hint}")
+    shown = "..." if _SECRET.search(key) else _shown(value)
+    return ConfigError(f"{where} {one_line(key)}: unknown key (value {shown}); {hint}")

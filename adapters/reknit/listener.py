@@ -5,9 +5,11 @@ import logging
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from logging import DEBUG, ERROR, INFO, WARNING
 
 import trio
 from reknit_core.admission import Admission, Guest
+from reknit_core.counters import Counters
 from reknit_core.handshake import (
     ClientHandshake,
     Refusal,
@@ -17,6 +19,7 @@ from reknit_core.handshake import (
 )
 from reknit_core.policy import Policy
 
+from reknit.logs import tell
 from reknit.waiting import plain_socket, receive, send_all
 
 LOG = logging.getLogger("reknit")
@@ -43,12 +46,16 @@ def close_listeners(listeners: list[trio.SocketListener]) -> None:
 class Listener:
     """Accepts connections and reads each client's request; `enter` has the last word on it.
 
-    Whoever is over a limit is refused before anything is read: that costs the least.
+    Whoever is over a limit is refused before anything is read: that costs the least. What is
+    refused here, or by `enter`, goes into `counters`.
     """
 
-    def __init__(self, policy: Policy, admission: Admission, enter: Enter) -> None:
+    def __init__(
+        self, policy: Policy, admission: Admission, counters: Counters, enter: Enter
+    ) -> None:
         self._policy = policy
         self._admission = admission
+        self._counters = counters
         self._enter = enter
         self._lingering = 0
 
@@ -65,7 +72,8 @@ class Listener:
             except OSError as error:
                 if error.errno not in _NO_ROOM:
                     raise
-                LOG.error("can't accept a connection: %s", error.strerror)
+                reason = error.strerror or str(error)
+                tell(ERROR, "accept_failed", "can't accept a connection: %(reason)s", reason=reason)
                 await trio.sleep(0.1)
             else:
                 self._receive(plain_socket(stream), clients)
@@ -82,9 +90,17 @@ class Listener:
         if isinstance(guest, Guest):
             clients.start_soon(self._serve, sock, guest)
             return
+        self._counters.handshakes[guest.status] += 1
         refused = self._admission.refused
         if refused & (refused - 1) == 0:  # said at 1, 2, 4, 8, …: a flood must not fill the log
-            LOG.warning("client %s refused: %d; %d so far", address, guest.status, refused)
+            tell(
+                WARNING,
+                "limited",
+                "client %(address)s refused: %(status)d; %(total)d so far",
+                address=address,
+                status=guest.status,
+                total=refused,
+            )
         answer = encode_refusal(guest)
         if self._lingering < LINGERING:
             clients.start_soon(self._linger, sock, answer)
@@ -128,14 +144,17 @@ class Listener:
                 outcome = handshake.receive_data(data)
         if isinstance(outcome, UpgradeRequest):
             answer = self._admission.ask(guest, outcome, trio.current_time())
-            LOG.debug("client %s asks for a session", guest.address)
+            tell(DEBUG, "asked", "client %(address)s asks for a session", address=guest.address)
             outcome = answer or self._enter(sock, guest, handshake, outcome)
             if outcome is None:
                 return True
         elif outcome is None:
             limit = f"no complete request in {self._policy.request_timeout:g} seconds"
             outcome = refusal(408, "request_timeout", limit)
-        LOG.info("client %s refused: %d", guest.address, outcome.status)
+        self._counters.handshakes[outcome.status] += 1
+        status = outcome.status
+        text = "client %(address)s refused: %(status)d"
+        tell(INFO, "refused", text, address=guest.address, status=status)
         await self._refuse(sock, handshake.refuse(outcome))
         return False
 

@@ -5,16 +5,27 @@ in a TOML file. Those of the policy are made from its own table of settings, so 
 described once.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
+from ipaddress import ip_address
 from typing import Any, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 from reknit_core.policy import SETTINGS, Policy, Setting
 from reknit_core.upstream import parse_upstream
 
 PREFIX = "REKNIT_"
+MAX_UNIX_PATH = 100  # bytes: below every system's sun_path
+
+
+class LogFormat(Enum):
+    """How a line of the log looks."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 class LogLevel(Enum):
@@ -38,11 +49,25 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True)
+class UnixPath:
+    """A Unix socket."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+AdminAddress = Listen | UnixPath
+
+
+@dataclass(frozen=True, slots=True)
 class Option:
     """One thing that can be configured, under the same name everywhere.
 
     A list may be given more than once on the command line, each time with commas or without.
     `allowed` says in words what may be given, `limits` the range of a number, with its unit.
+    One that `is_secret` can't stand on a command line, and is never shown.
     `read` takes a TOML value to the value itself; `parse` takes text to a TOML value first. Both
     raise ValueError for what is not allowed.
     """
@@ -56,6 +81,7 @@ class Option:
     read: Callable[[object], object]
     is_flag: bool = False
     is_list: bool = False
+    is_secret: bool = False
     limits: str = ""
 
     @property
@@ -76,6 +102,47 @@ def parse_listen(text: str) -> Listen:
         raise ValueError(text)
     (match[1] or match[2]).encode("idna")  # as looking the name up would
     return Listen(match[1] or match[2], int(match[3]))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address certainly means this machine."""
+    try:
+        return host.lower() == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def parse_admin(text: str) -> AdminAddress:
+    """Read `HOST:PORT` or `unix:PATH`. Raises ValueError."""
+    scheme, _, path = text.partition(":")
+    if scheme != "unix":
+        return parse_listen(text)
+    if not path or "\0" in path or len(os.fsencode(path)) > MAX_UNIX_PATH:
+        raise ValueError(text)
+    return UnixPath(path)
+
+
+def parse_token(text: str) -> str:
+    """Check a bearer token (RFC 6750, section 2.1). Raises ValueError."""
+    if not re.fullmatch(r"[A-Za-z0-9._~+/-]{16,}=*", text):
+        raise ValueError
+    return text
+
+
+def parse_hook(text: str) -> str:
+    """Check an http(s) URL to send to. Raises ValueError."""
+    parts = urlsplit(text)
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or "@" in parts.netloc
+        or parts.fragment
+        or parts.port == 0
+        or not re.fullmatch(r"[!-~]+", text)
+    ):
+        raise ValueError(text)
+    parts.hostname.encode("idna")
+    return text
 
 
 def _parse_as(kind: Any, text: str) -> object:
@@ -193,6 +260,44 @@ def _options() -> Iterable[Option]:
         LogLevel.INFO.value,
         str.lower,
         LogLevel,
+    )
+    formats = [form.value for form in LogFormat]
+    yield Option(
+        "log_format",
+        "|".join(formats),
+        "One line of text an event, or one JSON object.",
+        ", ".join(formats),
+        LogFormat.TEXT.value,
+        str.lower,
+        LogFormat,
+    )
+    yield Option(
+        "on_event",
+        "URL",
+        "Where events are sent as JSON, in batches.",
+        "http://HOST[:PORT][/PATH] or https://..., without user and password",
+        "nowhere",
+        str,
+        lambda value: parse_hook(str(value)),
+    )
+    yield Option(
+        "admin",
+        "HOST:PORT|unix:PATH",
+        "Where the proxy tells what it does, and is steered.",
+        "HOST:PORT, [IPV6]:PORT or unix:PATH",
+        "nowhere",
+        str,
+        lambda value: parse_admin(str(value)),
+    )
+    yield Option(
+        "admin_token",
+        "TOKEN",
+        "What a request to --admin must carry; in the environment or the file only.",
+        "16 or more letters, digits or ._~+/-",
+        "none",
+        str,
+        lambda value: parse_token(str(value)),
+        is_secret=True,
     )
     kinds = get_type_hints(Policy)
     for item in fields(Policy):

@@ -18,8 +18,9 @@ import trio
 from reknit_core.admission import Guest
 from reknit_core.commands import Dial, Disconnect, Dropped, Transitioned
 from reknit_core.context import ContextStateMachine
-from reknit_core.events import ConnectionLost, Side
+from reknit_core.events import ConnectionLost, Event, Side
 from reknit_core.lifecycle import State
+from reknit_core.recent import Recent
 from reknit_core.websocket import WebSocket
 
 from reknit.poller import BROKEN, GONE, READ, WRITE, Poller, make_poller
@@ -56,17 +57,29 @@ class Connection:
 
 
 class Link:
-    """A context and what the adapter holds for it: its sockets, its dial, its timer."""
+    """A context and what the adapter holds for it: its sockets, its dial, its timer.
 
-    __slots__ = ("client", "context", "deadline", "dial", "label", "server")
+    `recent`: what it went through lately, if somebody may ask.
+    """
 
-    def __init__(self, context: ContextStateMachine, label: str) -> None:
+    __slots__ = ("client", "context", "deadline", "dial", "label", "recent", "server")
+
+    def __init__(
+        self, context: ContextStateMachine, label: str, recent: Recent | None = None
+    ) -> None:
         self.context = context
         self.label = label
+        self.recent = recent
         self.client: Connection | None = None
         self.server: Connection | None = None
         self.dial: trio.CancelScope | None = None
         self.deadline = inf
+
+    def handle(self, event: Event, now: float) -> None:
+        """Let an event happen to the context; to be settled next."""
+        if self.recent is not None:
+            self.recent.note_event(event, now)
+        self.context.handle(event, now)
 
 
 class Reactor:
@@ -140,6 +153,8 @@ class Reactor:
         context = link.context
         while True:
             for command in context.commands():
+                if link.recent is not None:
+                    link.recent.note(command, now)
                 match command:
                     case Dial():
                         self._dial(link, command)
@@ -294,7 +309,7 @@ class Reactor:
 
     def _lost(self, connection: Connection, link: Link, error: OSError, now: float) -> None:
         reason = error.strerror or str(error)
-        link.context.handle(ConnectionLost(connection.side, connection.generation, reason), now)
+        link.handle(ConnectionLost(connection.side, connection.generation, reason), now)
 
     def _watch(self, connection: Connection, mask: int) -> None:
         if mask != connection.mask:

@@ -5,53 +5,67 @@ reactor. Nothing is decided here: the core says what to do.
 """
 
 import gc
-import hashlib
-import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from logging import DEBUG, INFO, WARNING
+from typing import TYPE_CHECKING
 
 import trio
 from reknit_core.admission import Admission, Guest
 from reknit_core.commands import Dial, Dropped, Transitioned
 from reknit_core.contexts import Contexts
-from reknit_core.events import DialFailed, ServerConnected, Shutdown, Side
+from reknit_core.events import ClientConnected, DialFailed, ServerConnected, Shutdown, Side
 from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest, refusal
 from reknit_core.policy import Policy
 from reknit_core.upstream import Upstream
 
+from reknit.config import Config
 from reknit.dialler import DialError, Dialler
 from reknit.listener import Listener, close_listeners, open_listeners
+from reknit.logs import tell
+from reknit.options import AdminAddress, Listen
 from reknit.reactor import Link, Reactor
+from reknit.sessions import Sessions
 
-LOG = logging.getLogger("reknit")
+if TYPE_CHECKING:
+    from reknit.event_hook import EventHook
 
 GOING_AWAY = 1001
 
 
 class Proxy:
-    """The sessions; brings listener, dialler and reactor together for them."""
+    """Brings listener, dialler and reactor together for the sessions.
 
-    def __init__(self, policy: Policy, upstream: Upstream) -> None:
+    `records`: whether each session keeps what it went through lately.
+    """
+
+    def __init__(self, policy: Policy, upstream: Upstream, *, records: bool = False) -> None:
+        self.sessions = Sessions(Contexts(policy, upstream, os.urandom), records=records)
         self._policy = policy
-        self._upstream = upstream
-        self._contexts = Contexts(policy, upstream, os.urandom)
         self._admission = Admission(policy)
-        self._reactor = Reactor(self._start_dial, self._report, self._forget, self._admission.leave)
-        self._links: dict[int, Link] = {}  # by the context's id()
-        self._label_key = os.urandom(16)
-        self._listener = Listener(policy, self._admission, self._enter)
+        self.reactor = Reactor(
+            self._start_dial, self._report, self.sessions.forget, self._admission.leave
+        )
+        self._listener = Listener(
+            policy, self._admission, self.sessions.contexts.counters, self._enter
+        )
         self._dialler = Dialler(upstream, policy.connect_timeout)
         self._nursery: trio.Nursery | None = None
         self._stopping = False
+
+    def is_ready(self) -> bool:
+        """Whether new sessions are taken."""
+        return not self._stopping
 
     async def run(self, listeners: list[trio.SocketListener], stop: trio.Event) -> None:
         """Serve the listeners until `stop` is set, then end every session with 1001."""
         try:
             async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self._reactor.run)
+                self._nursery.start_soon(self.reactor.run)
                 async with trio.open_nursery() as accepting:
                     accepting.start_soon(self._listener.run, listeners, self._nursery)
                     await stop.wait()
@@ -65,13 +79,12 @@ class Proxy:
 
     async def _end_sessions(self) -> None:
         now = trio.current_time()
-        links = list(self._links.values())
-        LOG.info("stopping: %d sessions", len(links))
-        for link in links:
-            link.context.handle(Shutdown(GOING_AWAY, "the proxy is going away"), now)
-            self._reactor.settle(link, now)
+        tell(INFO, "stopping", "stopping: %(sessions)d sessions", sessions=len(self.sessions))
+        for link in self.sessions:
+            link.handle(Shutdown(GOING_AWAY, "the proxy is going away"), now)
+            self.reactor.settle(link, now)
         with trio.move_on_after(self._policy.close_timeout):
-            await self._reactor.wait_idle()
+            await self.reactor.wait_idle()
 
     # -- Clients -------------------------------------------------------------------------------
 
@@ -85,23 +98,18 @@ class Proxy:
         if self._stopping:
             return refusal(503, "shutting_down", "the proxy is going away")
         now = trio.current_time()
-        context = self._contexts.connect(handshake, request, now)
+        context = self.sessions.contexts.connect(handshake, request, now)
         if isinstance(context, Refusal):
             return context
-        link = self._links.get(id(context))
-        if link is None:
-            link = self._links[id(context)] = Link(context, self._label(context.connection_id))
+        link = self.sessions.link(context, now)
+        if link.recent is not None:
+            link.recent.note_event(ClientConnected(handshake), now)
         try:
-            self._reactor.settle(link, now)  # an older client's socket goes first
-            self._reactor.attach(link, Side.CLIENT, sock, now, guest)
+            self.reactor.settle(link, now)  # an older client's socket goes first
+            self.reactor.attach(link, Side.CLIENT, sock, now, guest)
         except Exception:
-            self._reactor.abandon(link)
+            self.reactor.abandon(link)
         return None
-
-    def _label(self, connection_id: str) -> str:
-        """How a session is called in the log: its id is a secret."""
-        digest = hashlib.blake2s(connection_id.encode(), key=self._label_key, digest_size=4)
-        return digest.hexdigest()
 
     # -- The server ----------------------------------------------------------------------------
 
@@ -114,14 +122,15 @@ class Proxy:
         try:
             await self._connect(link, dial, scope)
         except Exception:
-            self._reactor.abandon(link)
+            self.reactor.abandon(link)
 
     async def _connect(self, link: Link, dial: Dial, scope: trio.CancelScope) -> None:
         sock = None
         reason = ""
         with scope:
             await trio.sleep_until(dial.at)
-            LOG.debug("%s dials, attempt %d", link.label, dial.attempt)
+            text = "%(session)s dials, attempt %(attempt)d"
+            tell(DEBUG, "dial", text, session=link.label, attempt=dial.attempt)
             try:
                 sock = await self._dialler.connect()
             except DialError as error:
@@ -131,29 +140,42 @@ class Proxy:
             if sock is not None:
                 sock.close()
         elif sock is not None:
-            link.context.handle(ServerConnected(dial.generation), now)
-            self._reactor.attach(link, Side.SERVER, sock, now)
+            link.handle(ServerConnected(dial.generation), now)
+            self.reactor.attach(link, Side.SERVER, sock, now)
         else:
-            LOG.info("%s attempt %d failed: %s", link.label, dial.attempt, reason)
-            link.context.handle(DialFailed(dial.generation, reason), now)
-            self._reactor.settle(link, now)
+            tell(
+                INFO,
+                "dial_failed",
+                "%(session)s attempt %(attempt)d failed: %(reason)s",
+                session=link.label,
+                state=link.context.state.value,
+                attempt=dial.attempt,
+                reason=reason,
+            )
+            link.handle(DialFailed(dial.generation, reason), now)
+            self.reactor.settle(link, now)
 
     def _report(self, link: Link, change: Transitioned | Dropped) -> None:
         if isinstance(change, Dropped):
-            side = change.side.value
-            LOG.warning("%s queue full: %d to the %s dropped", link.label, change.total, side)
+            tell(
+                WARNING,
+                "dropped",
+                "%(session)s queue full: %(total)d to the %(side)s dropped",
+                session=link.label,
+                state=link.context.state.value,
+                side=change.side.value,
+                total=change.total,
+            )
             return
-        LOG.info(
-            "%s %s by %s%s",
-            link.label,
-            change.state.value,
-            change.trigger.value,
-            f": {change.reason}" if change.reason else "",
+        tell(
+            INFO,
+            "transition",
+            "%(session)s %(state)s by %(trigger)s" + (": %(reason)s" if change.reason else ""),
+            session=link.label,
+            state=change.state.value,
+            trigger=change.trigger.value,
+            reason=change.reason,
         )
-
-    def _forget(self, link: Link) -> None:
-        self._contexts.forget(link.context)
-        self._links.pop(id(link.context), None)
 
 
 @contextmanager
@@ -162,7 +184,7 @@ def _stop_on_signals(stop: trio.Event, nursery: trio.Nursery) -> Iterator[None]:
 
     async def wait() -> None:
         async for number in signals:
-            LOG.info("got %s", signal.Signals(number).name)
+            tell(INFO, "signal", "got %(name)s", name=signal.Signals(number).name)
             if stop.is_set():
                 nursery.cancel_scope.cancel()
             stop.set()
@@ -182,25 +204,79 @@ def _collect_garbage_rarely() -> None:
     gc.set_threshold(5_000, 5, 10_000)
 
 
-async def serve(
-    policy: Policy,
-    upstream: Upstream,
-    host: str,
-    port: int,
-    *,
-    task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Run a proxy on `host`:`port` (0: any free one) until SIGINT or SIGTERM.
+class ListenError(Exception):
+    """An address can't be listened on; says which and why."""
 
-    Reports the port when it listens. Raises OSError if it can't listen there.
+
+async def _listen(
+    opening: Awaitable[list[trio.SocketListener]], address: AdminAddress
+) -> list[trio.SocketListener]:
+    try:
+        return await opening
+    except OSError as error:
+        raise ListenError(f"can't listen on {address}: {error.strerror or error}") from None
+
+
+async def serve(
+    config: Config, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Run a proxy until SIGINT or SIGTERM. Reports its port (0: any free one) when it listens.
+
+    Raises ListenError.
     """
-    listeners = await open_listeners(host, port)
+    host, port = config.listen.host, config.listen.port
+    listeners = await _listen(open_listeners(host, port), config.listen)
+    proxy = Proxy(config.policy, config.upstream, records=config.admin is not None)
+    hook = _make_hook(config)
+    run_admin = await _prepare_admin(config, proxy, hook)
     _collect_garbage_rarely()
     bound = listeners[0].socket.getsockname()[1]
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
+        if hook is not None:
+            nursery.start_soon(hook.run)
+        if run_admin is not None:
+            nursery.start_soon(run_admin)
         with _stop_on_signals(stop, nursery):
-            LOG.info("listening on %s port %d for %s", host, bound, upstream.authority)
+            tell(
+                INFO,
+                "listening",
+                "listening on %(host)s port %(port)d for %(upstream)s",
+                host=host,
+                port=bound,
+                upstream=config.upstream.authority,
+            )
             task_status.started(bound)
-            await Proxy(policy, upstream).run(listeners, stop)
+            await proxy.run(listeners, stop)
+            if hook is not None:
+                await hook.finish()
             nursery.cancel_scope.cancel()
+
+
+# What is not asked for is not imported: it would cost time and memory.
+
+
+def _make_hook(config: Config) -> "EventHook | None":
+    if config.on_event is None:
+        return None
+    from reknit.event_hook import EventHook
+
+    return EventHook(config.on_event)
+
+
+async def _prepare_admin(
+    config: Config, proxy: Proxy, hook: "EventHook | None"
+) -> Callable[[], Awaitable[None]] | None:
+    address = config.admin
+    if address is None:
+        return None
+    from reknit.admin import listener
+
+    listeners = await _listen(listener.open_listeners(address), address)
+    count_lost = None if hook is None else hook.count_lost
+    admin = listener.Admin(proxy.sessions, proxy.reactor, proxy.is_ready, count_lost)
+    shown = address
+    if isinstance(address, Listen):
+        shown = Listen(address.host, listeners[0].socket.getsockname()[1])
+    tell(INFO, "admin_listening", "admin listening on %(address)s", address=str(shown))
+    return partial(admin.run, listeners, address, config.admin_token)

@@ -300,7 +300,8 @@ class ContextStateMachine(Session):
         else:
             leg.phase = Phase.CLOSE_RECEIVED
             leg.scanner = None
-            self._end(Trigger.SESSION_ENDED, code, reason, now)
+            cause = f"{leg.side.value} closed with {code} {reason}".rstrip()
+            self._end(Trigger.SESSION_ENDED, code, reason, now, cause)
 
     def _violated(self, leg: WebSocket, violation: Violation, now: float) -> None:
         """A peer broke the protocol: it gets the code at once, the other leg after its queue."""

@@ -173,11 +173,14 @@ class Session:
         self.client.handshake = None
         self._close_until = now + self._policy.close_timeout
 
-    def _end(self, trigger: Trigger, code: int, reason: str, now: float) -> None:
-        """The session is over: each leg that is up is told, behind what is queued for it."""
+    def _end(self, trigger: Trigger, code: int, reason: str, now: float, cause: str = "") -> None:
+        """The session is over: each leg that is up is told, behind what is queued for it.
+
+        `cause`: what the operator is told, if not the `reason`.
+        """
         self._parting = (code, reason)
         self._opening_until = inf
-        self._fire(trigger, reason)
+        self._fire(trigger, cause or reason)
         for leg in (self.client, self.server):
             self._part(leg, now)
         self._settle(now)

@@ -17,7 +17,7 @@ from forked_serve import serve
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["pytest", "reknit.cli", "reknit.trio_sockets"])
 _LISTENING = re.compile(r"listening on \S+ port (\d+) ")
-_STATE = re.compile(r"INFO [0-9a-f]{8} (\w+) by (\w+)")
+_STATE = re.compile(r"INFO [0-9a-f]{12} (\w+) by (\w+)")
 
 
 class ProxyProcess:
@@ -72,7 +72,7 @@ class ProxyProcess:
 
     async def reached(self, state: str, times: int = 1) -> None:
         """Wait until the log shows a session in that state, that many times."""
-        await self.logged(rf"INFO [0-9a-f]{{8}} {state} by ", times)
+        await self.logged(rf"INFO [0-9a-f]{{12}} {state} by ", times)
 
     @property
     def transitions(self) -> list[tuple[str, str]]:

@@ -1,0 +1,182 @@
+"""Sessions one by one: listed, shown, closed, drained, and cut for tests."""
+
+from collections.abc import Mapping
+from heapq import nsmallest
+
+import trio
+from reknit_core.events import ConnectionLost, Event, Shutdown, Side
+from reknit_core.lifecycle import State
+from reknit_core.websocket import WebSocket
+
+from reknit.admin.messages import ProblemError, Request, Response, json_response
+from reknit.admin.router import Route
+from reknit.reactor import Link, Reactor
+from reknit.sessions import Sessions
+
+PAGE = 100  # sessions, unless a request asks for another number
+MAX_PAGE = 1000
+MAX_REASON = 123  # bytes of a Close frame's reason (RFC 6455, section 5.5)
+GOING_AWAY = 1001
+SERVICE_RESTART = 1012
+
+
+class ContextCalls:
+    """Answers what is asked about sessions, and does what is asked of them."""
+
+    def __init__(self, sessions: Sessions, reactor: Reactor) -> None:
+        self._sessions = sessions
+        self._reactor = reactor
+
+    def routes(self) -> tuple[Route, ...]:
+        """Their paths."""
+        return (
+            Route("GET", "/contexts", self.list),
+            Route("GET", "/contexts/{session}", self.show),
+            Route("POST", "/contexts/{session}/close", self.close),
+            Route("POST", "/contexts/{session}/drain", self.drain),
+            Route("POST", "/contexts/{session}/cut", self.cut),
+        )
+
+    async def list(self, request: Request) -> Response:
+        """A page of sessions in the order of their names; `next` is the following one's cursor."""
+        state = _state(request)
+        limit = _limit(request)
+        cursor = request.query.get("cursor", "")
+        fitting = (
+            link
+            for link in self._sessions
+            if link.label > cursor and state in (None, link.context.state)
+        )
+        page = nsmallest(limit + 1, fitting, key=lambda link: link.label)
+        following = page[limit - 1].label if len(page) > limit else None
+        now = trio.current_time()
+        shown = [_summary(link, now) for link in page[:limit]]
+        return json_response({"contexts": shown, "next": following})
+
+    async def show(self, request: Request) -> Response:
+        """All about one session."""
+        link, now = self._link(request), trio.current_time()
+        context = link.context
+        document = {
+            **_summary(link, now),
+            "client": _leg(context.client),
+            "server": {**_leg(context.server), "attempt": context.server.retry.attempt},
+            "to_client": _queue(link, context.client, now),
+            "to_server": _queue(link, context.server, now),
+            "trace": link.recent.lines() if link.recent else [],
+        }
+        return json_response(document)
+
+    async def close(self, request: Request) -> Response:
+        """End a session: both ends get the code and the reason, behind what waits for them."""
+        return self._end(request, GOING_AWAY, "closed by the operator")
+
+    async def drain(self, request: Request) -> Response:
+        """End a session with a code by which clients come back, to another proxy."""
+        return self._end(request, SERVICE_RESTART, "service restart")
+
+    async def cut(self, request: Request) -> Response:
+        """Break a leg's connection, as a network would."""
+        link = self._link(request)
+        side = _side(request)
+        leg = link.context.client if side is Side.CLIENT else link.context.server
+        if (link.client if side is Side.CLIENT else link.server) is None:
+            raise ProblemError(409, "not_connected", f"the {side.value} is not connected")
+        self._handle(link, ConnectionLost(side, leg.generation, "cut by the operator"))
+        return json_response(_summary(link, trio.current_time()))
+
+    def _end(self, request: Request, code: int, reason: str) -> Response:
+        link = self._link(request)
+        document = request.document()
+        self._handle(link, Shutdown(_code(document, code), _reason(document, reason)))
+        return json_response(_summary(link, trio.current_time()))
+
+    def _handle(self, link: Link, event: Event) -> None:
+        now = trio.current_time()
+        link.handle(event, now)
+        self._reactor.settle(link, now)
+
+    def _link(self, request: Request) -> Link:
+        link = self._sessions.find(request.params["session"])
+        if link is None:
+            raise ProblemError(404, "unknown_session", "there is no such session, or it has ended")
+        return link
+
+
+# -- What is shown -----------------------------------------------------------------------------
+
+
+def _summary(link: Link, now: float) -> dict[str, object]:
+    recent = link.recent
+    return {
+        "session": link.label,
+        "state": link.context.state.value,
+        "state_seconds": round(now - recent.since, 3) if recent else None,
+        "age_seconds": round(now - recent.began, 3) if recent else None,
+    }
+
+
+def _leg(leg: WebSocket) -> dict[str, object]:
+    return {"phase": leg.phase.value, "generation": leg.generation}
+
+
+def _queue(link: Link, leg: WebSocket, now: float) -> dict[str, object]:
+    """What goes to that leg's peer."""
+    source = leg.source
+    return {
+        "messages": source.count + source.dropped,
+        "dropped_messages": source.dropped,
+        "waiting_bytes": source.tail - source.sent,
+        "unconfirmed_bytes": source.tail - source.confirmed,
+        "unconfirmed_messages": source.count - source.confirmed_count,
+        "waited_seconds": round(link.recent.waited(leg, now), 3) if link.recent else None,
+    }
+
+
+# -- What is asked for -------------------------------------------------------------------------
+
+
+def _state(request: Request) -> State | None:
+    text = request.query.get("state")
+    try:
+        return None if text is None else State(text)
+    except ValueError:
+        names = ", ".join(state.value for state in State)
+        raise ProblemError(400, "bad_state", f"unknown state; allowed: {names}") from None
+
+
+def _limit(request: Request) -> int:
+    text = request.query.get("limit", str(PAGE))
+    if not (text.isascii() and text.isdecimal() and len(text) < 9 and 1 <= int(text) <= MAX_PAGE):
+        raise ProblemError(400, "bad_limit", f"limit: allowed is 1 to {MAX_PAGE}")
+    return int(text)
+
+
+def _side(request: Request) -> Side:
+    leg = request.document().get("leg")
+    if leg not in ("client", "server"):
+        raise ProblemError(400, "bad_leg", 'leg: allowed is "client" or "server"')
+    return Side(leg)
+
+
+def _code(document: Mapping[str, object], default: int) -> int:
+    code = document.get("code", default)
+    if type(code) is not int or not (code in (1000, 1001, 1008, 1011, 1012, 1013) or _own(code)):
+        allowed = "1000, 1001, 1008, 1011, 1012, 1013, or 3000 to 4999"
+        raise ProblemError(400, "bad_code", f"code: allowed is {allowed}")
+    return code
+
+
+def _own(code: int) -> bool:
+    return 3000 <= code <= 4999  # RFC 6455, section 7.4.2
+
+
+def _reason(document: Mapping[str, object], default: str) -> str:
+    reason = document.get("reason", default)
+    problem = f"reason: allowed is text of at most {MAX_REASON} bytes"
+    try:
+        if isinstance(reason, str) and len(reason.encode()) <= MAX_REASON:
+            return reason
+    except UnicodeEncodeError:
+        pass
+    raise ProblemError(400, "bad_reason", problem)

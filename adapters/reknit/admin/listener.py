@@ -1,0 +1,90 @@
+"""Binds the admin listener's address and puts its parts together."""
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+from reknit_core.counters import Histogram
+
+from reknit.admin import health
+from reknit.admin.contexts import ContextCalls
+from reknit.admin.guard import Guard
+from reknit.admin.lag import measure_lag
+from reknit.admin.metrics import Metrics
+from reknit.admin.router import Router
+from reknit.admin.server import Server
+from reknit.options import AdminAddress, Listen, is_loopback
+from reknit.reactor import Reactor
+from reknit.sessions import Sessions
+
+BACKLOG = 128
+OWNER_ONLY = 0o177  # a umask
+
+
+class Admin:
+    """Tells and steers what these sessions do.
+
+    `is_ready`: whether new sessions are taken. `untold`: how many events a hook has lost.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        reactor: Reactor,
+        is_ready: Callable[[], bool],
+        untold: Callable[[], int] | None = None,
+    ) -> None:
+        self._lag = Histogram()
+        self._routes = (
+            *health.routes(is_ready),
+            *Metrics(sessions, self._lag, untold).routes(),
+            *ContextCalls(sessions, reactor).routes(),
+        )
+
+    async def run(
+        self, listeners: list[trio.SocketListener], address: AdminAddress, token: str | None
+    ) -> None:
+        """Answer on these listeners until cancelled, then close them."""
+        loopback = isinstance(address, Listen) and is_loopback(address.host)
+        guard = Guard(token, loopback=loopback and token is None)
+        server = Server(Router(self._routes, guard))
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(measure_lag, self._lag)
+                nursery.start_soon(trio.serve_listeners, server.serve, listeners)
+        finally:
+            for listener in listeners:
+                listener.socket.close()
+
+
+async def open_listeners(address: AdminAddress) -> list[trio.SocketListener]:
+    """Listen there; on a Unix socket for this user alone. Raises OSError."""
+    if isinstance(address, Listen):
+        return await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG)
+    _remove_dead(address.path)
+    sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(OWNER_ONLY)
+    try:
+        await sock.bind(address.path)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        os.umask(before)
+    return [trio.SocketListener(sock)]
+
+
+def _remove_dead(path: str) -> None:
+    """Remove the socket file that an earlier process has left: it would be in the way."""
+    if not Path(path).is_socket():
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink(missing_ok=True)
+        except OSError:
+            pass  # binding will say what is wrong

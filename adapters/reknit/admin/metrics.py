@@ -1,0 +1,233 @@
+"""What all sessions together do, in Prometheus' text form.
+
+The core counts; this gives its numbers names. Nothing is kept here: each scrape looks anew.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import version
+
+import trio
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from reknit_core.counters import Counters, DialResult, Histogram, Towards
+from reknit_core.survey import Flow, survey
+
+from reknit.admin.messages import Request, Response
+from reknit.admin.router import Route
+from reknit.sessions import Sessions
+
+Sample = tuple[tuple[str, ...], float]
+
+
+class Metrics(Collector):
+    """Collects from the sessions; `lag` is the loop's, `untold` the events that a hook lost."""
+
+    def __init__(
+        self, sessions: Sessions, lag: Histogram, untold: Callable[[], int] | None = None
+    ) -> None:
+        self._sessions = sessions
+        self._lag = lag
+        self._untold = untold
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def routes(self) -> tuple[Route, ...]:
+        """`/metrics`."""
+        return (Route("GET", "/metrics", self._show),)
+
+    async def _show(self, request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(200, encode(self._registry), content_type)
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: that spares the registry a collection when this is registered."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric with its present value."""
+        contexts = self._sessions.contexts
+        counters = contexts.counters
+        seen = survey(contexts)
+        yield InfoMetricFamily("reknit_build", "The version.", {"version": version("reknit")})
+        yield _gauge(
+            "reknit_contexts",
+            "Sessions by state.",
+            ("state",),
+            (((state.value,), number) for state, number in seen.states.items()),
+        )
+        yield _counter(
+            "reknit_transitions",
+            "Changes of a session's state.",
+            ("from", "to", "trigger"),
+            (
+                ((row.source.value, row.target.value, row.trigger.value), number)
+                for row, number in counters.transitions.items()
+            ),
+        )
+        yield from _messages({"client": seen.to_client, "server": seen.to_server})
+        yield from self._queue_age()
+        yield GaugeMetricFamily(
+            "reknit_held_bytes",
+            "Bytes in all queues, with what is kept for replay.",
+            contexts.budget.used,
+        )
+        yield from _deliveries({"client": counters.to_client, "server": counters.to_server})
+        yield from _connections(counters)
+        yield _histogram(
+            "reknit_loop_lag_seconds", "How late the loop's timers go off.", (), [((), self._lag)]
+        )
+        if self._untold is not None:
+            yield CounterMetricFamily(
+                "reknit_events_lost", "Events that --on-event could not tell.", self._untold()
+            )
+
+    def _queue_age(self) -> Iterator[Metric]:
+        now = trio.current_time()
+        ages = {"client": 0.0, "server": 0.0}
+        for link in self._sessions:
+            if link.recent is not None:
+                for leg in (link.context.client, link.context.server):
+                    name = leg.side.value
+                    ages[name] = max(ages[name], link.recent.waited(leg, now))
+        yield _gauge(
+            "reknit_queue_age_seconds",
+            "Longest time that messages wait for a peer that is away, or owes a Pong.",
+            ("to",),
+            (((to,), age) for to, age in ages.items()),
+        )
+
+
+def _messages(flows: dict[str, Flow]) -> Iterator[Metric]:
+    def counter(name: str, text: str, value: Callable[[Flow], int]) -> Metric:
+        return _counter(name, text, ("to",), (((to,), value(flow)) for to, flow in flows.items()))
+
+    def gauge(name: str, text: str, value: Callable[[Flow], int]) -> Metric:
+        return _gauge(name, text, ("to",), (((to,), value(flow)) for to, flow in flows.items()))
+
+    yield counter("reknit_messages", "Messages received for that side.", lambda f: f.messages)
+    yield counter(
+        "reknit_message_bytes",
+        "Bytes of these messages, with their frames' headers.",
+        lambda f: f.bytes,
+    )
+    yield counter(
+        "reknit_dropped_messages", "Messages that a full queue has cost.", lambda f: f.dropped
+    )
+    yield gauge("reknit_queue_bytes", "Bytes that no socket has taken yet.", lambda f: f.waiting)
+    yield gauge(
+        "reknit_unconfirmed_bytes",
+        "Bytes that no Pong has confirmed: they wait, or may have to go out again.",
+        lambda f: f.unconfirmed,
+    )
+    yield gauge(
+        "reknit_unconfirmed_messages",
+        "Messages that no Pong has confirmed.",
+        lambda f: f.unconfirmed_messages,
+    )
+
+
+def _deliveries(sides: dict[str, Towards]) -> Iterator[Metric]:
+    def counter(name: str, text: str, value: Callable[[Towards], int]) -> Metric:
+        return _counter(name, text, ("to",), (((to,), value(side)) for to, side in sides.items()))
+
+    yield counter(
+        "reknit_dropped_bytes",
+        "Bytes of messages that a full queue has cost.",
+        lambda s: s.dropped_bytes,
+    )
+    yield counter(
+        "reknit_confirmations",
+        "Pongs by which messages count as received.",
+        lambda s: s.confirmations,
+    )
+    yield counter(
+        "reknit_replays", "Returns of a peer at which messages went out again.", lambda s: s.replays
+    )
+    yield counter(
+        "reknit_replayed_messages",
+        "Messages that an earlier connection had been given and that went out again.",
+        lambda s: s.replayed_messages,
+    )
+    yield counter(
+        "reknit_replayed_bytes",
+        "Bytes of messages that went out again.",
+        lambda s: s.replayed_bytes,
+    )
+    yield counter(
+        "reknit_repeated_messages",
+        "Messages that went out again to a peer that may have had them, as it does not count.",
+        lambda s: s.repeated_messages,
+    )
+    yield _histogram(
+        "reknit_ping_seconds",
+        "Time from the proxy's Ping to the Pong of that side.",
+        ("to",),
+        [((to,), side.round_trips) for to, side in sides.items()],
+    )
+
+
+def _connections(counters: Counters) -> Iterator[Metric]:
+    yield _counter(
+        "reknit_handshakes",
+        "Answers to clients' handshakes.",
+        ("status",),
+        (((str(status),), number) for status, number in counters.handshakes.items()),
+    )
+    yield _counter(
+        "reknit_resumes",
+        "Peers that came back to a session.",
+        ("peer", "outcome"),
+        (((side.value, how.value), number) for (side, how), number in counters.resumes.items()),
+    )
+    yield _counter(
+        "reknit_dials",
+        "Attempts to reach the server that were begun.",
+        ("kind",),
+        [(("first",), counters.dials), (("again",), counters.redials)],
+    )
+    yield _counter(
+        "reknit_dial_results",
+        "How attempts to reach the server ended.",
+        ("result",),
+        (((result.value,), counters.dial_results[result]) for result in DialResult),
+    )
+
+
+# -- Families of samples -----------------------------------------------------------------------
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...], samples: Iterable[Sample]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, value in samples:
+        family.add_metric(values, value)
+    return family
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...], samples: Iterable[Sample]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for values, value in samples:
+        family.add_metric(values, value)
+    return family
+
+
+def _histogram(
+    name: str,
+    text: str,
+    labels: tuple[str, ...],
+    samples: Iterable[tuple[tuple[str, ...], Histogram]],
+) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for values, histogram in samples:
+        bounds = [*map(str, histogram.bounds), "+Inf"]
+        buckets = list(zip(bounds, histogram.cumulated, strict=True))
+        family.add_metric(values, buckets, histogram.sum)
+    return family

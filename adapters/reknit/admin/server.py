@@ -1,0 +1,143 @@
+"""A small HTTP/1.1 server on h11 and trio: bounded in every direction, and slow to nobody."""
+
+import logging
+from http import HTTPStatus
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import h11
+import trio
+
+from reknit.admin.messages import Handler, ProblemError, Request, Response
+
+LOG = logging.getLogger("reknit")
+
+MAX_HEAD = 16 * 1024  # bytes
+MAX_BODY = 64 * 1024  # bytes
+CONNECTIONS = 64  # at one time; a further one is closed at once
+PATIENCE = 20.0  # seconds for a client to send a request, and to take its answer
+
+_ALWAYS = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),  # nobody may be led to click here from another page
+)
+
+
+class Server:
+    """Answers the requests of every connection by `handle`."""
+
+    def __init__(self, handle: Handler) -> None:
+        self._handle = handle
+        self._places = trio.Semaphore(CONNECTIONS)
+
+    async def serve(self, stream: trio.abc.Stream) -> None:
+        """Serve one connection until either end closes it. Raises nothing but Cancelled."""
+        try:
+            self._places.acquire_nowait()
+        except trio.WouldBlock:
+            await trio.aclose_forcefully(stream)
+            return
+        try:
+            connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+            while await self._exchange(connection, stream):
+                connection.start_next_cycle()
+            with trio.move_on_after(1):  # closing at once could cost the client the answer
+                if isinstance(stream, trio.SocketStream):
+                    await stream.send_eof()
+                while await stream.receive_some(4096):
+                    pass
+        except (OSError, trio.BrokenResourceError, trio.TooSlowError, h11.LocalProtocolError):
+            pass  # the client is gone, or doesn't go on
+        except Exception:
+            LOG.exception("the admin listener lets a client go by an error of the proxy")
+        finally:
+            self._places.release()
+            await trio.aclose_forcefully(stream)
+
+    async def _exchange(self, connection: h11.Connection, stream: trio.abc.Stream) -> bool:
+        """One request and its answer; whether another may follow."""
+        try:
+            with trio.fail_after(PATIENCE):
+                request = await _read_request(connection, stream)
+            if request is None:
+                return False
+            response = await self._answer(request)
+        except h11.RemoteProtocolError as error:
+            response = ProblemError(error.error_status_hint, "bad_request", str(error)).response()
+            await _send(connection, stream, response, (b"connection", b"close"))
+            return False
+        except ProblemError as problem:
+            await _send(connection, stream, problem.response(), (b"connection", b"close"))
+            return False
+        await _send(connection, stream, response, body=request.method != "HEAD")
+        return connection.our_state is h11.DONE and connection.their_state is h11.DONE
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            return await self._handle(request)
+        except ProblemError as problem:
+            return problem.response()
+        except Exception:
+            LOG.exception("%s %s fails by an error of the proxy", request.method, request.path)
+            return ProblemError(500, "internal", "an error of the proxy; see its log").response()
+
+
+async def _read_request(connection: h11.Connection, stream: trio.abc.Stream) -> Request | None:
+    """The next request; None if the client closes. Raises ProblemError, RemoteProtocolError."""
+    head: h11.Request | None = None
+    body = b""
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            if connection.they_are_waiting_for_100_continue:
+                go_on = h11.InformationalResponse(status_code=100, headers=[])
+                await stream.send_all(connection.send(go_on) or b"")
+            connection.receive_data(bytes(await stream.receive_some(4096)))
+        elif isinstance(event, h11.Request):
+            head = event
+        elif isinstance(event, h11.Data):
+            body += event.data
+            if len(body) > MAX_BODY:
+                raise ProblemError(413, "body_too_large", f"the body is over {MAX_BODY} bytes")
+        elif isinstance(event, h11.EndOfMessage):
+            assert head is not None  # h11 tells of it first
+            return _request(head, body)
+        else:  # ConnectionClosed, or PAUSED by an upgrade that we don't make
+            return None
+
+
+def _request(head: h11.Request, body: bytes) -> Request:
+    headers: dict[str, str] = {}
+    for name, value in head.headers:
+        text = value.decode("latin-1")
+        key = name.decode("ascii")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    try:
+        target = urlsplit(head.target.decode("ascii"))
+        query = dict(parse_qsl(target.query, keep_blank_values=True, max_num_fields=100))
+    except ValueError:
+        raise ProblemError(400, "bad_target", "the request's target can't be read") from None
+    return Request(head.method.decode("ascii"), unquote(target.path), query, headers, body)
+
+
+async def _send(
+    connection: h11.Connection,
+    stream: trio.abc.Stream,
+    response: Response,
+    *more: tuple[bytes, bytes],
+    body: bool = True,
+) -> None:
+    headers = [
+        (b"content-type", response.content_type.encode("ascii")),
+        (b"content-length", b"%d" % len(response.body)),
+        *_ALWAYS,
+        *((name.encode("ascii"), value.encode("latin-1")) for name, value in response.headers),
+        *more,
+    ]
+    reason = HTTPStatus(response.status).phrase.encode("ascii")
+    head = h11.Response(status_code=response.status, headers=headers, reason=reason)
+    events = [head, h11.Data(data=response.body), h11.EndOfMessage()]
+    if not body:
+        del events[1]
+    with trio.fail_after(PATIENCE):
+        await stream.send_all(b"".join(connection.send(event) or b"" for event in events))

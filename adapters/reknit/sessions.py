@@ -1,0 +1,52 @@
+"""Every session, and what the adapter holds for it."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+
+from reknit_core.context import ContextStateMachine
+from reknit_core.contexts import Contexts
+from reknit_core.recent import Recent
+
+from reknit.reactor import Link
+
+LABEL = 6  # bytes of a session's digest: enough to tell a hundred thousand apart
+
+
+class Sessions:
+    """The links of all sessions. `records`: whether each keeps what it went through lately."""
+
+    def __init__(self, contexts: Contexts, *, records: bool = False) -> None:
+        self.contexts = contexts
+        self._records = records
+        self._links: dict[int, Link] = {}  # by the context's id()
+        self._key = os.urandom(16)
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def __iter__(self) -> Iterator[Link]:
+        """Every session that is not over; they may change meanwhile."""
+        return iter(list(self._links.values()))
+
+    def link(self, context: ContextStateMachine, now: float) -> Link:
+        """The context's link, a new one if it has none yet."""
+        link = self._links.get(id(context))
+        if link is None:
+            recent = Recent(now) if self._records else None
+            link = Link(context, self._label(context.connection_id), recent)
+            self._links[id(context)] = link
+        return link
+
+    def find(self, label: str) -> Link | None:
+        """The session that is called so."""
+        return next((link for link in self._links.values() if link.label == label), None)
+
+    def forget(self, link: Link) -> None:
+        """The session is over. Nothing, if that was known."""
+        self.contexts.forget(link.context)
+        self._links.pop(id(link.context), None)
+
+    def _label(self, connection_id: str) -> str:
+        """How a session is called in logs and calls: its id is a secret."""
+        return hashlib.blake2s(connection_id.encode(), key=self._key, digest_size=LABEL).hexdigest()
