@@ -36,6 +36,7 @@ class Admission:
         self._limit = policy.connection_limit
         self._address_limit = policy.address_connections
         self._pace = Pace(policy.address_rate)
+        self._counts = bool(policy.address_connections or policy.address_rate)
         self._proxies = TrustedProxies(policy.trust_forwarded)
         self._origins = Origins(policy.allow_origin)
         self._open: dict[bytes, int] = {}  # connections by address
@@ -90,6 +91,8 @@ class Admission:
 
     def _count(self, guest: Guest, now: float) -> Refusal | None:
         """Count the guest among those of its address, unless they are too many."""
+        if not self._counts:
+            return None
         key = key_of(guest.address)
         count = self._open.get(key, 0)
         if self._address_limit and count >= self._address_limit:
@@ -139,7 +142,7 @@ class Pace:
         full_at = max(self._full_at.pop(key, now), now)
         wait = full_at - now - self._burst
         # A hair's breadth, for what the additions round: else the last token may be refused.
-        if wait <= 1e-9:
+        if wait <= 1e-6:
             full_at += self._interval
             wait = 0.0
         self._full_at[key] = full_at

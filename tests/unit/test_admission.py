@@ -38,7 +38,7 @@ def test_by_default_an_address_has_no_limit() -> None:
     admission = Admission(Policy())
     for _ in range(1000):
         assert asks(admission, let_in(admission), b"Origin: https://any.example") is None
-    assert (admission.connections, admission.refused) == (1000, 0)
+    assert (admission.connections, admission.refused, admission.tracked) == (1000, 0, 0)
 
 
 def test_connections_are_limited_overall() -> None:
@@ -176,7 +176,7 @@ def test_what_counts_as_one_address(one: str, other: str, same: bool) -> None:
 @pytest.mark.parametrize("rate", [0.3, 1, 3, 7, 10, 100, 1000])
 def test_a_bucket_holds_one_seconds_tokens_and_refills_at_its_rate(rate: float) -> None:
     pace = Pace(rate)
-    now = 1000.0
+    now = 1e8  # seconds: a float of that size is exact to some 1e-8
     burst = max(1, int(rate))
     assert [pace.wait(b"a", now) for _ in range(burst)] == [0.0] * burst
     assert 0 < pace.wait(b"a", now) <= 1 / rate + 1e-6
@@ -201,6 +201,15 @@ def test_a_flood_of_addresses_leaves_nothing_behind() -> None:
     for index in range(110):
         pace.wait(b"last", 101.0 + index)
     assert len(pace) == 1
+
+
+def test_an_address_that_keeps_coming_holds_up_no_forgetting() -> None:
+    pace = Pace(5)
+    for index in range(5000):
+        now = float(Fraction(index, 1000))
+        pace.wait(b"steady", now)
+        pace.wait(index.to_bytes(8, "big"), now)
+    assert len(pace) <= 202
 
 
 def test_a_faster_flood_is_bounded_too() -> None:
