@@ -81,11 +81,11 @@ class Listener:
     def _receive(self, sock: socket.socket, clients: trio.Nursery) -> None:
         """Let a connection in, or refuse it at the door."""
         try:
-            peer = sock.getpeername()[0]
+            peer = sock.getpeername()
         except OSError:
             sock.close()  # gone again
             return
-        address = peer if isinstance(peer, str) else ""  # a unix socket has none
+        address = peer[0] if isinstance(peer, tuple) else ""  # a unix socket has none
         guest = self._admission.arrive(address, trio.current_time())
         if isinstance(guest, Guest):
             clients.start_soon(self._serve, sock, guest)
