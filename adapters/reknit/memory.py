@@ -207,7 +207,14 @@ class Leg:
 
     def on_data(self, data: bytes) -> None:
         """Let the core scan it, and write what it lets through."""
-        self._context.receive_data(self.side, data, self._proxy.network.now)
+        straight = self._context.receive_data(self.side, data, self._proxy.network.now)
+        session = self.session
+        other = session.server if self.side is Side.CLIENT else session.client
+        if straight and other is not None and not other._blocked:
+            taken = other.socket.send(data)
+            self._context.advance(other.side, taken, self._proxy.network.now)
+            if taken == len(data):
+                return
         self._go_on()
 
     def on_eof(self) -> None:

@@ -138,11 +138,11 @@ class Reactor:
         guest: Guest | None = None,
     ) -> None:
         """Serve this socket for that side's current connection; a client's is some `guest`'s."""
-        leg = link.context.client if side is Side.CLIENT else link.context.server
+        leg = link.context.client if side is _CLIENT else link.context.server
         connection = Connection(sock, link, leg, guest)
         self._connections[connection.fd] = connection
         self._poller.register(connection.fd, READ)
-        if side is Side.CLIENT:
+        if side is _CLIENT:
             link.client = connection
         else:
             link.server = connection
@@ -252,6 +252,7 @@ class Reactor:
             self._write(connection, link, now)
         if not leg.wants_read():
             self._watch(connection, connection.mask & ~READ)
+        self._read_on(other)  # what was confirmed has made room
 
     def _pass(self, connection: Connection, data: bytes) -> bool:
         """Write what is all that waits for this peer; False if some of it, or all, is left."""
@@ -290,9 +291,7 @@ class Reactor:
             buffers = leg.pending() if leg.lane or source.sent < source.tail else []
         else:
             self._watch(connection, connection.mask & ~WRITE)
-        sender = link.server if connection.side is Side.CLIENT else link.client
-        if sender is not None and not sender.mask & READ and sender.leg.wants_read():
-            self._watch(sender, sender.mask | READ)
+        self._read_on(link.server if connection.side is _CLIENT else link.client)
 
     def _read_last(self, connection: Connection, link: Link, error: OSError, now: float) -> None:
         """A write failed: the peer is gone, but what it sent before can still be read."""
@@ -310,6 +309,11 @@ class Reactor:
     def _lost(self, connection: Connection, link: Link, error: OSError, now: float) -> None:
         reason = error.strerror or str(error)
         link.handle(ConnectionLost(connection.side, connection.generation, reason), now)
+
+    def _read_on(self, sender: Connection | None) -> None:
+        """Read again from a peer whose queue was full, if it is no longer."""
+        if sender is not None and not sender.mask & READ and sender.leg.wants_read():
+            self._watch(sender, sender.mask | READ)
 
     def _watch(self, connection: Connection, mask: int) -> None:
         if mask != connection.mask:
@@ -340,13 +344,13 @@ class Reactor:
     # -- The end of a connection ---------------------------------------------------------------
 
     def _disconnect(self, link: Link, command: Disconnect, now: float) -> None:
-        connection = link.client if command.side is Side.CLIENT else link.server
+        connection = link.client if command.side is _CLIENT else link.server
         if connection is None or connection.generation != command.generation:
             if command.side is Side.SERVER and link.dial is not None:
                 link.dial.cancel()
             return
         connection.link = None
-        if command.side is Side.CLIENT:
+        if command.side is _CLIENT:
             link.client = None
         else:
             link.server = None

@@ -25,6 +25,7 @@ from reknit_core.upstream import Upstream
 
 from reknit.config import Config
 from reknit.dialler import DialError, Dialler
+from reknit.file_limit import raise_file_limit
 from reknit.listener import Listener, close_listeners, open_listeners
 from reknit.logs import tell
 from reknit.options import AdminAddress, Listen
@@ -246,6 +247,7 @@ async def serve(
                 port=bound,
                 upstream=config.upstream.authority,
             )
+            raise_file_limit(config.policy.session_limit)
             task_status.started(bound)
             await proxy.run(listeners, stop)
             if hook is not None:

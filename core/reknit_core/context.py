@@ -210,8 +210,9 @@ class ContextStateMachine(Session):
     def _attend(self, leg: WebSocket, scanner: FrameScanner, now: float) -> None:
         """The leg's queue has reached a bound or a threshold; say where the next one is."""
         queue = leg.queue
-        if self._confirms and leg.other.seek_confirmation(self._nonce, now):
-            self.attention |= leg.other.confirm_at < self._asked
+        if self._confirms:
+            leg.other.seek_confirmation(self._nonce, now)
+            self.attention |= leg.other.deadline() < self._asked
         if self._bounded and scanner.messages and leg.phase is _OPEN:
             self._bound(leg, now)
         queue.alarm = 0 if self._bounded else leg.next_alarm(confirms=self._confirms)
@@ -266,7 +267,7 @@ class ContextStateMachine(Session):
             if round_trip is not None:
                 confirms = leg.source.confirmed > confirmed
                 self._counters.towards(leg.side).answered(round_trip, confirms=confirms)
-            self.attention |= leg.confirm_at < self._asked
+            self.attention |= leg.deadline() < self._asked
         elif leg.phase is not Phase.OPEN:
             pass  # our Close is out: nothing else may follow it
         elif other.phase is Phase.OPEN:

@@ -42,6 +42,8 @@ class ControlFrame:
     end: int
 
 
+_NO_CONTROLS: list[ControlFrame] = []  # shared: most sessions stand idle, and memory counts
+
 # What a frame's first byte means. Two tables, as it depends on whether a message is open.
 _BAD, _WHOLE, _FIRST, _MIDDLE, _LAST, _CONTROL = range(6)
 
@@ -113,7 +115,7 @@ class FrameScanner:
         self._skip_ends = False  # whether that frame ends its message
         self.boundary = 0
         self.messages = 0
-        self.controls: list[ControlFrame] = []
+        self.controls = _NO_CONTROLS
         self.plain = True
         self.violation: Violation | None = None
 
@@ -131,7 +133,7 @@ class FrameScanner:
                 return data
         else:
             self.boundary = 0
-            self.controls = []
+            self.controls = _NO_CONTROLS
             if self._stopped:
                 return b""
             if self._held:
@@ -247,6 +249,8 @@ class FrameScanner:
 
     def _control(self, data: bytes, pos: int, end: int) -> int:
         opcode = Opcode(data[pos] & 0x0F)
+        if not self.controls:
+            self.controls = []
         self.controls.append(ControlFrame(opcode, pos, end))
         if not self._open:
             self.boundary = end

@@ -165,7 +165,7 @@ class Policy:
         "or repeats of them (at-least-once).",
     )
     confirm_bytes: int = _setting(
-        256 * 1024, "Unconfirmed bytes after which a peer is asked to confirm.", "bytes", 1, 2**40
+        512 * 1024, "Unconfirmed bytes after which a peer is asked to confirm.", "bytes", 1, 2**40
     )
     confirm_after: float = _setting(
         0.25, "Time after which a peer is asked to confirm what is unconfirmed.", "seconds", 0, 3600
@@ -264,6 +264,11 @@ class Policy:
     def id_header_name(self) -> bytes:
         """The connection id's header as it is compared and sent: in lower case."""
         return self.id_header.lower().encode()
+
+    @property
+    def confirm_bytes_at_most(self) -> int:
+        """Unconfirmed bytes after which a peer is asked: before they fill the queue."""
+        return min(self.confirm_bytes, self.queue_bytes // 2 + 1)
 
     def overflow(self, sender: Side) -> Overflow:
         """What happens when the queue of what that side sends is full."""

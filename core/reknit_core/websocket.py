@@ -254,11 +254,11 @@ class WebSocket:
         """The queue's tail at which to look again: before a bound, or to ask for confirmation."""
         queue = self.queue
         policy = self.policy
-        room = policy.queue_messages - (queue.count - queue.confirmed_count)
-        alarm = min(queue.confirmed + policy.queue_bytes, queue.tail + room * MIN_MESSAGE)
+        waiting = queue.count - queue.confirmed_count
+        size, messages = policy.queue_bytes, policy.queue_messages
         if confirms and self.other.probed == inf:
-            alarm = min(alarm, queue.confirmed + policy.confirm_bytes)
-        return alarm
+            size, messages = policy.confirm_bytes_at_most, messages // 2
+        return min(queue.confirmed + size, queue.tail + (messages - waiting) * MIN_MESSAGE)
 
     def make_room(self) -> bool:
         """Drop what the policy says if the queue is over its bounds; False if it says to end."""
@@ -343,20 +343,19 @@ class WebSocket:
         self.ping = bytes(self._protocol().ping(data))
         self.say(self.ping, self.probe_mark[0])
 
-    def seek_confirmation(self, nonce: bytes, now: float) -> bool:
-        """More goes to this peer: ask, with one Ping at a time, when enough is unconfirmed.
-
-        True if the deadline has changed.
-        """
+    def seek_confirmation(self, nonce: bytes, now: float) -> None:
+        """More goes to this peer: ask, with one Ping at a time, when enough is unconfirmed."""
         source = self.source
         if self.phase is not Phase.OPEN or self.probed != inf or source.confirmed == source.tail:
-            return False
-        if source.tail - source.confirmed >= self.policy.confirm_bytes:
+            return
+        policy = self.policy
+        if (
+            source.tail - source.confirmed >= policy.confirm_bytes_at_most
+            or source.count - source.confirmed_count >= policy.queue_messages // 2
+        ):
             self.ask(nonce, now)
         elif self.confirm_at == inf:
-            self.confirm_at = now + self.policy.confirm_after
-            return True
-        return False
+            self.confirm_at = now + policy.confirm_after
 
     def answered(self, data: bytes, now: float) -> float | None:
         """A Pong to one of the proxy's own Pings came: how long after that (seconds).

@@ -2,7 +2,8 @@
 
 Both ends build the frames of a case once. A sender sends slices of them, a receiver compares
 what it reads with what must come next: one comparison a read while the stream is as expected,
-and a real parser for the rest (a Ping between two messages, a frame with another mask). So every
+one a message where a Ping stands between two, and a real parser for the rest (a frame with
+another mask). So every
 byte is checked, and a loader in Python keeps up with proxies written in C.
 """
 
@@ -143,13 +144,37 @@ class Receiver:
             end = position + len(data)
             self._position = end % self._length
             return end // self._frame - position // self._frame
-        return self._parse_all(data)
+        data, self._held = self._held + data, b""
+        return self._receive_mixed(data)
+
+    def _receive_mixed(self, data: bytes) -> int:
+        """Check expected messages with control frames between them."""
+        position, frame = self._position, self._frame
+        done = at = 0
+        while at < len(data):
+            into = position % frame
+            if not into and data[at] & 8:
+                parsed = _parse(data, at)
+                if parsed is None:
+                    break
+                opcode, payload, at = parsed
+                self.asides.append((opcode, payload))
+                continue
+            end = min(len(data), at + frame - into)
+            if not self._data.startswith(data[at:end], position):
+                self._position = position
+                return done + self._parse_all(data[at:])
+            position = (position + end - at) % self._length
+            done += into + end - at == frame
+            at = end
+        self._position, self._held = position, data[at:]
+        return done
 
     def _parse_all(self, data: bytes) -> int:
         number = self._position // self._frame
         start = number * self._frame
         # What was compared is not kept: it was the same as the ring.
-        data = (self._held or self._data[start : self._position]) + data
+        data = self._data[start : self._position] + data
         done = at = 0
         while (parsed := _parse(data, at)) is not None:
             opcode, payload, at = parsed

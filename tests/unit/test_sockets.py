@@ -594,7 +594,7 @@ def test_without_a_heartbeat_a_peer_is_asked_only_to_confirm() -> None:
     client, server = legs(heartbeat_interval=0, confirm_after=0.5)
     assert client.deadline() == inf
     feed(server, DATA)
-    assert client.seek_confirmation(NONCE, 1.0)
+    client.seek_confirmation(NONCE, 1.0)
     assert client.deadline() == 1.5
 
 
@@ -604,7 +604,8 @@ def test_a_leg_that_is_not_open_has_no_deadline() -> None:
     for phase in Phase:
         client.phase = phase
         assert (client.deadline() == inf) is (phase is not Phase.OPEN)
-        assert client.seek_confirmation(NONCE, 1.0) is (phase is Phase.OPEN)
+        client.seek_confirmation(NONCE, 1.0)
+        assert (client.confirm_at != inf) is (phase is Phase.OPEN)
         client.confirm_at = inf
 
 
@@ -654,15 +655,35 @@ def test_an_answer_to_the_second_ping_counts_again() -> None:
 
 def test_many_unconfirmed_bytes_are_asked_about_at_once() -> None:
     client, server = legs(confirm_bytes=250, confirm_after=0.5)
-    assert client.seek_confirmation(NONCE, 1.0) is False  # nothing to confirm
+    client.seek_confirmation(NONCE, 1.0)
+    assert client.confirm_at == inf  # nothing to confirm
     feed(server, DATA)
-    assert client.seek_confirmation(NONCE, 1.0) is True
-    assert client.seek_confirmation(NONCE, 1.1) is False
+    client.seek_confirmation(NONCE, 1.0)
+    assert client.deadline() == 1.5
+    client.seek_confirmation(NONCE, 1.1)
     assert client.deadline() == 1.5
     feed(server, DATA * 2)
-    assert client.seek_confirmation(NONCE, 1.2) is False
+    client.seek_confirmation(NONCE, 1.2)
     assert client.probed == 1.2
     assert client.confirm_at == inf
+
+
+def test_a_peer_is_asked_before_a_queue_is_full_of_what_is_unconfirmed() -> None:
+    """The thresholds may be above the queue's bounds: its sender must not wait for a timer."""
+    client, server = legs(confirm_bytes=10**6, queue_bytes=300)
+    feed(server, DATA)
+    client.seek_confirmation(NONCE, 1.0)
+    assert client.probed == inf
+    feed(server, DATA)
+    client.seek_confirmation(NONCE, 1.1)
+    assert client.probed == 1.1
+    client, server = legs(queue_messages=4)
+    feed(server, DATA)
+    client.seek_confirmation(NONCE, 1.0)
+    assert client.probed == inf
+    feed(server, DATA)
+    client.seek_confirmation(NONCE, 1.1)
+    assert client.probed == 1.1
 
 
 def test_an_answer_confirms_what_stands_before_the_question() -> None:
