@@ -181,5 +181,5 @@ def _not_allowed(label: str, value: object, allowed: str) -> ConfigError:
 def _unknown(where: str, key: str, value: object, known: list[str]) -> ConfigError:
     near = get_close_matches(key.replace("-", "_"), known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-    shown = "..." if _SECRET.search(key) else _shown(value)
+    shown = "..." if _SECRET.search("".join((key, *near))) else _shown(value)
     return ConfigError(f"{where} {one_line(key)}: unknown key (value {shown}); {hint}")

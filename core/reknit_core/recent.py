@@ -16,7 +16,7 @@ from reknit_core.events import (
 )
 from reknit_core.lifecycle import Trigger
 from reknit_core.play.phrases import quote
-from reknit_core.play.scenario import event_line, outcome_line, seconds
+from reknit_core.play.scenario import INDENT, event_line, outcome_line, seconds
 from reknit_core.side import Side
 from reknit_core.websocket import Phase, WebSocket
 
@@ -98,7 +98,8 @@ class Recent:
                 return [outcome_line("<", text)]
             case Transitioned(trigger, state, reason):
                 why = f": {reason}" if reason else ""
-                return [outcome_line("=", state.value), f"# {trigger.value}{_printable(why)}"]
+                comment = f"{INDENT}# {trigger.value}{_printable(why)}"
+                return [outcome_line("=", state.value), comment]
             case Dropped(side, total):
                 return [outcome_line("<", f"{side.value} dropped total={total}")]
 

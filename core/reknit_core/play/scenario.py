@@ -33,7 +33,7 @@ DEFAULT_POLICY = Policy(
 )
 """Where a scenario says nothing else: round numbers, nothing by chance, nothing unasked."""
 
-_INDENT = " " * 7
+INDENT = " " * 7
 _LINE = re.compile(r"(?:@(\S+)\s*)?([><=!])\s*(.*)")
 _TIME = re.compile(r"\d{1,9}(?:\.\d{1,6})?")
 _WORD = re.compile(r'(?:[^\s"=]+=)?"(?:[^"\\]|\\.)*"(?=\s|$)|[^\s"]+(?=\s|$)')
@@ -138,7 +138,7 @@ def event_line(at: float, text: str) -> str:
 
 def outcome_line(kind: str, text: str) -> str:
     """A command or bytes (`<`), a state (`=`) or a remark (`!`) in canonical form."""
-    return f"{_INDENT}{kind} {text}"
+    return f"{INDENT}{kind} {text}"
 
 
 def policy_lines(policy: Policy) -> list[str]:
