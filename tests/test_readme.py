@@ -1,12 +1,23 @@
 """The README names every option, header and close code, with the defaults that hold."""
 
+import re
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
 
 import pytest
+import trio
+from reknit.admin.contexts import ContextCalls
+from reknit.admin.health import routes
+from reknit.admin.metrics import Metrics
+from reknit.admin.router import Route
+from reknit.reactor import Reactor
+from reknit.sessions import Sessions
 from reknit_core.context import GAP, OVERFLOW, TAKEN_OVER
+from reknit_core.contexts import Contexts
+from reknit_core.counters import Histogram
 from reknit_core.policy import SETTINGS, Policy
+from reknit_core.upstream import Upstream
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -36,3 +47,38 @@ def test_the_options_table(name: str) -> None:
 def test_the_close_codes_table(code: int) -> None:
     table = README[README.index("| close code |") : README.index("| status |")]
     assert str(code) in table
+
+
+# -- The admin listener ------------------------------------------------------------------------
+
+
+def admin_section() -> str:
+    return README[README.index("## See what it does") : README.index("## What is said on the wire")]
+
+
+def admin() -> tuple[Metrics, list[Route]]:
+    contexts = Contexts(Policy(), Upstream("h", 1), lambda size: b"\0" * size)
+    sessions = Sessions(contexts, records=True)
+    reactor = Reactor(*[lambda *_: None] * 4)
+    metrics = Metrics(sessions, Histogram(), lambda: 0)
+    calls = ContextCalls(sessions, reactor)
+    return metrics, [*routes(lambda: True), *metrics.routes(), *calls.routes()]
+
+
+def collected(metrics: Metrics) -> set[str]:
+    async def collect() -> set[str]:
+        suffix = {"counter": "_total", "info": "_info"}
+        return {family.name + suffix.get(family.type, "") for family in metrics.collect()}
+
+    return trio.run(collect)
+
+
+def test_the_metrics_table_names_what_there_is() -> None:
+    named = set(re.findall(r"`(reknit_\w+)(?:\{[a-z,]+\})?`", admin_section()))
+    assert named == collected(admin()[0])
+
+
+def test_the_calls_table_names_what_there_is() -> None:
+    named = set(re.findall(r"`(GET|POST) (/[\w/]*)[?`]", admin_section()))
+    there = {(route.method, route.path.replace("{session}", "SESSION")) for route in admin()[1]}
+    assert named == there
