@@ -51,12 +51,13 @@ def serve(config_file: str | None, **options: object) -> None:
     log_to_stderr(config.log_level, config.log_format)
     import trio
 
+    from reknit.takeover import TakeoverError
     from reknit.trio_sockets import ListenError
     from reknit.trio_sockets import serve as run
 
     try:
         trio.run(run, config)
-    except ListenError as error:
+    except (ListenError, TakeoverError) as error:
         raise Failure(error) from None
 
 

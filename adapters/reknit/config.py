@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from pathlib import Path
 
 from reknit_core.policy import Policy, PolicyError
 from reknit_core.upstream import Upstream
@@ -28,8 +29,11 @@ from reknit.options import (
 CONFIG = "config"  # names the file itself, so it can't stand in one
 SHOWN = 60  # characters of a bad value in an error
 
-# Kubernetes sets some for a service of the name "reknit"; REKNIT_COMPILE is the build's.
-_FOREIGN = re.compile(r"REKNIT_(COMPILE|SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_[A-Z]+(_\w+)?)?)")
+# Kubernetes sets some for a service of the name "reknit"; REKNIT_COMPILE is the build's, and
+# REKNIT_TAKEOVER_FD restart.py's.
+_FOREIGN = re.compile(
+    r"REKNIT_(COMPILE|TAKEOVER_FD|SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_[A-Z]+(_\w+)?)?)"
+)
 
 _SECRET = re.compile("token|secret|password", re.IGNORECASE)  # in a name: its value isn't shown
 
@@ -62,6 +66,7 @@ class Config:
     admin: AdminAddress | None = None
     admin_token: str | None = field(default=None, repr=False)
     on_event: str | None = field(default=None, repr=False)
+    takeover: Path | None = None
 
 
 _OWN = frozenset(item.name for item in fields(Config)) - {"upstream", "policy"}

@@ -37,10 +37,32 @@ async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
     return await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
 
 
+def wrap_listeners(sockets: list[socket.socket]) -> list[trio.SocketListener]:
+    """Sockets that listen already."""
+    return [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in sockets]
+
+
 def close_listeners(listeners: list[trio.SocketListener]) -> None:
     """Take no more connections."""
     for listener in listeners:
         listener.socket.close()
+
+
+class Newcomer:
+    """A client whose request isn't complete."""
+
+    __slots__ = ("guest", "handshake", "reading", "socket")
+
+    def __init__(self, sock: socket.socket, guest: Guest) -> None:
+        self.socket = sock
+        self.guest = guest
+        self.handshake = ClientHandshake(guest.address)
+        self.reading = trio.CancelScope()
+
+    @property
+    def read(self) -> bytes:
+        """What it has sent."""
+        return self.handshake.head + self.handshake.rest
 
 
 class Listener:
@@ -58,6 +80,7 @@ class Listener:
         self._counters = counters
         self._enter = enter
         self._lingering = 0
+        self.newcomers: set[Newcomer] = set()
 
     async def run(self, listeners: list[trio.SocketListener], clients: trio.Nursery) -> None:
         """Accept until cancelled; opening handshakes run in `clients`, and may take longer."""
@@ -69,6 +92,8 @@ class Listener:
         while True:
             try:
                 stream = await listener.accept()
+            except trio.ClosedResourceError:
+                return  # another process accepts from here on
             except OSError as error:
                 if error.errno not in _NO_ROOM:
                     raise
@@ -88,7 +113,7 @@ class Listener:
         address = peer[0] if isinstance(peer, tuple) else ""  # a unix socket has none
         guest = self._admission.arrive(address, trio.current_time())
         if isinstance(guest, Guest):
-            clients.start_soon(self._serve, sock, guest)
+            self.welcome(sock, guest, b"", clients)
             return
         self._counters.handshakes[guest.status] += 1
         refused = self._admission.refused
@@ -119,35 +144,56 @@ class Listener:
             self._lingering -= 1
             sock.close()
 
-    async def _serve(self, sock: socket.socket, guest: Guest) -> None:
+    def welcome(
+        self, sock: socket.socket, guest: Guest, begun: bytes, clients: trio.Nursery
+    ) -> None:
+        """Read a guest's request, of which `begun` was read before, in a task of `clients`."""
+        newcomer = Newcomer(sock, guest)
+        self.newcomers.add(newcomer)
+        clients.start_soon(self._serve, newcomer, begun)
+
+    def let_go(self) -> None:
+        """The newcomers are another process's: read nothing more from them."""
+        for newcomer in self.newcomers:
+            newcomer.reading.cancel()
+            newcomer.socket.close()
+        self.newcomers.clear()
+
+    async def _serve(self, newcomer: Newcomer, begun: bytes) -> None:
         entered = False
         try:
-            entered = await self._shake_hands(sock, guest)
+            entered = await self._shake_hands(newcomer, begun)
         except OSError:
             pass  # the client is gone, and nothing was begun
         except Exception:
             LOG.exception("a client is let go by an error of the proxy")
         finally:
+            self.newcomers.discard(newcomer)
             if not entered:
-                sock.close()
-                self._admission.leave(guest)
+                newcomer.socket.close()
+                self._admission.leave(newcomer.guest)
 
-    async def _shake_hands(self, sock: socket.socket, guest: Guest) -> bool:
+    async def _shake_hands(self, newcomer: Newcomer, begun: bytes) -> bool:
         """Read a client's request; whether its socket is a session's now."""
-        handshake = ClientHandshake(guest.address)
+        sock, guest, handshake = newcomer.socket, newcomer.guest, newcomer.handshake
         outcome: UpgradeRequest | Refusal | None = None
-        with trio.move_on_after(self._policy.request_timeout):
+        with newcomer.reading as reading:
+            reading.deadline = trio.current_time() + self._policy.request_timeout
+            outcome = handshake.receive_data(begun) if begun else None
             while outcome is None:
                 data = await receive(sock, 4096)
                 if not data:
                     return False
                 outcome = handshake.receive_data(data)
+        self.newcomers.discard(newcomer)
         if isinstance(outcome, UpgradeRequest):
             answer = self._admission.ask(guest, outcome, trio.current_time())
             tell(DEBUG, "asked", "client %(address)s asks for a session", address=guest.address)
             outcome = answer or self._enter(sock, guest, handshake, outcome)
             if outcome is None:
                 return True
+        elif sock.fileno() < 0:
+            return False  # another process has it
         elif outcome is None:
             limit = f"no complete request in {self._policy.request_timeout:g} seconds"
             outcome = refusal(408, "request_timeout", limit)

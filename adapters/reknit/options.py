@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
@@ -120,6 +121,13 @@ def parse_admin(text: str) -> AdminAddress:
     if not path or "\0" in path or len(os.fsencode(path)) > MAX_UNIX_PATH:
         raise ValueError(text)
     return UnixPath(path)
+
+
+def parse_path(text: str) -> Path:
+    """Read the path of a Unix socket. Raises ValueError."""
+    if not text or "\0" in text or len(os.fsencode(text)) > MAX_UNIX_PATH:
+        raise ValueError(text)
+    return Path(text)
 
 
 def parse_token(text: str) -> str:
@@ -251,6 +259,15 @@ def _options() -> Iterable[Option]:
         "127.0.0.1:9300",
         str,
         read_listen,
+    )
+    yield Option(
+        "takeover",
+        "PATH",
+        "A Unix socket at which a new process takes over from the running one.",
+        f"a path of at most {MAX_UNIX_PATH} bytes",
+        "none",
+        str,
+        lambda value: parse_path(str(value)),
     )
     yield Option(
         "log_level",

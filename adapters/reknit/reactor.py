@@ -138,6 +138,11 @@ class Reactor:
         guest: Guest | None = None,
     ) -> None:
         """Serve this socket for that side's current connection; a client's is some `guest`'s."""
+        self.register(link, side, sock, guest)
+        self.settle(link, now)
+
+    def register(self, link: Link, side: Side, sock: socket.socket, guest: Guest | None) -> None:
+        """Serve this socket as attach() does, once the link is settled."""
         leg = link.context.client if side is _CLIENT else link.context.server
         connection = Connection(sock, link, leg, guest)
         self._connections[connection.fd] = connection
@@ -146,7 +151,19 @@ class Reactor:
             link.client = connection
         else:
             link.server = connection
-        self.settle(link, now)
+        if not leg.wants_read():
+            self._watch(connection, 0)
+
+    def let_go(self, link: Link) -> None:
+        """The session is another process's: touch its sockets no more."""
+        if link.dial is not None:
+            link.dial.cancel()
+        for connection in (link.client, link.server):
+            if connection is not None:
+                connection.link = None
+                self._close(connection)
+        link.client = link.server = None
+        link.deadline = inf
 
     def settle(self, link: Link, now: float) -> None:
         """Do what the context asks for, and write what it has, until it rests."""
@@ -369,14 +386,7 @@ class Reactor:
     def abandon(self, link: Link) -> None:
         """A bug of ours in one session must not cost the others theirs."""
         LOG.exception("%s ends by an error of the proxy", link.label)
-        if link.dial is not None:
-            link.dial.cancel()
-        for connection in (link.client, link.server):
-            if connection is not None:
-                connection.link = None
-                self._close(connection)
-        link.client = link.server = None
-        link.deadline = inf
+        self.let_go(link)
         link.context.client.queue.clear()
         link.context.server.queue.clear()
         self._forget(link)

@@ -20,7 +20,8 @@ class Sessions:
         self.contexts = contexts
         self._records = records
         self._links: dict[int, Link] = {}  # by the context's id()
-        self._key = os.urandom(16)
+        self.key = os.urandom(16)
+        """What the digests are keyed with."""
 
     def __len__(self) -> int:
         return len(self._links)
@@ -47,6 +48,10 @@ class Sessions:
         self.contexts.forget(link.context)
         self._links.pop(id(link.context), None)
 
+    def clear(self) -> None:
+        """All sessions are another process's."""
+        self._links.clear()
+
     def _label(self, connection_id: str) -> str:
         """How a session is called in logs and calls: its id is a secret."""
-        return hashlib.blake2s(connection_id.encode(), key=self._key, digest_size=LABEL).hexdigest()
+        return hashlib.blake2s(connection_id.encode(), key=self.key, digest_size=LABEL).hexdigest()

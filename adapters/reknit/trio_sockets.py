@@ -11,7 +11,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from logging import DEBUG, INFO, WARNING
+from logging import DEBUG, ERROR, INFO, WARNING
 from typing import TYPE_CHECKING
 
 import trio
@@ -23,14 +23,18 @@ from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest, refu
 from reknit_core.policy import Policy
 from reknit_core.upstream import Upstream
 
+from reknit import systemd
 from reknit.config import Config
 from reknit.dialler import DialError, Dialler
 from reknit.file_limit import raise_file_limit
-from reknit.listener import Listener, close_listeners, open_listeners
+from reknit.handover import Doors, give, take
+from reknit.listener import Listener, close_listeners, open_listeners, wrap_listeners
 from reknit.logs import tell
 from reknit.options import AdminAddress, Listen
 from reknit.reactor import Link, Reactor
+from reknit.restart import Restarts, TakeoverSocket, open_takeover_socket, predecessor
 from reknit.sessions import Sessions
+from reknit.takeover import Channel, Newcomer
 
 if TYPE_CHECKING:
     from reknit.event_hook import EventHook
@@ -47,16 +51,18 @@ class Proxy:
     def __init__(self, policy: Policy, upstream: Upstream, *, records: bool = False) -> None:
         self.sessions = Sessions(Contexts(policy, upstream, os.urandom), records=records)
         self._policy = policy
-        self._admission = Admission(policy)
+        self.admission = Admission(policy)
         self.reactor = Reactor(
-            self._start_dial, self._report, self.sessions.forget, self._admission.leave
+            self._start_dial, self._report, self.sessions.forget, self.admission.leave
         )
-        self._listener = Listener(
-            policy, self._admission, self.sessions.contexts.counters, self._enter
+        self.listener = Listener(
+            policy, self.admission, self.sessions.contexts.counters, self._enter
         )
         self._dialler = Dialler(upstream, policy.connect_timeout)
         self._nursery: trio.Nursery | None = None
         self._stopping = False
+        self.inherited: list[tuple[socket.socket, Newcomer]] = []
+        """Clients that another process has begun to shake hands with."""
 
     def is_ready(self) -> bool:
         """Whether new sessions are taken."""
@@ -67,8 +73,9 @@ class Proxy:
         try:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self.reactor.run)
+                self._go_on(self._nursery)
                 async with trio.open_nursery() as accepting:
-                    accepting.start_soon(self._listener.run, listeners, self._nursery)
+                    accepting.start_soon(self.listener.run, listeners, self._nursery)
                     await stop.wait()
                     accepting.cancel_scope.cancel()
                 self._stopping = True
@@ -77,6 +84,19 @@ class Proxy:
                 self._nursery.cancel_scope.cancel()
         finally:
             close_listeners(listeners)
+
+    def _go_on(self, clients: trio.Nursery) -> None:
+        """Nothing was written or dialled yet for what another process has given: now it is."""
+        now = trio.current_time()
+        for link in self.sessions:
+            try:
+                self.reactor.settle(link, now)
+            except Exception:
+                self.reactor.abandon(link)
+        for sock, newcomer in self.inherited:
+            guest = self.admission.readmit(newcomer.address)
+            self.listener.welcome(sock, guest, newcomer.begun, clients)
+        self.inherited = []
 
     async def _end_sessions(self) -> None:
         now = trio.current_time()
@@ -186,6 +206,7 @@ def _stop_on_signals(stop: trio.Event, nursery: trio.Nursery) -> Iterator[None]:
     async def wait() -> None:
         async for number in signals:
             tell(INFO, "signal", "got %(name)s", name=signal.Signals(number).name)
+            systemd.notify(systemd.STOPPING)
             if stop.is_set():
                 nursery.cancel_scope.cancel()
             stop.set()
@@ -221,38 +242,80 @@ async def _listen(
 async def serve(
     config: Config, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Run a proxy until SIGINT or SIGTERM. Reports its port (0: any free one) when it listens.
+    """Run a proxy until SIGINT or SIGTERM, or until another process has taken over.
 
-    Raises ListenError.
+    Takes over from a running process if there is one. Reports its port (0: any free one) when it
+    listens. Raises ListenError or TakeoverError.
     """
-    host, port = config.listen.host, config.listen.port
-    listeners = await _listen(open_listeners(host, port), config.listen)
+    _collect_garbage_rarely()
     proxy = Proxy(config.policy, config.upstream, records=config.admin is not None)
     hook = _make_hook(config)
-    run_admin = await _prepare_admin(config, proxy, hook)
-    _collect_garbage_rarely()
-    bound = listeners[0].socket.getsockname()[1]
+    channel = predecessor(config.takeover)
+    if channel is not None:
+        raise_file_limit(config.policy.session_limit)  # its sockets are to come
+    doors, takeover_socket = await _open_doors(config, proxy, channel)
+    run_admin = _prepare_admin(config, proxy, hook, doors.admin)
+    host, port = doors.clients[0].socket.getsockname()[:2]
     stop = trio.Event()
+
+    serving_admin = trio.CancelScope()
+
+    async def serve_admin() -> None:
+        if run_admin is not None:
+            with serving_admin:
+                await run_admin()
+
+    def hand_over(channel: Channel) -> None:
+        give(proxy, doors, channel)
+        serving_admin.cancel()
+        stop.set()
+
     async with trio.open_nursery() as nursery:
         if hook is not None:
             nursery.start_soon(hook.run)
-        if run_admin is not None:
-            nursery.start_soon(run_admin)
+        nursery.start_soon(serve_admin)
+        await nursery.start(Restarts(hand_over, takeover_socket).run)
         with _stop_on_signals(stop, nursery):
             tell(
                 INFO,
                 "listening",
                 "listening on %(host)s port %(port)d for %(upstream)s",
                 host=host,
-                port=bound,
+                port=port,
                 upstream=config.upstream.authority,
             )
-            raise_file_limit(config.policy.session_limit)
-            task_status.started(bound)
-            await proxy.run(listeners, stop)
+            if channel is None:
+                raise_file_limit(config.policy.session_limit)
+            systemd.notify(systemd.READY)
+            task_status.started(port)
+            await proxy.run(doors.clients, stop)
             if hook is not None:
                 await hook.finish()
             nursery.cancel_scope.cancel()
+
+
+async def _open_doors(
+    config: Config, proxy: Proxy, channel: Channel | None
+) -> tuple[Doors, TakeoverSocket | None]:
+    """Where to listen: as the process before did, as systemd says, or as configured."""
+    if channel is not None:
+        doors = take(proxy, channel)
+        if config.admin is None:
+            close_listeners(doors.admin)
+            doors.admin = []
+    else:
+        doors = Doors(wrap_listeners(systemd.listening_sockets()))
+    if not doors.clients:
+        listen = config.listen
+        doors.clients = await _listen(open_listeners(listen.host, listen.port), listen)
+    if config.admin is not None and not doors.admin:
+        try:
+            doors.admin = await _listen(_open_admin(config.admin), config.admin)
+        except ListenError as error:
+            if channel is None:
+                raise
+            tell(ERROR, "no_admin", "no admin listener: %(reason)s", reason=str(error))
+    return doors, open_takeover_socket(config.takeover, must=channel is None)
 
 
 # What is not asked for is not imported: it would cost time and memory.
@@ -266,17 +329,25 @@ def _make_hook(config: Config) -> "EventHook | None":
     return EventHook(config.on_event)
 
 
-async def _prepare_admin(
-    config: Config, proxy: Proxy, hook: "EventHook | None"
+def _open_admin(address: AdminAddress) -> Awaitable[list[trio.SocketListener]]:
+    from reknit.admin.listener import open_listeners
+
+    return open_listeners(address)
+
+
+def _prepare_admin(
+    config: Config,
+    proxy: Proxy,
+    hook: "EventHook | None",
+    listeners: list[trio.SocketListener],
 ) -> Callable[[], Awaitable[None]] | None:
     address = config.admin
-    if address is None:
+    if address is None or not listeners:
         return None
-    from reknit.admin import listener
+    from reknit.admin.listener import Admin
 
-    listeners = await _listen(listener.open_listeners(address), address)
     count_lost = None if hook is None else hook.count_lost
-    admin = listener.Admin(proxy.sessions, proxy.reactor, proxy.is_ready, count_lost)
+    admin = Admin(proxy.sessions, proxy.reactor, proxy.is_ready, count_lost)
     shown = address
     if isinstance(address, Listen):
         shown = Listen(address.host, listeners[0].socket.getsockname()[1])

@@ -64,6 +64,14 @@ class Admission:
         self.connections += 1
         return guest
 
+    def readmit(self, address: str) -> Guest:
+        """A connection that another process let in and hands over, whatever the limits say."""
+        guest = Guest(address)
+        if not self._proxies.trusts(address):
+            self._enter(guest, key_of(address))
+        self.connections += 1
+        return guest
+
     def ask(self, guest: Guest, request: UpgradeRequest, now: float) -> Refusal | None:
         """The guest's request is complete: None if it may go on. It is to leave either way."""
         peer = guest.address
@@ -102,9 +110,12 @@ class Admission:
         if wait:
             message = "too many handshakes a second from this address"
             return self._refuse(429, "address_rate", message, ceil(wait))
-        self._open[key] = count + 1
-        guest.key = key
+        self._enter(guest, key)
         return None
+
+    def _enter(self, guest: Guest, key: bytes) -> None:
+        self._open[key] = self._open.get(key, 0) + 1
+        guest.key = key
 
     def _refuse(self, status: int, error: str, message: str, retry_after: int = 0) -> Refusal:
         self.refused += 1

@@ -20,43 +20,38 @@ _LISTENING = re.compile(r"listening on \S+ port (\d+) ")
 _STATE = re.compile(r"INFO [0-9a-f]{12} (\w+) by (\w+)")
 
 
-class ProxyProcess:
-    """A running proxy. Its log, read as it is written, tells what the proxy has noticed."""
+class ProxyLog:
+    """The log of a proxy, read as it is written: it tells what the proxy has noticed."""
 
-    def __init__(self, process: ForkServerProcess, log: asyncio.StreamReader) -> None:
+    def __init__(self) -> None:
         self.port = 0
         self.lines: list[str] = []
-        self._process = process
-        self._log = log
         self._logged = asyncio.Condition()
-        self._reader = asyncio.create_task(self._read())
+        self._reader: asyncio.Task[None] | None = None
 
-    @classmethod
-    async def start(cls, upstream: str, *options: str) -> Self:
-        """Start a proxy for that upstream URL; it listens when this returns."""
-        receiver, sender = _FORKS.Pipe(duplex=False)
-        options = (upstream, "--listen", "127.0.0.1:0", *options)
-        process = _FORKS.Process(target=serve, args=(options, sender))
-        process.start()
-        sender.close()
+    async def read_log(self, descriptor: int) -> None:
+        """Read it from that descriptor; the proxy listens when this returns."""
         log = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(log), os.fdopen(os.dup(receiver.fileno()), "rb")
+            lambda: asyncio.StreamReaderProtocol(log), os.fdopen(descriptor, "rb")
         )
-        receiver.close()
-        proxy = cls(process, log)
-        found = _LISTENING.search(await proxy.logged(_LISTENING.pattern))
+        self._reader = asyncio.create_task(self._read(log))
+        found = _LISTENING.search(await self.logged(_LISTENING.pattern))
         assert found is not None
-        proxy.port = int(found[1])
-        return proxy
+        self.port = int(found[1])
 
-    async def _read(self) -> None:
-        async for line in self._log:
+    async def _read(self, log: asyncio.StreamReader) -> None:
+        async for line in log:
             async with self._logged:
                 self.lines.append(line.decode().rstrip())
                 self._logged.notify_all()
         async with self._logged:
             self._logged.notify_all()
+
+    async def log_ended(self) -> None:
+        """Wait until nobody writes it any more."""
+        assert self._reader is not None
+        await self._reader
 
     async def logged(self, pattern: str, times: int = 1) -> str:
         """Wait until that many log lines match; returns the last of them."""
@@ -65,7 +60,7 @@ class ProxyProcess:
                 found = [line for line in self.lines if re.search(pattern, line)]
                 if len(found) >= times:
                     return found[times - 1]
-                if self._log.at_eof():
+                if self._reader is None or self._reader.done():
                     log = "\n".join(self.lines)
                     raise AssertionError(f"the proxy ended without {pattern!r}:\n{log}")
                 await self._logged.wait()
@@ -79,6 +74,31 @@ class ProxyProcess:
         """(state, trigger) of every transition so far, of all sessions."""
         found = map(_STATE.search, self.lines)
         return [(match[1], match[2]) for match in found if match]
+
+    async def stop(self) -> int | None:
+        """Ask it to stop, if it still runs; returns the exit status."""
+        raise NotImplementedError
+
+
+class ProxyProcess(ProxyLog):
+    """A running proxy."""
+
+    def __init__(self, process: ForkServerProcess) -> None:
+        super().__init__()
+        self._process = process
+
+    @classmethod
+    async def start(cls, upstream: str, *options: str) -> Self:
+        """Start a proxy for that upstream URL; it listens when this returns."""
+        receiver, sender = _FORKS.Pipe(duplex=False)
+        options = (upstream, "--listen", "127.0.0.1:0", *options)
+        process = _FORKS.Process(target=serve, args=(options, sender))
+        process.start()
+        sender.close()
+        proxy = cls(process)
+        await proxy.read_log(os.dup(receiver.fileno()))
+        receiver.close()
+        return proxy
 
     def memory(self) -> int:
         """The resident size in bytes (Linux)."""
@@ -94,7 +114,7 @@ class ProxyProcess:
 
     async def wait(self) -> int | None:
         """The exit status, once it has ended and its log is read."""
-        await self._reader
+        await self.log_ended()
         self._process.join()
         return self._process.exitcode
 

@@ -73,6 +73,17 @@ def test_connections_are_limited_by_address() -> None:
     assert refused(admission.arrive(ALICE, 0.0)) == TOO_MANY
 
 
+def test_who_was_let_in_by_another_process_stays_and_counts() -> None:
+    admission = Admission(Policy(connection_limit=2, address_connections=1, address_rate=1))
+    guests = [admission.readmit(ALICE) for _ in range(3)]
+    assert admission.connections == 3
+    for guest in guests[:2]:
+        admission.leave(guest)
+    assert refused(admission.arrive(ALICE, 0.0))[1] == "address_connections"
+    admission.leave(guests[2])
+    let_in(admission)
+
+
 def test_handshakes_are_limited_by_address() -> None:
     admission = Admission(Policy(address_rate=2))
     for _ in range(2):

@@ -1,0 +1,104 @@
+"""From process to process: what a proxy gives away, and how another one goes on with it.
+
+What the two processes say meanwhile stands in takeover.py, who begins it in restart.py.
+"""
+
+from dataclasses import dataclass, field
+from logging import INFO
+from typing import TYPE_CHECKING
+
+import trio
+from reknit_core.events import Side
+from reknit_core.frozen import FrozenError
+
+from reknit.listener import close_listeners, wrap_listeners
+from reknit.logs import tell
+from reknit.reactor import Link
+from reknit.takeover import (
+    Channel,
+    Estate,
+    Moving,
+    Newcomer,
+    TakeoverError,
+    accept,
+    hand_over,
+    take_over,
+)
+
+if TYPE_CHECKING:
+    from reknit.trio_sockets import Proxy
+
+
+@dataclass(slots=True)
+class Doors:
+    """Where a process listens: for clients, and for its operator."""
+
+    clients: list[trio.SocketListener] = field(default_factory=list)
+    admin: list[trio.SocketListener] = field(default_factory=list)
+
+
+def give(proxy: "Proxy", doors: Doors, channel: Channel) -> None:
+    """Give all sessions, clients and listeners to another process.
+
+    Raises TakeoverError, and then they are still here.
+    """
+    if not proxy.is_ready():
+        raise TakeoverError("this process is stopping")
+    now = trio.current_time()
+    links = list(proxy.sessions)
+    estate = Estate(
+        proxy.sessions.key,
+        (_moving(link, now) for link in links),
+        [
+            (newcomer.socket, Newcomer(newcomer.guest.address, newcomer.read))
+            for newcomer in proxy.listener.newcomers
+        ],
+    )
+    clients, admin = ([door.socket for door in some] for some in (doors.clients, doors.admin))
+    hand_over(channel, clients, admin, estate)
+    close_listeners(doors.clients)
+    proxy.listener.let_go()
+    for link in links:
+        proxy.reactor.let_go(link)
+    proxy.sessions.clear()
+
+
+def _moving(link: Link, now: float) -> Moving:
+    client, server = link.client, link.server
+    return Moving(
+        link.context.freeze(now),
+        client.socket if client else None,
+        server.socket if server else None,
+        client.guest.address if client and client.guest else "",
+    )
+
+
+def take(proxy: "Proxy", channel: Channel) -> Doors:
+    """Build what another process gives; returns where it listened. Raises TakeoverError.
+
+    Nothing is written or dialled until the proxy runs.
+    """
+    try:
+        clients, admin, estate = take_over(channel)
+        _build(proxy, estate)
+        accept(channel)
+    except (TakeoverError, FrozenError) as error:
+        reason = f"can't take over from the running process: {error}"
+        raise TakeoverError(reason) from None
+    channel.close()
+    text = "took over %(sessions)d sessions"
+    tell(INFO, "taken_over", text, sessions=len(proxy.sessions))
+    return Doors(wrap_listeners(clients), wrap_listeners(admin))
+
+
+def _build(proxy: "Proxy", estate: Estate) -> None:
+    now = trio.current_time()
+    proxy.sessions.key = estate.key
+    for moving in estate.sessions:
+        link = proxy.sessions.link(proxy.sessions.contexts.thaw(moving.context, now), now)
+        if moving.client is not None:
+            guest = proxy.admission.readmit(moving.address)
+            proxy.reactor.register(link, Side.CLIENT, moving.client, guest)
+        if moving.server is not None:
+            proxy.reactor.register(link, Side.SERVER, moving.server, None)
+    proxy.inherited = estate.newcomers
