@@ -64,7 +64,7 @@ def _table(*, in_message: bool, deflate: bool) -> bytes:
     return bytes(table)
 
 
-_ALIKE = 3  # frames of one size in a row: then it pays to look whether all that follow are
+_ALIKE = 2  # frames of one size in a row: then it pays to look whether all that follow are
 
 _OPCODES = frozenset(Opcode)
 _INSIDE = _table(in_message=True, deflate=False)
