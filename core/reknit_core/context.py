@@ -8,7 +8,6 @@ seconds, passed in. The states and their table are in lifecycle.py.
 from math import inf
 from typing import Final, assert_never
 
-from reknit_core.backlog import Buffer
 from reknit_core.budget import Budget
 from reknit_core.commands import Command, Dropped
 from reknit_core.counters import Counters, DialResult, Resume
@@ -39,6 +38,7 @@ from reknit_core.policy import Policy
 from reknit_core.retry import FINAL
 from reknit_core.session import ENDED, GOING_AWAY, Session
 from reknit_core.sockets import hello_frame
+from reknit_core.stream import Buffer
 from reknit_core.upstream import Upstream
 from reknit_core.websocket import Phase, WebSocket
 

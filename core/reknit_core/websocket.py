@@ -13,11 +13,12 @@ from typing import ClassVar, assert_never
 
 from wsproto.frame_protocol import FrameProtocol, ParseFailed
 
-from reknit_core.backlog import GATHER, Backlog, Buffer, Mark
+from reknit_core.backlog import Backlog
 from reknit_core.budget import SHARE
 from reknit_core.frames import FrameScanner, Opcode, Violation, payload
 from reknit_core.policy import Overflow, Policy
 from reknit_core.side import Side
+from reknit_core.stream import GATHER, Buffer, Mark
 
 NO_STATUS = 1005
 ABNORMAL = 1006

@@ -3,7 +3,7 @@
 import pytest
 from frame_bytes import CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, frame, message
 from handshake_bytes import request
-from reknit_core.backlog import GATHER, Backlog
+from reknit_core.backlog import Backlog
 from reknit_core.budget import SHARE
 from reknit_core.context import ContextStateMachine
 from reknit_core.contexts import Contexts
@@ -11,6 +11,7 @@ from reknit_core.events import Side
 from reknit_core.frames import FrameScanner, Violation, payload
 from reknit_core.handshake import ClientHandshake, Refusal
 from reknit_core.lifecycle import State
+from reknit_core.stream import GATHER
 from test_contexts import accept, connect, contexts, lose_client, session, take
 from test_sockets import DATA, NONCE, feed, legs, write
 
