@@ -58,7 +58,8 @@ def test_serve_help_explains_every_setting() -> None:
     text = packed(run("serve", "--help").stdout)
     for name, option in OPTIONS.items():
         if name != "upstream":
-            assert packed(f"{option.flag} {option.metavar} {option.help}") in text
+            value = f"/ --no-{option.flag[2:]}" if option.is_flag else option.metavar
+            assert packed(f"{option.flag} {value} {option.help}") in text
             assert packed(f"default: {option.default or 'none'}]") in text
             assert packed(option.limits) in text
 

@@ -56,8 +56,8 @@ def test_every_setting_takes_its_own_default_from_every_source() -> None:
         text = {name: option.default}
         assert policy_of(from_command_line(text)) == Policy(), name
         assert policy_of(from_environment({option.variable: option.default})) == Policy(), name
-        number = option.limits != ""
-        value = option.default if number else f'"{option.default}"'
+        bare = option.is_flag or option.limits != ""
+        value = option.default if bare else f'"{option.default}"'
         assert policy_of(from_toml(f"{name} = {value}", "f")) == Policy(), name
 
 

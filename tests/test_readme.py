@@ -25,6 +25,8 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 def shown(value: object) -> str:
     """A default as the README's table has it."""
     match value:
+        case bool():
+            return str(value).lower()
         case frozenset():
             return ",".join(str(part) for part in sorted(value)) or "none"
         case Enum():

@@ -55,6 +55,7 @@ _POLICY = {
     "client_grace": st.sampled_from([60.0, 60.0, 5.0, 1.5]),
     "handshake_wait": st.sampled_from([15.0, 15.0, 2.5]),
     "close_timeout": st.sampled_from([5.0, 0.5]),
+    "resume_token": _ONE_IN_FOUR,
 }
 _FIXED = {name: getattr(DEFAULT_POLICY, name) for name in SETTINGS if name not in _POLICY}
 
@@ -97,7 +98,7 @@ class SessionMachine(RuleBasedStateMachine):
             self._connect()
 
     def _connect(self) -> None:
-        self.session.do("client connected")
+        self.session.connect_client()
         if not self.waits:
             self.session.reach_server()
             self.session.accept()
@@ -193,7 +194,7 @@ class SessionMachine(RuleBasedStateMachine):
             if returns and end is session.model.server:
                 self.server_returns(count)
             elif returns and session.state is not State.CLOSED:
-                session.do(f"client connected{self._count(end, count)}")
+                session.connect_client(self._count(end, count))
 
     @precondition(lambda self: self.session.state is not State.CLOSED)
     @rule(count=_COUNTS, takes=st.sampled_from([None, None, None, 0, 30]), over=_ONE_IN_FOUR)
@@ -202,7 +203,14 @@ class SessionMachine(RuleBasedStateMachine):
         client = self.session.model.client
         if over or not client.here:
             room = "" if takes is None else f" takes={takes}"
-            self.session.do(f"client connected{self._count(client, count)}{room}")
+            self.session.connect_client(f"{self._count(client, count)}{room}")
+
+    @precondition(lambda self: self.session.state is not State.CLOSED)
+    @rule(count=_COUNTS)
+    def stranger_connects(self, count: str) -> None:
+        """Another client names the session's id: nothing may come of it."""
+        client = self.session.model.client
+        self.session.connect_client(f"{self._count(client, count)} authorization=other")
 
     @precondition(lambda self: self.session.server_is_awaited)
     @rule(count=_COUNTS)

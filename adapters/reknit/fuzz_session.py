@@ -166,6 +166,11 @@ class FuzzedSession:
         """Whether an answer to the other end's Ping may come from it."""
         return self.can_say(end) and bool(end.questions)
 
+    def connect_client(self, more: str = "") -> None:
+        """The client comes or returns, with the token that it has; `more`: as in a scenario."""
+        token = self.model.owner.token
+        self.do(f"client connected{more}{'' if token is None else f' token={token}'}")
+
     # -- The server ----------------------------------------------------------------------------
 
     @property
@@ -232,7 +237,7 @@ class FuzzedSession:
             if end.here and end.in_message:
                 self.say(end, f"part last {self.name(end)}")
         if self.goes_on and not self.model.client.here:
-            self.do("client connected")
+            self.connect_client()
         if self.goes_on and not self.model.server.here:
             self.reach_server()
         if self.goes_on:

@@ -35,10 +35,12 @@ from reknit.model_checks import check
 from reknit.model_end import End
 from reknit.model_lifecycle import CLIENT_AWAY, ENDED, SERVER_AWAY, Lifecycle
 from reknit.model_messages import BrokenError, Direction
+from reknit.model_owner import Owner
 
 _DROPS = (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST)
 _OWN_CODES = ("1001", "1002", "1013", "4409", "4410", "4413")  # README, "on the wire"
-_REFUSALS = ("client response 404", "client response 409 error=cannot_resume")
+_NOT_YOURS = "client response 403"
+_REFUSALS = (_NOT_YOURS, "client response 404", "client response 409 error=cannot_resume")
 _FAREWELL = ("close 4409", "response 409 error=taken_over", "cut", "disconnect")
 
 
@@ -50,6 +52,7 @@ class Model:
         self.confirms = policy.delivery is Delivery.AT_LEAST_ONCE
         self.now = 0.0
         self.life = Lifecycle(policy, self.now)
+        self.owner = Owner()
         to_server = self._direction("the server", policy.overflow_to_server)
         to_client = self._direction("the client", policy.overflow_to_client)
         self.client = End(Side.CLIENT, to_server, to_client)
@@ -87,7 +90,7 @@ class Model:
             self._action = None  # it can't happen
             return
         if _not_let_in(self._action, text):
-            self._check_refusal()
+            self._check_refusal(text)
         self._apply()
         who, _, what = text.partition(" ")
         if kind == "=":
@@ -124,6 +127,7 @@ class Model:
         action, self._action = self._action, None
         match action:
             case ClientConnects(received=received, takes=takes):
+                self.owner.let_in(action)
                 self._farewell = True
                 self._replaced = self.client.here
                 self.client.connect(self.now, takes_all=takes is None)
@@ -173,10 +177,13 @@ class Model:
             raise BrokenError(f"the {end.side.value} goes on after message {received}")
         end.incoming.receiver_anew(received)
 
-    def _check_refusal(self) -> None:
-        """The proxy doesn't let an end in. Only a count that can't be gone on from allows it."""
+    def _check_refusal(self, text: str) -> None:
+        """The proxy doesn't let an end in: a stranger, or one whose count can't be gone on from."""
         action, self._action = self._action, None
         match action:
+            case ClientConnects() if text.startswith(_NOT_YOURS):
+                self.owner.turned_away(action)
+                return
             case ClientConnects(resume=None, received=received):
                 end = self.client
             case ServerAccepts(subprotocol=None, received=received):
@@ -281,6 +288,8 @@ class Model:
             end.heard = self.now
         for word in what.split():
             name, _, value = word.partition("=")
+            if name == "x-reconnect-token":
+                self.owner.token = value
             if name == "x-reconnect-received" and int(value) != end.taken_before:
                 raise BrokenError(f"{word} to the {end.side.value}, not {end.taken_before}")
             if name == "x-reconnect-dropped" and int(value) != end.dropped_before:

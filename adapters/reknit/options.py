@@ -185,7 +185,7 @@ def _read_as(kind: Any, value: object) -> object:
 def _show_default(value: object) -> str:
     match value:
         case bool():
-            return "on" if value else "off"
+            return str(value).lower()
         case Enum():
             return str(value.value)
         case frozenset():
@@ -197,6 +197,8 @@ def _show_default(value: object) -> str:
 
 
 def _metavar(kind: Any, setting: Setting) -> str:
+    if kind is bool:
+        return "true|false"
     if isinstance(kind, type) and issubclass(kind, Enum):
         return "|".join(str(member.value) for member in kind)
     if get_origin(kind) is frozenset:

@@ -17,7 +17,7 @@ _HEADINGS = (
     ("A lost server", r"retry_.*|server_retry_codes"),
     ("A lost client", r"client_.*"),
     ("Messages", r"delivery|confirm_.*|replay_.*|queue_.*|overflow_.*|message_.*"),
-    ("Connection id", r"id_.*"),
+    ("Who may resume", r"id_.*|bind|resume_.*|require_minted_id"),
     ("What is let in", r"allow_origin|trust_forwarded|connection_limit|address_.*"),
     ("Signs of life and time limits", r"heartbeat_.*|.*_timeout|.*_wait"),
     ("More", r".*"),

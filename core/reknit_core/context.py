@@ -91,6 +91,10 @@ class ContextStateMachine(Session):
             return f"the session can't go on after message {received}"
         return self._pinned.mismatch(request)
 
+    def belongs_to(self, request: UpgradeRequest) -> bool:
+        """Whether that client shows what it must, to join the session."""
+        return self._pinned.binding.admits(request)
+
     @property
     def incoming_lock(self) -> bool:
         """Whether client messages wait because the server is away (the design's lock)."""
@@ -267,6 +271,8 @@ class ContextStateMachine(Session):
             if round_trip is not None:
                 confirms = leg.source.confirmed > confirmed
                 self._counters.towards(leg.side).answered(round_trip, confirms=confirms)
+                if leg is self.client:
+                    self._pinned.binding.received()
             self.attention |= leg.deadline() < self._asked
         elif leg.phase is not Phase.OPEN:
             pass  # our Close is out: nothing else may follow it
@@ -427,6 +433,8 @@ class ContextStateMachine(Session):
         if client.hello:
             client.say(hello_frame(told), client.source.sent)
         self._open(client, now)
+        if self._policy.resume_token:
+            client.ask(self._nonce, now)  # its Pong proves that it has got the fresh token
 
     def _open(self, leg: WebSocket, now: float) -> None:
         deflate = self._pinned.compression is not None

@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
 
+from reknit_core.binding import KEY_BYTES
 from reknit_core.budget import Budget
-from reknit_core.context import ContextStateMachine
+from reknit_core.context import GAP, ContextStateMachine
 from reknit_core.counters import Counters, Resume
 from reknit_core.events import ClientConnected
 from reknit_core.forwarded import TrustedProxies
@@ -23,10 +26,26 @@ from reknit_core.policy import Policy
 from reknit_core.side import Side
 from reknit_core.upstream import Upstream
 
+NOT_YOURS = 4403  # as 403, for a browser
+UNKNOWN = 4404  # as 404
 ID_BYTES = 16  # of randomness in an id that the proxy makes
 NONCE_BYTES = 8
 
 _ID = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
+
+
+class _No(NamedTuple):
+    """How a client is told that it can't have the session that it names."""
+
+    status: int
+    error: str
+    close_code: int
+    outcome: Resume
+
+
+_UNKNOWN = _No(404, "unknown_session", UNKNOWN, Resume.UNKNOWN)
+_NOT_YOURS = _No(403, "not_yours", NOT_YOURS, Resume.NOT_YOURS)
+_CANNOT_RESUME = _No(409, "cannot_resume", GAP, Resume.REFUSED)
 
 
 class Contexts:
@@ -68,14 +87,14 @@ class Contexts:
             return refusal(400, "bad_count", str(error))
         known = self._contexts.get(named) if named is not None else None
         if must_resume and (known is None or known.state is State.OPENING or not known.resumable):
-            self.counters.resumes[Side.CLIENT, Resume.UNKNOWN] += 1
-            return refusal(404, "unknown_session", "there is no such session, or it has ended")
+            return self._turn_away(request, _UNKNOWN, "there is no such session, or it has ended")
         if known is None or not known.resumable:
             return self._create(named, handshake, request, now)
+        if not known.belongs_to(request):
+            return self._turn_away(request, _NOT_YOURS, "the session belongs to another client")
         problem = known.mismatch(request, received)
         if problem is not None:
-            self.counters.resumes[Side.CLIENT, Resume.REFUSED] += 1
-            return refusal(409, "cannot_resume", problem)
+            return self._turn_away(request, _CANNOT_RESUME, problem)
         known.handle(ClientConnected(handshake, received, _wants_hello(request)), now)
         return known
 
@@ -121,7 +140,8 @@ class Contexts:
             return refusal(503, "session_limit", "too many sessions at one time", after)
         connection_id = named or self._randomness(ID_BYTES).hex()
         told = self._proxies.headers(handshake.address, request.headers, request.host, "http")
-        pinned = Pinned.from_request(self._policy, connection_id, request, told)
+        key = self._randomness(KEY_BYTES)
+        pinned = Pinned.from_request(self._policy, connection_id, request, told, key)
         nonce = self._randomness(NONCE_BYTES)
         context = ContextStateMachine(
             self._policy, self._upstream, pinned, nonce, self.budget, self.counters
@@ -129,6 +149,13 @@ class Contexts:
         self._put(context)
         context.handle(ClientConnected(handshake, hello=_wants_hello(request)), now)
         return context
+
+    def _turn_away(self, request: UpgradeRequest, no: _No, problem: str) -> Refusal:
+        """A client can't have the session that it names. A browser can't read a status."""
+        self.counters.resumes[Side.CLIENT, no.outcome] += 1
+        answer = refusal(no.status, no.error, problem)
+        close = (no.close_code, no.error)
+        return replace(answer, close=close) if _wants_hello(request) else answer
 
     def _identify(self, request: UpgradeRequest) -> tuple[str | None, bool]:
         """The connection id that a client names, and whether it wants that session or none."""
@@ -143,7 +170,7 @@ class Contexts:
             named = query_value(request.target, policy.id_query)
         if named is None:
             named = cookie(request.headers, policy.id_cookie)
-        return named, False
+        return named, named is not None and policy.require_minted_id
 
 
 def _received(request: UpgradeRequest) -> int | None:

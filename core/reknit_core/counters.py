@@ -32,6 +32,7 @@ class Resume(Enum):
     RESUMED = "resumed"
     TOOK_OVER = "took_over"  # resumed while the client's older connection was there
     UNKNOWN = "unknown"  # there is no such session
+    NOT_YOURS = "not_yours"  # it is another client's
     REFUSED = "refused"  # it can't go on with this peer
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from wsproto.connection import ConnectionType
 from wsproto.events import AcceptConnection, RejectConnection, RejectData, Request
 from wsproto.extensions import Extension
+from wsproto.frame_protocol import FrameProtocol
 from wsproto.handshake import H11Handshake
 from wsproto.utilities import ProtocolError
 
@@ -43,11 +44,16 @@ class UpgradeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An HTTP answer other than 101."""
+    """An HTTP answer other than 101.
+
+    `close`: the code and reason for a browser that asks to be told in its stead: it can't read a
+    status, only a Close frame.
+    """
 
     status: int
     headers: HeaderList
     body: bytes
+    close: tuple[int, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,7 @@ class ClientHandshake:
         self.head = b""  # the request as far as it is in
         self.rest = b""  # what follows the request: frames that came early
         self._handshake = H11Handshake(ConnectionType.SERVER)
+        self._subprotocols: tuple[str, ...] = ()
 
     def receive_data(self, data: bytes) -> UpgradeRequest | Refusal | None:
         """Read on; None while the request isn't complete. Never raises."""
@@ -109,7 +116,10 @@ class ClientHandshake:
             return _bad("Host, or a header of the WebSocket handshake, is not ASCII")
         (request,) = self._handshake.events()
         assert isinstance(request, Request)  # wsproto raises otherwise
-        return self._check(request, head)
+        outcome = self._check(request, head)
+        if isinstance(outcome, UpgradeRequest):
+            self._subprotocols = outcome.subprotocols
+        return outcome
 
     @staticmethod
     def _check(request: Request, head: bytes) -> UpgradeRequest | Refusal:
@@ -146,7 +156,10 @@ class ClientHandshake:
 
     def refuse(self, answer: Refusal) -> bytes:
         """The refusing answer as bytes; the connection ends after it."""
-        return encode_refusal(answer)
+        if answer.close is None:
+            return encode_refusal(answer)
+        first = self._subprotocols[0] if self._subprotocols else None  # browsers insist on one
+        return self.accept(first, ()) + FrameProtocol(False, []).close(*answer.close)
 
     @staticmethod
     def _explain(error: ProtocolError, head: bytes) -> Refusal:

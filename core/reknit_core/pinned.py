@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from reknit_core import deflate
 from reknit_core.backlog import Backlog
+from reknit_core.binding import TOKEN, TOKEN_QUERY, Binding
 from reknit_core.handshake import Accepted, ServerRequest, UpgradeRequest
 from reknit_core.headers import HeaderList, for_server, value_of, without_query
 from reknit_core.policy import Policy
@@ -20,12 +21,15 @@ RECEIVED = b"x-reconnect-received"
 RECONNECT = b"x-reconnect"
 RECONNECT_INFO = b"x-reconnect-info"
 
+_OWN_QUERIES = frozenset((RECONNECT_ID, RECEIVED_QUERY, HELLO_QUERY, TOKEN_QUERY))
+
 
 @dataclass(slots=True)
 class Pinned:
     """The client's request as it goes to the server, and what the two agreed on."""
 
     connection_id: str
+    binding: Binding
     _target: str
     _headers: bytes  # "name: value" lines: a session is long, and a list of pairs is large
     _subprotocols: tuple[str, ...]
@@ -37,11 +41,16 @@ class Pinned:
 
     @classmethod
     def from_request(
-        cls, policy: Policy, connection_id: str, request: UpgradeRequest, forwarded: HeaderList
+        cls,
+        policy: Policy,
+        connection_id: str,
+        request: UpgradeRequest,
+        forwarded: HeaderList,
+        key: bytes,
     ) -> "Pinned":
         """Keep what the server must see, without what belongs to the proxy.
 
-        `forwarded`: what the server is told of the client's connection.
+        `forwarded`: what the server is told of the client's connection. `key`: see Binding.
         """
         id_header = policy.id_header_name
         headers = (
@@ -51,10 +60,8 @@ class Pinned:
         )
         return cls(
             connection_id,
-            without_query(
-                request.target,
-                frozenset((policy.id_query, RECONNECT_ID, RECEIVED_QUERY, HELLO_QUERY)),
-            ),
+            Binding.from_request(policy.bind, request, key),
+            without_query(request.target, _OWN_QUERIES | {policy.id_query}),
             b"\n".join(name + b": " + value for name, value in headers),
             request.subprotocols,
             request.extensions,
@@ -105,12 +112,18 @@ class Pinned:
         return None
 
     def told_client(self, policy: Policy, counts: HeaderList | None) -> HeaderList:
-        """What the proxy tells a client of its session; `counts` of the leg on a return."""
-        id_header = policy.id_header_name
-        connection_id = (id_header, self.connection_id.encode())
-        if counts is None:
-            return (connection_id, (RECONNECT, b"new"))
-        return (connection_id, (RECONNECT, b"resumed"), *counts)
+        """What the proxy tells a client of its session in an answer 101.
+
+        `counts` of the leg on a return.
+        """
+        told = [
+            (policy.id_header_name, self.connection_id.encode()),
+            (RECONNECT, b"new" if counts is None else b"resumed"),
+            *(counts or ()),
+        ]
+        if policy.resume_token:
+            told.append((TOKEN, self.binding.fresh_token()))
+        return tuple(told)
 
     def agreed_headers(self) -> HeaderList:
         """The extension header of a client's 101 answer."""

@@ -115,6 +115,16 @@ def _name(default: str, help: str) -> Any:
     return _setting(default, help, pattern=rf"(?!{taken})[A-Za-z0-9._-]+", words=words)
 
 
+def _flag(help: str) -> Any:
+    return _setting(False, help, words="true or false")
+
+
+def _bound(default: tuple[str, ...], help: str) -> Any:
+    words = "authorization, origin and cookie:NAME, separated by commas; or nothing"
+    pattern = r"authorization|origin|cookie:[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # RFC 6265, 4.1.1
+    return _setting(frozenset(default), help, pattern=pattern, words=words)
+
+
 def _codes(default: tuple[int, ...], help: str) -> Any:
     words = "close codes from 1000 to 4999, separated by commas"
     return _setting(frozenset(default), help, pattern=r"[1-4]\d{3}", words=words)
@@ -180,6 +190,16 @@ class Policy:
     id_header: str = _name("x-connection-id", "Header that carries the connection id.")
     id_query: str = _name("connection_id", "Query parameter that carries the connection id.")
     id_cookie: str = _name("connection_id", "Cookie that carries the connection id.")
+    bind: frozenset[str] = _bound(
+        ("authorization", "origin"),
+        "What a client must show as it did when its session began, to resume it.",
+    )
+    resume_token: bool = _flag(
+        "Whether a client must also show the token of the last 101 answer, to resume its session."
+    )
+    require_minted_id: bool = _flag(
+        "Whether only the proxy makes ids: one that names no session gets 404."
+    )
     server_retry_codes: frozenset[int] = _codes(
         (1001, 1012, 1013, 1014), "Close codes by which a server is lost rather than done."
     )

@@ -11,7 +11,7 @@ from reknit_core.context import ContextStateMachine
 from reknit_core.contexts import Contexts
 from reknit_core.events import Shutdown, Side
 from reknit_core.frames import Opcode
-from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest, encode_refusal
+from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest
 from reknit_core.lifecycle import State
 from reknit_core.play.actions import (
     AnswersProbe,
@@ -86,6 +86,7 @@ class Player:
     def __init__(self, policy: Policy = DEFAULT_POLICY) -> None:
         self.lines: list[str] = policy_lines(policy)
         self.now = 0.0
+        self._policy = policy
         self.contexts = Contexts(policy, _UPSTREAM, _randomness)
         self._adapter: PlayedAdapter | None = None  # once there is a session
 
@@ -183,20 +184,24 @@ class Player:
             if not context.resumable:
                 raise ImpossibleError("the session is over: a new one would begin")
         name = action.connection_id
-        if name is None:
-            name = SESSION_ID if context is None else context.connection_id
+        if name is None and context is not None:
+            name = context.connection_id
+        elif name is None and not self._policy.require_minted_id:
+            name = SESSION_ID
         peer = ClientPeer(action, name, _NONCE)
-        answer = self._connect(peer)
+        handshake = ClientHandshake(_CLIENT_ADDRESS)
+        answer = self._connect(handshake, peer)
         if isinstance(answer, Refusal):
-            for phrase in peer.receive(encode_refusal(answer)):
+            for phrase in peer.receive(handshake.refuse(answer)):
                 self._write_line("<", f"client {phrase}")
             return
         if self._adapter is None:
             self._adapter = PlayedAdapter(answer, self._write_line, _NONCE)
         self._adapter.attach_client(peer)
 
-    def _connect(self, peer: ClientPeer) -> ContextStateMachine | Refusal:
-        handshake = ClientHandshake(_CLIENT_ADDRESS)
+    def _connect(
+        self, handshake: ClientHandshake, peer: ClientPeer
+    ) -> ContextStateMachine | Refusal:
         request = handshake.receive_data(peer.request())
         if isinstance(request, UpgradeRequest):
             return self.contexts.connect(handshake, request, self.now)

@@ -13,12 +13,17 @@ from reknit_core.play.scenario import DEFAULT_POLICY
 
 SCENARIOS = Path(__file__).parents[1] / "scenarios"
 BEYOND = {  # what the model does not know of
+    "a_browser_is_told_by_a_close": "refusals by a Close frame",
+    "bound_to_nothing": "what a session is bound to",
     "message_too_big": "the message limit",
     "message_too_big_in_fragments": "the message limit",
+    "not_yours_by_cookie": "what a session is bound to",
+    "only_minted_ids": "ids that clients invent",
     "opening_refused_without_end": "a refusal without a length",
     "reconnect_retry_after": "Retry-After",
     "reconnect_with_other_compression": "compression",
     "reconnect_with_other_subprotocol": "subprotocols",
+    "resume_token_in_the_query": "greetings",
     "resume_with_another_subprotocol": "subprotocols",
     "retry_time": "a limit to the time of retries",
     "violation_fragments_out_of_order": "what is valid",
@@ -99,6 +104,24 @@ def test_the_model_says_no(right: str, wrong: str) -> None:
     assert right in text
     with pytest.raises(BrokenError):
         follow(text.replace(right, wrong, 1).split("\n"))
+
+
+def test_the_model_knows_the_owner() -> None:
+    lines = played("""
+        @0 > client connected origin=a
+        @0 > server connected
+        @0 > server accepts
+        @1 > client connected origin=b
+        @2 > client connected origin=a
+    """)
+    follow(lines)
+    text = "\n".join(lines)
+    with pytest.raises(BrokenError, match="the owner is not let in"):
+        follow([*lines, "@3 > client connected origin=a", "< client response 403"])
+    with pytest.raises(BrokenError, match="a stranger is let in"):
+        follow(
+            text.replace("client connected origin=a", "client connected origin=c", 1).split("\n")
+        )
 
 
 def test_what_was_confirmed_must_not_come_again() -> None:

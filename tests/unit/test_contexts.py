@@ -90,7 +90,7 @@ def test_an_id_is_made_where_none_is_named() -> None:
     first = session(sessions)
     assert first.connection_id == MINTED
     second = session(sessions)
-    assert second.connection_id == "00000000000000000000000000000003"  # 2 was its Pings' nonce
+    assert second.connection_id == "00000000000000000000000000000004"  # 2 and 3: its key and nonce
     assert len(sessions) == 2
     assert list(sessions) == [first, second]
     assert header_values(accept(first), b"X-Connection-Id") == [MINTED.encode()]
@@ -278,6 +278,80 @@ def test_a_count_that_is_none(value: bytes) -> None:
 
 def test_an_empty_count_in_the_query_is_none_either() -> None:
     refused(connect(contexts(), target=b"/?reconnect_received="), 400, "bad_count")
+
+
+# -- Whose session it is ------------------------------------------------------------------------
+
+
+def test_a_stranger_gets_403_and_changes_nothing() -> None:
+    sessions = contexts()
+    mine = (b"X-Connection-Id: me", b"Authorization: Bearer mine")
+    context = session(sessions, *mine)
+    accept(context, frames=b"\x81\x02hi")
+    lose_client(context)
+    context.commands()
+    before = (context.client.generation, context.next_deadline(), context.client.source.sent)
+    for extra in (
+        (mine[0],),
+        (mine[0], b"Authorization: Bearer theirs", b"X-Reconnect-Received: 1"),
+        (*mine, b"Origin: https://evil.example"),
+        (b"X-Reconnect-Id: me", b"Origin: https://evil.example"),
+    ):
+        message = refused(connect(sessions, *extra), 403, "not_yours")
+        assert message == "the session belongs to another client"
+    after = (context.client.generation, context.next_deadline(), context.client.source.sent)
+    assert after == before
+    assert context.commands() == []
+    assert connect(sessions, *mine) is context
+
+
+def test_a_client_that_can_not_read_a_status_is_told_by_a_close_frame() -> None:
+    sessions = contexts(Policy(require_minted_id=True))
+    context = session(sessions, b"Sec-WebSocket-Protocol: chat")
+    accept(context, b"Sec-WebSocket-Protocol: chat")
+    for query, extra, status, code in (
+        ("connection_id=invented", b"X: 1", 404, 4404),
+        ("reconnect_id=invented", b"X: 1", 404, 4404),
+        (f"connection_id={MINTED}", b"Origin: https://evil.example", 403, 4403),
+        (f"connection_id={MINTED}", b"X: 1", 409, 4410),
+    ):
+        for greeting, told in (("&reconnect_hello=1", True), ("&reconnect_hello=0", False)):
+            handshake = ClientHandshake("192.0.2.7")
+            line = f"GET /?{query}{greeting} HTTP/1.1".encode()
+            asked = handshake.receive_data(
+                request(extra, b"Sec-WebSocket-Protocol: other, more", line=line)
+            )
+            assert isinstance(asked, UpgradeRequest)
+            answer = sessions.connect(handshake, asked, 0.0)
+            assert isinstance(answer, Refusal)
+            assert answer.status == status
+            data = handshake.refuse(answer)
+            if told:
+                assert data.startswith(b"HTTP/1.1 101 ")
+                assert header_values(data, b"Sec-WebSocket-Protocol") == [b"other"]
+                assert data.partition(b"\r\n\r\n")[2][2:4] == code.to_bytes(2, "big")
+            else:
+                assert data.startswith(b"HTTP/1.1 %d " % status)
+
+
+@pytest.mark.parametrize(
+    ("extra", "target"),
+    [
+        ((b"X-Connection-Id: mine",), b"/"),
+        ((), b"/?connection_id=mine"),
+        ((b"Cookie: connection_id=mine",), b"/"),
+    ],
+)
+def test_only_the_proxy_makes_ids(extra: tuple[bytes, ...], target: bytes) -> None:
+    sessions = contexts(Policy(require_minted_id=True))
+    refused(connect(sessions, *extra, target=target), 404, "unknown_session")
+    context = session(sessions)
+    minted = b"X-Connection-Id: " + MINTED.encode()
+    refused(connect(sessions, minted), 404, "unknown_session")  # no answer has told it yet
+    accept(context)
+    assert connect(sessions, minted) is context
+    context.handle(Shutdown(1001, "bye"), 0.0)
+    refused(connect(sessions, minted), 404, "unknown_session")
 
 
 def test_a_client_that_wants_to_be_greeted() -> None:

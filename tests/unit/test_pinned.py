@@ -19,6 +19,7 @@ from reknit_core.upstream import Upstream
 
 POLICY = Policy()
 UPSTREAM = Upstream("server.example", 9000, "/base")
+KEY = bytes(range(16))
 DEFLATE = "permessage-deflate"
 ALONE = "server_no_context_takeover"
 TOLD: HeaderList = (
@@ -35,7 +36,7 @@ def upgrade(*extra: bytes, line: bytes = b"GET /p?a=1 HTTP/1.1") -> UpgradeReque
 
 
 def pinned(*extra: bytes, policy: Policy = POLICY, **line: bytes) -> Pinned:
-    return Pinned.from_request(policy, "the-id", upgrade(*extra, **line), TOLD)
+    return Pinned.from_request(policy, "the-id", upgrade(*extra, **line), TOLD, KEY)
 
 
 def accepted(
@@ -67,12 +68,13 @@ def test_the_first_request_to_the_server() -> None:
         b"X-Connection-Id: theirs",
         b"X-Reconnect: true",
         b"X-Reconnect-Id: theirs",
+        b"X-Reconnect-Token: theirs",
         b"X-Forwarded-For: 1.2.3.4",
         b"X-Hop: x",
         b"Proxy-Authorization: secret",
         b"Connection: Upgrade, X-Hop",
         line=b"GET /p?a=%20&reconnect_id=1&connection_id=2&b&reconnect_received=3&reconnect_hello=1"
-        b" HTTP/1.1",
+        b"&reconnect_token=4 HTTP/1.1",
     )
     assert session.server_request(UPSTREAM, 0, ()) == ServerRequest(
         target="/base/p?a=%20&b",
@@ -168,7 +170,7 @@ def test_nothing_that_a_client_sends_can_add_a_header_of_its_own(
     outcome = ClientHandshake().receive_data(request(*extra, line=line))
     if not isinstance(outcome, UpgradeRequest):
         return  # h11 takes no control characters
-    session = Pinned.from_request(POLICY, "the-id", outcome, TOLD)
+    session = Pinned.from_request(POLICY, "the-id", outcome, TOLD, KEY)
     if again:
         answer = ServerHandshake(session.server_request(UPSTREAM, 0, ()))
         told = accepting(answer.request(), b"X-Reconnect-Info: " + info)
@@ -231,6 +233,14 @@ def test_what_a_client_is_told() -> None:
     counted = ((b"x-reconnect-received", b"7"),)
     told = (told[0], (b"x-reconnect", b"resumed"), *counted)
     assert session.told_client(POLICY, counted) == told
+
+
+def test_each_answer_has_a_fresh_token() -> None:
+    session = pinned()
+    answers = [session.told_client(Policy(resume_token=True), None) for _ in range(3)]
+    assert {answer[:-1] for answer in answers} == {session.told_client(POLICY, None)}
+    assert {name for *_, (name, _) in answers} == {b"x-reconnect-token"}
+    assert len({token for *_, (_, token) in answers}) == 3
 
 
 def test_the_clients_extension_header() -> None:

@@ -24,6 +24,7 @@ NUMBERS = [name for name in SETTINGS if type(getattr(DEFAULT, name)) in (int, fl
 NAMES = ["id_header", "id_query", "id_cookie"]
 CODES = ["server_retry_codes", "client_retry_codes"]
 LISTS = ["allow_origin", "trust_forwarded"]
+FLAGS = [name for name in SETTINGS if type(getattr(DEFAULT, name)) is bool]
 CHOICES = [name for name in SETTINGS if isinstance(getattr(DEFAULT, name), Enum)]
 
 
@@ -41,7 +42,8 @@ def refused(name: str, value: object) -> PolicyError:
 
 
 def test_every_field_is_one_of_these() -> None:
-    assert sorted([*NUMBERS, *NAMES, *CODES, *LISTS, *CHOICES]) == sorted(SETTINGS)
+    sorts = (NUMBERS, NAMES, CODES, LISTS, FLAGS, CHOICES, ["bind"])
+    assert sorted(name for names in sorts for name in names) == sorted(SETTINGS)
     assert list(SETTINGS) == [item.name for item in fields(Policy)]
     for setting in SETTINGS.values():
         assert setting.help.endswith(".")
@@ -152,6 +154,14 @@ def test_lists_of_origins_and_networks(
         assert refused(name, frozenset((good[0], part))).allowed.endswith("separated by commas")
     for value in (good[0], set(good), list(good), None):
         refused(name, value)
+
+
+def test_what_a_session_can_be_bound_to() -> None:
+    for names in ((), ("origin",), ("authorization", "cookie:a", "cookie:__Host-sid")):
+        assert policy(bind=frozenset(names)).bind == set(names)
+    for bad in ("", "Origin", "orgin", "cookie", "cookie:", "cookie:a b", "cookie:a;b", "x-a", 5):
+        error = refused("bind", frozenset({bad}))
+        assert error.allowed.startswith("authorization, origin and cookie:NAME")
 
 
 def test_which_close_codes_and_overflow_belong_to_which_side() -> None:

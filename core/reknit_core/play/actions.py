@@ -32,6 +32,10 @@ class ClientConnects:
     takes: int | None
     subprotocols: tuple[str, ...]
     deflate: str | None
+    authorization: str | None = None
+    origin: str | None = None
+    cookie: str | None = None
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

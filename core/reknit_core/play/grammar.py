@@ -53,6 +53,10 @@ def _client_connected(args: Arguments) -> Action:
         takes=args.number("takes", 0, 10**8),
         subprotocols=tuple(subprotocols.split(",")) if subprotocols else (),
         deflate=_deflate(args, ""),
+        authorization=args.option("authorization", _TEXT),
+        origin=args.option("origin", _TEXT),
+        cookie=args.option("cookie", _TEXT),
+        token=args.option("token", _TEXT),
     )
 
 
@@ -207,7 +211,8 @@ _TEXTS = '"TEXT"|hex=HEX [size=N]'
 _VERBS: dict[str, _Verb] = {
     "client connected": _Verb(
         "client connected [path=/PATH] [id=ID] [resume=ID] [received=N] [takes=N] "
-        '[subprotocols=A,B] [deflate|deflate="PARAMETERS"]',
+        '[subprotocols=A,B] [deflate|deflate="PARAMETERS"] [authorization=TEXT] [origin=TEXT] '
+        "[cookie=TEXT] [token=TOKEN]",
         _client_connected,
     ),
     "server connected": _Verb("server connected [generation=N]", _server_connected),

@@ -99,15 +99,22 @@ class ClientPeer(Peer):
 
     side = Side.CLIENT
 
-    def __init__(self, action: ClientConnects, name: str, nonce: bytes) -> None:
+    def __init__(self, action: ClientConnects, name: str | None, nonce: bytes) -> None:
         super().__init__(0, nonce, action.takes)
         headers: list[tuple[bytes, bytes]] = []
         if action.resume is not None:
             headers.append((b"x-reconnect-id", action.resume.encode()))
-        else:
+        elif name is not None:
             headers.append((b"x-connection-id", name.encode()))
         if action.received is not None:
             headers.append((b"x-reconnect-received", str(action.received).encode()))
+        shown = {
+            b"authorization": action.authorization,
+            b"origin": action.origin,
+            b"cookie": action.cookie,
+            b"x-reconnect-token": action.token,
+        }
+        headers += [(key, value.encode()) for key, value in shown.items() if value is not None]
         offer = None
         if action.deflate is not None:
             offer = "; ".join(filter(None, (_DEFLATE, action.deflate)))

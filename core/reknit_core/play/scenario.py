@@ -260,7 +260,8 @@ def _read_value(name: str, text: str) -> object:
             case float():
                 return float(text)
             case frozenset():
-                return frozenset(int(part) for part in text.split(",") if part)
+                (kind,) = {type(part) for part in default}
+                return frozenset(kind(part) for part in text.split(",") if part)
             case _:
                 return text
     except (ValueError, KeyError):
