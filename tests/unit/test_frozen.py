@@ -38,7 +38,7 @@ LEFT_OUT = {
     ContextStateMachine: {"_policy", "_upstream", "_counters", "_bounded", "_confirms"}
     # None is there while a context is frozen; and one that was thawed needs attention.
     | {"_commands", "attention"},
-    ClientHandshake: {"rest", "_handshake"},
+    ClientHandshake: {"rest", "_handshake", "_subprotocols"},
     ServerHandshake: {"_handshake", "_head", "_refused", "_extensions", "_body"},
 }
 FORMS = {
