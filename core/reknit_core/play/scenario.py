@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from difflib import unified_diff
 from enum import Enum
+from typing import get_args, get_type_hints
 
 from reknit_core.lifecycle import State
 from reknit_core.play.actions import Action, ScenarioError
@@ -260,7 +261,7 @@ def _read_value(name: str, text: str) -> object:
             case float():
                 return float(text)
             case frozenset():
-                (kind,) = {type(part) for part in default}
+                (kind,) = get_args(get_type_hints(Policy)[name])
                 return frozenset(kind(part) for part in text.split(",") if part)
             case _:
                 return text
