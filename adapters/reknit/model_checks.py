@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 from reknit_core.backlog import Backlog
 from reknit_core.context import ContextStateMachine
+from reknit_core.leg import Phase
 from reknit_core.lifecycle import State
-from reknit_core.websocket import MAX_LANE, Phase, WebSocket
+from reknit_core.websocket import MAX_LANE, WebSocket
 
 from reknit.model_end import End
 from reknit.model_lifecycle import CLIENT_AWAY, ENDED, SERVER_AWAY

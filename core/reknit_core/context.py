@@ -32,6 +32,7 @@ from reknit_core.handshake import (
     refusal,
 )
 from reknit_core.headers import HeaderList, for_client, retry_after, value_of
+from reknit_core.leg import Phase
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.pinned import RECEIVED, counts, received_count
 from reknit_core.policy import Policy
@@ -40,7 +41,7 @@ from reknit_core.session import ENDED, GOING_AWAY, Session
 from reknit_core.sockets import hello_frame
 from reknit_core.stream import Buffer
 from reknit_core.upstream import Upstream
-from reknit_core.websocket import Phase, WebSocket
+from reknit_core.websocket import WebSocket
 
 GAP = 4410  # a peer that counts named a message that can't be gone on from
 OVERFLOW = 4413  # a queue is full, and the policy is to end the session then

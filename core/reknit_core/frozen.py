@@ -15,11 +15,12 @@ from zlib import crc32
 import msgspec
 
 from reknit_core.handshake import ClientHandshake, ServerHandshake, ServerRequest
+from reknit_core.leg import Phase
 from reknit_core.lifecycle import State
 from reknit_core.pinned import Pinned
 from reknit_core.session import Session
 from reknit_core.stream import Mark
-from reknit_core.websocket import NOBODY, Phase, WebSocket
+from reknit_core.websocket import NOBODY, WebSocket
 
 VERSION = 1
 

@@ -14,11 +14,12 @@ from reknit_core.events import (
     ServerConnected,
     Shutdown,
 )
+from reknit_core.leg import Phase
 from reknit_core.lifecycle import Trigger
 from reknit_core.play.phrases import quote
 from reknit_core.play.scenario import INDENT, event_line, outcome_line, seconds
 from reknit_core.side import Side
-from reknit_core.websocket import Phase, WebSocket
+from reknit_core.websocket import WebSocket
 
 KEPT = 64  # entries at most; then the oldest go
 

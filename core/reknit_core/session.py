@@ -10,13 +10,14 @@ from reknit_core.budget import Budget
 from reknit_core.commands import Command, Dial, Disconnect, Transitioned
 from reknit_core.counters import Counters, DialResult
 from reknit_core.handshake import Refusal, encode_refusal, refusal
+from reknit_core.leg import Phase
 from reknit_core.lifecycle import INITIAL, State, Trigger, fire
 from reknit_core.pinned import Pinned
 from reknit_core.policy import Delivery, Overflow, Policy
 from reknit_core.retry import Retry
 from reknit_core.sockets import IncomingWebSocket, OutgoingWebSocket
 from reknit_core.upstream import Upstream
-from reknit_core.websocket import NOBODY, Phase, WebSocket
+from reknit_core.websocket import NOBODY, WebSocket
 
 GOING_AWAY = 1001
 TRY_AGAIN_LATER = 1013
