@@ -5,11 +5,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from reknit_core.contexts import Contexts
 from reknit_core.counters import DialResult, Histogram, Resume
 from reknit_core.events import Side
 from reknit_core.lifecycle import INITIAL, State, Transition, Trigger
+from reknit_core.policy import Policy
 from reknit_core.survey import survey
 from reknit_core.trace import Player, parse
+from reknit_core.upstream import Upstream
 
 FILES = sorted((Path(__file__).parent / "scenarios").glob("*.scn"))
 BEFORE_THE_SESSION = {
@@ -92,6 +95,20 @@ def test_messages_and_bytes_count_by_direction_also_when_the_session_is_over() -
     over = survey(player.contexts)
     assert sum(over.states.values()) == 0
     assert (over.to_server, over.to_client) == (seen.to_server, seen.to_client)
+
+
+def test_a_session_from_another_process_counts_from_there_on() -> None:
+    player = played(OPEN + '@1.000 > client message "1" "2"\n')
+    assert player.context is not None
+    after = Contexts(Policy(), Upstream("server.test", 80), lambda size: b"~" * size)
+    context = after.thaw(player.context.freeze(2.0), 2.0)
+    assert survey(after).to_server.messages == 0
+    context.receive_data(Side.SERVER, b"\x81\x01x", 2.0)
+    for _ in range(2):
+        seen = survey(after)
+        assert (seen.to_server.messages, seen.to_server.bytes) == (0, 0)
+        assert (seen.to_client.messages, seen.to_client.bytes) == (1, 3)
+        after.forget(context)
 
 
 def test_what_waits_and_what_is_unconfirmed() -> None:

@@ -70,6 +70,7 @@ def test_an_error_of_ours_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         LOG.exception("%s ends by an error of the proxy", "a1")
     (line,) = capsys.readouterr().err.splitlines()
     document = json.loads(line)
+    assert document["event"] == "error"
     assert document["message"] == "a1 ends by an error of the proxy"
     assert "KeyError: 'lost'" in document["traceback"]
 

@@ -26,7 +26,7 @@ def as_document(record: logging.LogRecord) -> dict[str, object]:
     document: dict[str, object] = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname.lower(),
-        "event": getattr(record, "event", "note"),
+        "event": getattr(record, "event", "error" if record.exc_info else "note"),
     }
     if isinstance(record.args, Mapping):
         document.update(record.args)

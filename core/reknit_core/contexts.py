@@ -108,8 +108,9 @@ class Contexts:
         )
         known = self._contexts.get(context.connection_id)
         if context.state is State.CLOSED:
-            pass  # it only takes leave of its ends
-        elif known is not None and known.resumable:
+            return context  # it only takes leave of its ends
+        self.counters.leave_out(context.client.queue, context.server.queue)
+        if known is not None and known.resumable:
             self._replaced.add(context)
         else:
             self._put(context)

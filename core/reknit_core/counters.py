@@ -60,7 +60,8 @@ class Histogram:
 class Towards:
     """What went towards one side.
 
-    `ended_messages`, `ended_bytes` and `ended_dropped`: in sessions that are over. `replays`:
+    `ended_messages`, `ended_bytes` and `ended_dropped`: in sessions that are over, less what
+    others have had before they came from another process. `replays`:
     returns of a peer at which messages went out again, `replayed_…` how much; `repeated_messages`
     are those of them that the peer may have had before, because it doesn't count.
     """
@@ -89,6 +90,12 @@ class Towards:
         self.replayed_bytes = 0
         self.repeated_messages = 0
         self.round_trips = Histogram()  # of the proxy's own Pings, in seconds
+
+    def add_ended(self, backlog: Backlog, sign: int) -> None:
+        """Add what a queue has passed on so far, or leave it out."""
+        self.ended_messages += sign * (backlog.count + backlog.dropped)
+        self.ended_bytes += sign * backlog.tail
+        self.ended_dropped += sign * backlog.dropped
 
     def answered(self, round_trip: float, *, confirms: bool) -> None:
         """The peer answered the proxy's Ping after that many seconds."""
@@ -138,7 +145,10 @@ class Counters:
 
     def add_ended(self, to_server: Backlog, to_client: Backlog) -> None:
         """A session is over: what its queues have passed on."""
-        for backlog, towards in ((to_server, self.to_server), (to_client, self.to_client)):
-            towards.ended_messages += backlog.count + backlog.dropped
-            towards.ended_bytes += backlog.tail
-            towards.ended_dropped += backlog.dropped
+        self.to_server.add_ended(to_server, 1)
+        self.to_client.add_ended(to_client, 1)
+
+    def leave_out(self, to_server: Backlog, to_client: Backlog) -> None:
+        """A session comes from another process, which has counted what passed until now."""
+        self.to_server.add_ended(to_server, -1)
+        self.to_client.add_ended(to_client, -1)

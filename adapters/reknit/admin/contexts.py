@@ -93,8 +93,11 @@ class ContextCalls:
 
     def _handle(self, link: Link, event: Event) -> None:
         now = trio.current_time()
-        link.handle(event, now)
-        self._reactor.settle(link, now)
+        try:
+            link.handle(event, now)
+            self._reactor.settle(link, now)
+        except Exception:
+            self._reactor.abandon(link)
 
     def _link(self, request: Request) -> Link:
         link = self._sessions.find(request.params["session"])
