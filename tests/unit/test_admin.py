@@ -235,6 +235,7 @@ def test_no_more_than_some_clients_at_one_time() -> None:
             extra, end = trio.testing.memory_stream_pair()
             await server.serve(end)
             assert await extra.receive_some() == b""
+            assert trio.current_time() < PATIENCE  # at once
             await clients[0].send_stream.aclose()
             await trio.testing.wait_all_tasks_blocked()
             again, end = trio.testing.memory_stream_pair()
