@@ -30,7 +30,7 @@ from reknit.file_limit import raise_file_limit
 from reknit.handover import Doors, give, take
 from reknit.listener import Listener, close_listeners, open_listeners, wrap_listeners
 from reknit.logs import tell
-from reknit.options import AdminAddress, Listen
+from reknit.options import AdminAddress
 from reknit.reactor import Link, Reactor
 from reknit.restart import Restarts, TakeoverSocket, open_takeover_socket, predecessor
 from reknit.sessions import Sessions
@@ -300,7 +300,7 @@ async def _open_doors(
     """Where to listen: as the process before did, as systemd says, or as configured."""
     if channel is not None:
         doors = take(proxy, channel)
-        if config.admin is None:
+        if not _may_serve_admin(config, doors.admin):
             close_listeners(doors.admin)
             doors.admin = []
     else:
@@ -335,21 +335,27 @@ def _open_admin(address: AdminAddress) -> Awaitable[list[trio.SocketListener]]:
     return open_listeners(address)
 
 
+def _may_serve_admin(config: Config, listeners: list[trio.SocketListener]) -> bool:
+    """Whether what the process before had opened, with its settings, is right with these."""
+    if config.admin is None or not listeners:
+        return False
+    from reknit.admin.listener import is_private
+
+    return config.admin_token is not None or is_private(listeners)
+
+
 def _prepare_admin(
     config: Config,
     proxy: Proxy,
     hook: "EventHook | None",
     listeners: list[trio.SocketListener],
 ) -> Callable[[], Awaitable[None]] | None:
-    address = config.admin
-    if address is None or not listeners:
+    if not listeners:
         return None
-    from reknit.admin.listener import Admin
+    from reknit.admin.listener import Admin, address_of
 
     count_lost = None if hook is None else hook.count_lost
     admin = Admin(proxy.sessions, proxy.reactor, proxy.is_ready, count_lost)
-    shown = address
-    if isinstance(address, Listen):
-        shown = Listen(address.host, listeners[0].socket.getsockname()[1])
-    tell(INFO, "admin_listening", "admin listening on %(address)s", address=str(shown))
-    return partial(admin.run, listeners, address, config.admin_token)
+    shown = str(address_of(listeners[0]))
+    tell(INFO, "admin_listening", "admin listening on %(address)s", address=shown)
+    return partial(admin.run, listeners, config.admin_token)

@@ -13,8 +13,9 @@ from typing import Any
 import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from proxy_process import ProxyProcess
+from proxy_process import ProxyLog
 from socket_bench import Bench, closed, id_of, socket_test
+from succession import Succession
 from upstream_server import cut
 from websockets.asyncio.connection import Connection
 
@@ -30,7 +31,7 @@ class Admin:
         self._http = http
 
     @classmethod
-    async def of(cls, proxy: ProxyProcess, http: aiohttp.ClientSession) -> "Admin":
+    async def of(cls, proxy: ProxyLog, http: aiohttp.ClientSession) -> "Admin":
         line = await proxy.logged("admin listening on ")
         return cls(f"http://{line.rpartition(' ')[2]}", http)
 
@@ -425,3 +426,38 @@ async def test_a_unix_socket_is_its_owners_alone(bench: Bench, tmp_path: Path) -
             "contexts": [],
             "next": None,
         }
+
+
+@socket_test
+async def test_the_next_process_goes_on_telling_but_not_to_strangers(
+    bench: Bench, tmp_path: Path
+) -> None:
+    await bench.upstream.start()
+    file = tmp_path / "reknit.toml"
+    file.write_text(f'admin = "0.0.0.0:0"\nadmin_token = "{TOKEN}"\n')
+    upstream = f"ws://127.0.0.1:{bench.upstream.port}"
+    proxy = Succession(upstream, "--config", str(file), "--confirm-after", "3600")
+    await proxy.begin()
+    bench.proxies.append(proxy)
+    client = await bench.connect()
+    server = await bench.upstream.accept()
+    await exchange(client, server)
+    token = {"Authorization": f"Bearer {TOKEN}"}
+    async with aiohttp.ClientSession(headers=token) as http:
+        admin = await Admin.of(proxy, http)
+        admin.base = admin.base.replace("0.0.0.0", "127.0.0.1")
+        session = await admin.only()
+        await proxy.restart()
+        await exchange(client, server)
+        assert await admin.only() == session
+        assert (await admin.metrics())["reknit_messages_total{to=server}"] == 1
+    file.write_text('admin = "127.0.0.1:0"\n')  # no token: what is open to all is not for it
+    await proxy.restart()
+    await exchange(client, server)
+    line = await proxy.logged("admin listening on 127.0.0.1:")
+    async with aiohttp.ClientSession() as http:
+        own = Admin(f"http://{line.rpartition(' ')[2]}", http)
+        assert own.base != admin.base
+        assert await own.only() == session
+        with pytest.raises(aiohttp.ClientError):
+            await http.get(admin.base)

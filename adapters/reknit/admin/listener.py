@@ -15,7 +15,7 @@ from reknit.admin.lag import measure_lag
 from reknit.admin.metrics import Metrics
 from reknit.admin.router import Router
 from reknit.admin.server import Server
-from reknit.options import AdminAddress, Listen, is_loopback
+from reknit.options import AdminAddress, Listen, UnixPath, is_loopback
 from reknit.reactor import Reactor
 from reknit.sessions import Sessions
 
@@ -43,12 +43,13 @@ class Admin:
             *ContextCalls(sessions, reactor).routes(),
         )
 
-    async def run(
-        self, listeners: list[trio.SocketListener], address: AdminAddress, token: str | None
-    ) -> None:
-        """Answer on these listeners until cancelled, then close them."""
-        loopback = isinstance(address, Listen) and is_loopback(address.host)
-        guard = Guard(token, loopback=loopback and token is None)
+    async def run(self, listeners: list[trio.SocketListener], token: str | None) -> None:
+        """Answer on these listeners until cancelled, then close them.
+
+        Without a token they must be private.
+        """
+        over_tcp = any(listener.socket.family != socket.AF_UNIX for listener in listeners)
+        guard = Guard(token, loopback=token is None and over_tcp)
         server = Server(Router(self._routes, guard))
         try:
             async with trio.open_nursery() as nursery:
@@ -57,6 +58,22 @@ class Admin:
         finally:
             for listener in listeners:
                 listener.socket.close()
+
+
+def is_private(listeners: list[trio.SocketListener]) -> bool:
+    """Whether only this machine can connect."""
+    return all(
+        isinstance(where, UnixPath) or is_loopback(where.host)
+        for where in map(address_of, listeners)
+    )
+
+
+def address_of(listener: trio.SocketListener) -> AdminAddress:
+    """Where it listens."""
+    name = listener.socket.getsockname()
+    if listener.socket.family == socket.AF_UNIX:
+        return UnixPath(os.fsdecode(name))
+    return Listen(*name[:2])
 
 
 async def open_listeners(address: AdminAddress) -> list[trio.SocketListener]:
