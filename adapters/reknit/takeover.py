@@ -22,6 +22,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import inf
 from time import monotonic
 from typing import Protocol, TypeVar
 
@@ -216,7 +217,8 @@ class Channel:
 
     def _wait(self) -> None:
         """The next call may take as long as is left."""
-        self.socket.settimeout(max(self.until - monotonic(), 0.001))
+        left = max(self.until - monotonic(), 0.001)
+        self.socket.settimeout(None if left == inf else left)
 
 
 def hand_over(
@@ -262,6 +264,9 @@ def take_over(
             f"this process speaks {VERSION}.{frozen.VERSION}"
         )
     channel.send(Hello(os.getpid()))
+    # Who gives decides how long it may take. If this process gave up by itself, the other's
+    # `Yours` could just be on its way, and nobody would serve the sessions.
+    channel.renew(inf)
     said, sockets = channel.receive(Listeners)
     estate = Estate(said.key, (), [])
     estate.sessions = _receive_sessions(channel, estate)

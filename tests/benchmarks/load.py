@@ -143,6 +143,8 @@ class Client(Endpoint):
 class Load:
     """A set of clients of one port."""
 
+    client = Client
+
     def __init__(self, port: int, loop: Loop | None = None) -> None:
         self.loop = loop or Loop()
         self.address = ("127.0.0.1", port)
@@ -163,7 +165,7 @@ class Load:
             while len(self.clients) < min(goal, self.opened + OPENING):
                 place = places[len(self.clients) % len(places)]
                 try:
-                    self.clients.append(Client(self, self.address, place))
+                    self.clients.append(self.client(self, self.address, place))
                 except OSError as error:
                     raise RunError(f"can't connect: {error.strerror}") from None
             self.turn_until(partial(self._has_opened, self.opened + 1))

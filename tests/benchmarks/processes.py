@@ -44,10 +44,10 @@ class Cores:
 
 
 @contextmanager
-def pinned(core: int) -> Iterator[None]:
-    """Run on this core, and so does every process that is started meanwhile."""
+def pinned(core: int | set[int]) -> Iterator[None]:
+    """Run on this core or these, and so does every process that is started meanwhile."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, {core} if isinstance(core, int) else core)
     try:
         yield
     finally:
@@ -56,7 +56,7 @@ def pinned(core: int) -> Iterator[None]:
 
 def start(
     command: Sequence[str],
-    core: int,
+    core: int | set[int],
     port: int,
     log: IO[str],
     environment: Mapping[str, str] | None = None,
@@ -78,7 +78,7 @@ def start(
     return process
 
 
-def start_server(port: int, core: int, log: IO[str]) -> subprocess.Popen[bytes]:
+def start_server(port: int, core: int | set[int], log: IO[str]) -> subprocess.Popen[bytes]:
     """Start the server that the proxies stand before. Raises StartError."""
     return start(_server(port), core, port, log)
 
@@ -95,7 +95,7 @@ def _server(port: int) -> list[str]:
 
 
 def _spawn(
-    command: Sequence[str], core: int, log: IO[str], environment: Mapping[str, str]
+    command: Sequence[str], core: int | set[int], log: IO[str], environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
     with pinned(core):
         try:
