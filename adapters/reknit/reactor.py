@@ -257,6 +257,8 @@ class Reactor:
             return
         if not data:
             context.receive_eof(side, now)
+            if not connection.leg.wants_read():
+                self._watch(connection, connection.mask & ~READ)
             return
         straight = context.receive_data(side, data, now)
         other = link.server if side is _CLIENT else link.client

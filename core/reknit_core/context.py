@@ -241,6 +241,8 @@ class ContextStateMachine(Session):
         leg = self.client if side is Side.CLIENT else self.server
         if leg is self.server and leg.phase is Phase.HANDSHAKE and self.server.handshake:
             self._server_answered(self.server.handshake.receive_eof(), now)
+        elif leg.phase in (Phase.CLOSE_RECEIVED, Phase.LEAVING):
+            leg.ended = True  # it may still read our Close, and what comes before it
         else:
             self._broken(leg, "end of stream without a Close frame", now)
 

@@ -225,7 +225,9 @@ class FrameScanner:
             if pos + 2 + extended > size:
                 return pos
             length = int.from_bytes(data[pos + 2 : pos + 2 + extended], "big")
-            if length < 126 or (extended == 8 and length < 65536) or length >> 63:
+            if length >> 63:
+                return self._stop(pos, PROTOCOL_ERROR, "length over 63 bits")
+            if length < 126 or (extended == 8 and length < 65536):
                 return self._stop(pos, PROTOCOL_ERROR, "length not in its shortest form")
         if kind == _CONTROL:
             return self._control(data, pos, head + length) if head + length <= size else pos

@@ -113,6 +113,7 @@ class FrozenLeg(Form):
     pinged: bytes | None
     full: bool
     drained: Moment
+    ended: bool
 
 
 class FrozenClient(FrozenLeg):

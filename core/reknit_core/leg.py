@@ -59,6 +59,7 @@ class Leg:
         "confirm_at",
         "drained",
         "early",
+        "ended",
         "full",
         "generation",
         "heard",
@@ -98,6 +99,7 @@ class Leg:
         self.pinged: bytes | None = None  # a Ping of the peer's own that the other end owes a Pong
         self.full = False  # whether the socket took less than it was given
         self.drained = -inf  # when it last took more after that
+        self.ended = False  # whether the peer has ended its stream, in a session that ends
 
     # -- A connection begins and ends ------------------------------------------------------------
 

@@ -29,7 +29,7 @@ class WebSocket(Leg):
     def wants_read(self) -> bool:
         """Whether what this peer sends has somewhere to go."""
         if self.phase is not Phase.OPEN and not self.delivers:
-            return len(self.early) < MAX_EARLY
+            return len(self.early) < MAX_EARLY and not self.ended
         queue = self.queue
         policy = self.policy
         held = queue.tail - queue.confirmed

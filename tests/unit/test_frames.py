@@ -178,8 +178,8 @@ def test_every_second_byte(masked: bool, first: int) -> None:
         (64, 2**40 + 1, (1009, f"message over {2**40} bytes")),
         (64, 2**62, (1009, f"message over {2**40} bytes")),
         (64, 2**63 - 1, (1009, f"message over {2**40} bytes")),
-        (64, 2**63, (1002, "length not in its shortest form")),
-        (64, 2**64 - 1, (1002, "length not in its shortest form")),
+        (64, 2**63, (1002, "length over 63 bits")),
+        (64, 2**64 - 1, (1002, "length over 63 bits")),
     ],
 )
 def test_extended_lengths(
