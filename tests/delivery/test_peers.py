@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
-from delivery_node import skip_without_ws
 from delivery_processes import HERE, Child, children, start_proxy
 from delivery_raw import RawPeer, RawServer, numbered, raw_client
+from node import skip_without_ws
 from wsproto.events import Ping, Pong, TextMessage
 
 TIMEOUT = 0.4  # seconds

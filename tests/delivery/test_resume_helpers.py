@@ -15,7 +15,6 @@ import reknit
 import trio
 from delivery_browser import FLAGS, find_chromium, page_server
 from delivery_journal import read_journal
-from delivery_node import node_runs, skip_without_ws
 from delivery_processes import (
     HERE,
     LIMIT,
@@ -26,6 +25,7 @@ from delivery_processes import (
     start_proxy,
 )
 from delivery_raw import RawServer
+from node import node_runs, skip_without_ws
 from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 
 HELPERS = Path(reknit.__file__).parent
