@@ -21,6 +21,7 @@ class Frame(NamedTuple):
     opcode: int
     payload: bytes
     fin: bool = True
+    rsv: int = 0
 
     @property
     def close(self) -> tuple[int | None, str]:
@@ -158,7 +159,7 @@ class RawConnection:
             (size,) = struct.unpack("!Q", await self._reader.readexactly(8))
         mask = await self._reader.readexactly(4) if second & 0x80 else bytes(4)
         payload = _masked(await self._reader.readexactly(size), mask)
-        return Frame(first & 0x0F, payload, bool(first & 0x80))
+        return Frame(first & 0x0F, payload, bool(first & 0x80), first >> 4 & 7)
 
     async def read_message(self) -> Frame:
         """The next frame that is no Ping or Pong; Pings are not answered."""
@@ -169,6 +170,10 @@ class RawConnection:
     async def read_all(self) -> bytes:
         """All that still comes until the end of the stream."""
         return await self._reader.read()
+
+    def end(self) -> None:
+        """End our direction of the stream; the other one stays open."""
+        self._writer.write_eof()
 
     async def ended(self) -> None:
         """Wait for the end of the stream, or a reset."""
