@@ -320,6 +320,7 @@ class ContextStateMachine(Session):
             leg.phase = Phase.LEAVING
             position, _ = leg.source.next_end()
             leg.say(leg.close_frame(violation.code, violation.reason), position)
+            self._close_until = now + self._policy.close_timeout
             reason = f"{leg.side.value}: {violation.reason}"
             self._end(Trigger.SESSION_ENDED, violation.code, reason, now)
         else:
