@@ -3,6 +3,7 @@
 What the two processes say meanwhile stands in takeover.py, who begins it in restart.py.
 """
 
+import socket
 from dataclasses import dataclass, field
 from logging import INFO
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from reknit_core.frozen import FrozenError
 
 from reknit.listener import close_listeners, wrap_listeners
 from reknit.logs import tell
-from reknit.reactor import Link
+from reknit.reactor import Connection, Link
 from reknit.takeover import (
     Channel,
     Estate,
@@ -38,14 +39,15 @@ class Doors:
 
 
 def give(proxy: "Proxy", doors: Doors, channel: Channel) -> None:
-    """Give all sessions, clients and listeners to another process.
+    """Give all sessions that can move, clients and listeners to another process.
 
-    Raises TakeoverError, and then they are still here.
+    A session of which a connection is more than its descriptor, as with TLS, stays. Raises
+    TakeoverError, and then all are still here.
     """
     if not proxy.is_ready():
         raise TakeoverError("this process is stopping")
     now = trio.current_time()
-    links = list(proxy.sessions)
+    links = [link for link in proxy.sessions if _is_plain(link.client) and _is_plain(link.server)]
     estate = Estate(
         proxy.sessions.key,
         (_moving(link, now) for link in links),
@@ -60,7 +62,11 @@ def give(proxy: "Proxy", doors: Doors, channel: Channel) -> None:
     proxy.listener.let_go()
     for link in links:
         proxy.reactor.let_go(link)
-    proxy.sessions.clear()
+        proxy.sessions.let_go(link)
+
+
+def _is_plain(connection: Connection | None) -> bool:
+    return connection is None or isinstance(connection.socket, socket.socket)
 
 
 def _moving(link: Link, now: float) -> Moving:

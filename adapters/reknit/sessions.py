@@ -48,9 +48,9 @@ class Sessions:
         self.contexts.forget(link.context)
         self._links.pop(id(link.context), None)
 
-    def clear(self) -> None:
-        """All sessions are another process's."""
-        self._links.clear()
+    def let_go(self, link: Link) -> None:
+        """The session is another process's."""
+        self._links.pop(id(link.context), None)
 
     def _label(self, connection_id: str) -> str:
         """How a session is called in logs and calls: its id is a secret."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from reknit.event_hook import EventHook
 
 GOING_AWAY = 1001
+RETIRING = 1.0  # seconds between two looks whether sessions are left
 
 
 class Proxy:
@@ -97,6 +98,13 @@ class Proxy:
             guest = self.admission.readmit(newcomer.address)
             self.listener.welcome(sock, guest, newcomer.begun, clients)
         self.inherited = []
+
+    async def retire(self, stop: trio.Event) -> None:
+        """Another process has taken over: stop once the sessions that could not move are over."""
+        self._stopping = True
+        while len(self.sessions):
+            await trio.sleep(RETIRING)
+        stop.set()
 
     async def _end_sessions(self) -> None:
         now = trio.current_time()
@@ -268,7 +276,7 @@ async def serve(
     def hand_over(channel: Channel) -> None:
         give(proxy, doors, channel)
         serving_admin.cancel()
-        stop.set()
+        nursery.start_soon(proxy.retire, stop)
 
     async with trio.open_nursery() as nursery:
         if hook is not None:
