@@ -147,9 +147,9 @@ class Channel:
         self.socket = sock
         self.until = monotonic() + PATIENCE
 
-    def renew(self, patience: float = PATIENCE) -> None:
-        """Wait for that many seconds from now on, whatever is said."""
-        self.until = monotonic() + patience
+    def renew(self) -> None:
+        """Wait for PATIENCE seconds from now on."""
+        self.until = monotonic() + PATIENCE
 
     def send(self, message: Message, sockets: Iterable[Descriptor] = ()) -> None:
         """Say it, and pass these sockets along. Raises TakeoverError."""
@@ -266,7 +266,7 @@ def take_over(
     channel.send(Hello(os.getpid()))
     # Who gives decides how long it may take. If this process gave up by itself, the other's
     # `Yours` could just be on its way, and nobody would serve the sessions.
-    channel.renew(inf)
+    channel.until = inf
     said, sockets = channel.receive(Listeners)
     estate = Estate(said.key, (), [])
     estate.sessions = _receive_sessions(channel, estate)

@@ -29,10 +29,10 @@ class Succession(ProxyLog):
         self._started: list[Process] = []
         self._output = -1
 
-    async def begin(self) -> None:
+    async def begin(self, *, environment: Mapping[str, str] | None = None) -> None:
         """Start the first process; it listens when this returns."""
         log, self._output = os.pipe()
-        process = await self.start()
+        process = await self.start(environment=environment)
         await self.read_log(log)
         self.pid = process.pid
 

@@ -1,0 +1,98 @@
+"""Under systemd: its sockets are used, and it is told what happens."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+from reknit.systemd import listening_sockets, notify
+from socket_bench import Bench, socket_test
+from succession import Succession
+from websockets.asyncio.client import connect
+
+# As systemd starts a service: the socket is descriptor 3, and the process knows that it is meant.
+ACTIVATE = """
+import os, sys
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.executable, [sys.executable, "-m", "reknit", "serve", *sys.argv[1:]])
+"""
+
+
+class Manager:
+    """Where a service's notifications arrive."""
+
+    def __init__(self, directory: Path) -> None:
+        self.address = str(directory / "notify")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.address)
+        self.socket.setblocking(False)
+
+    async def told(self) -> list[str]:
+        """The lines of the next notification."""
+        data = await asyncio.get_running_loop().sock_recv(self.socket, 4096)
+        return data.decode().split("\n")
+
+
+@socket_test
+async def test_a_service_tells_of_its_start_its_takeover_and_its_end(
+    bench: Bench, tmp_path: Path
+) -> None:
+    manager = Manager(tmp_path)
+    proxy = Succession(f"ws://127.0.0.1:{bench.upstream.port}")
+    await proxy.begin(environment={"NOTIFY_SOCKET": manager.address})
+    bench.proxies.append(proxy)
+    assert await manager.told() == ["READY=1"]
+    proxy.signal(signal.SIGUSR2)
+    kind, time = await manager.told()
+    assert kind == "RELOADING=1"
+    assert time.startswith("MONOTONIC_USEC=")
+    said = [await manager.told(), await manager.told()]  # of both processes, in either order
+    await proxy.taken_over()
+    assert sorted(said) == [[f"MAINPID={proxy.pid}", "READY=1"], ["READY=1"]]
+    assert await proxy.stop() == 0
+    assert await manager.told() == ["STOPPING=1"]
+    manager.socket.close()
+
+
+@socket_test
+async def test_a_socket_of_systemd_is_listened_on(bench: Bench) -> None:
+    await bench.upstream.start()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        upstream = f"ws://127.0.0.1:{bench.upstream.port}"
+        process = await asyncio.create_subprocess_exec(
+            *("sh", "-c", 'exec 3<&0; exec "$@"', "sh", sys.executable, "-c", ACTIVATE, upstream),
+            stdin=listener.fileno(),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        port = listener.getsockname()[1]
+        client = await connect(f"ws://127.0.0.1:{port}", proxy=None)  # waits in its backlog
+        server = await bench.upstream.accept()
+        await client.send("hello")
+        assert await server.recv() == "hello"
+        process.terminate()
+        _, log = await process.communicate()
+        assert process.returncode == 0, log.decode()
+        assert f"listening on 127.0.0.1 port {port} " in log.decode()
+
+
+def test_sockets_for_another_process_are_left_alone() -> None:
+    environment = {"LISTEN_PID": str(os.getpid() + 1), "LISTEN_FDS": "1"}
+    assert listening_sockets(environment) == []
+    assert listening_sockets({}) == []
+
+
+@pytest.mark.parametrize("address", ["", "no/path", "/nowhere/at/all"])
+def test_without_a_manager_nothing_is_told(address: str) -> None:
+    notify("READY=1", environ={"NOTIFY_SOCKET": address})
+
+
+def test_an_abstract_address_is_told_too() -> None:
+    name = f"reknit-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind("\0" + name)
+        sock.settimeout(5)
+        notify("STATUS=fine", "READY=1", environ={"NOTIFY_SOCKET": "@" + name})
+        assert sock.recv(100) == b"STATUS=fine\nREADY=1"

@@ -1,0 +1,225 @@
+"""What the two processes of a takeover say to each other, and what they make of silence and noise.
+
+One of the two is the test itself, in each case.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from reknit import takeover
+from reknit.restart import TakeoverSocket, predecessor
+from reknit.takeover import (
+    Channel,
+    End,
+    Estate,
+    Hello,
+    Listeners,
+    Moving,
+    Newcomer,
+    Ready,
+    Sessions,
+    TakeoverError,
+    Yours,
+    accept,
+    hand_over,
+    take_over,
+)
+from socket_bench import Bench, socket_test
+from succession import Succession
+
+Pair = tuple[Channel, Channel]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """The running process's end, and the new one's."""
+    one, other = socket.socketpair()
+    with one, other:
+        yield Channel(one), Channel(other)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(takeover, "PATIENCE", 0.1)
+
+
+def estate(sessions: int) -> tuple[Estate, list[socket.socket]]:
+    """Sessions of which some have two sockets, some one, some none; and their far ends."""
+    far: list[socket.socket] = []
+
+    def near() -> socket.socket:
+        ours, theirs = socket.socketpair()
+        far.append(theirs)
+        return ours
+
+    moving = [
+        Moving(
+            b"%d" % number,
+            near() if number % 2 else None,
+            near() if number % 3 else None,
+            f"192.0.2.{number % 250}",
+        )
+        for number in range(sessions)
+    ]
+    return Estate(b"key", moving, [(near(), Newcomer("192.0.2.1", b"GET /"))]), far
+
+
+def test_everything_arrives_with_the_right_sockets(pair: Pair) -> None:
+    given, far = estate(300)
+    listener = socket.create_server(("127.0.0.1", 0))
+    giving = give(pair[0], given, [listener])
+    doors, admin, taken = take_over(pair[1])
+    sessions = list(taken.sessions)
+    accept(pair[1])
+    giving.join()
+
+    assert [door.getsockname() for door in doors] == [listener.getsockname()]
+    assert (admin, taken.key) == ([], b"key")
+    assert [(one.context, one.address) for one in sessions] == [
+        (one.context, one.address) for one in given.sessions
+    ]
+    arrived = [sock for one in sessions for sock in one.sockets]
+    ((sock, newcomer),) = taken.newcomers
+    assert newcomer.begun == b"GET /"
+    for number, (near, end) in enumerate(zip([*arrived, sock], far, strict=True)):
+        near.send(b"%d" % number)
+        assert end.recv(10) == b"%d" % number
+    for some in (arrived, [sock], far, doors, [listener], all_sockets(given)):
+        for each in some:
+            each.close()
+
+
+def give(channel: Channel, given: Estate, listeners: list[socket.socket]) -> Thread:
+    """Play the running process."""
+
+    def run() -> None:
+        channel.send(Hello(os.getpid()))
+        channel.receive(Hello)
+        hand_over(channel, listeners, [], given)
+
+    thread = Thread(target=run)
+    thread.start()
+    return thread
+
+
+def all_sockets(given: Estate) -> list[socket.socket]:
+    moved = [sock for one in given.sessions for sock in one.sockets]
+    return moved + [sock for sock, _ in given.newcomers]
+
+
+def test_a_new_process_that_goes_silent_is_given_up(pair: Pair, impatient: None) -> None:
+    given, far = estate(3)
+    with pytest.raises(TakeoverError, match="does not answer in time"):
+        hand_over(pair[0], [], [], given)
+    for sock in [*far, *all_sockets(given)]:
+        sock.close()
+
+
+def test_a_new_process_that_reads_nothing_is_given_up(pair: Pair, impatient: None) -> None:
+    given = Estate(b"", (Moving(bytes(100_000), None, None, "") for _ in range(100)), [])
+    with pytest.raises(TakeoverError, match="does not answer in time"):
+        hand_over(pair[0], [], [], given)
+
+
+def test_who_takes_over_waits_as_long_as_the_other_wants(pair: Pair, impatient: None) -> None:
+    """If it gave up by itself, the other could just have let go: then nobody has the sessions."""
+    pair[0].send(Hello(os.getpid()))
+    pair[0].send(Listeners(0, b""))
+    _, _, taken = take_over(pair[1])
+    pair[0].send(End())
+    assert list(taken.sessions) == []
+    accepting = Thread(target=accept, args=(pair[1],))
+    accepting.start()
+    accepting.join(0.3)
+    assert accepting.is_alive()
+    pair[0].renew()
+    pair[0].send(Yours())
+    accepting.join()
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        (Sessions([takeover.Session(b"", True, False, "")]), "Sessions in the wrong place"),
+        (Yours(), "Yours in the wrong place"),
+        (None, "has closed the connection"),
+    ],
+)
+def test_nonsense_is_refused(pair: Pair, said: takeover.Message | None, problem: str) -> None:
+    pair[0].send(Hello(os.getpid()))
+    pair[0].send(Listeners(0, b""))
+    _, _, taken = take_over(pair[1])
+    if said is not None:
+        pair[0].send(said)
+    pair[0].close()
+    with pytest.raises(TakeoverError, match=problem):
+        list(taken.sessions)
+
+
+def test_another_version_is_refused_before_anything_moves(pair: Pair) -> None:
+    pair[0].send(Hello(1, version=2, frozen=7))
+    with pytest.raises(TakeoverError, match=r"speaks version 2\.7 .* speaks 1\.\d+"):
+        take_over(pair[1])
+
+
+def test_the_takeover_socket_is_for_its_user_only_and_takes_a_dead_ones_place(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "door"
+    first = TakeoverSocket(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    channel = predecessor(path)
+    assert channel is not None
+    channel.close()
+    first.close(remove=False)  # as a process that was killed leaves it
+    assert predecessor(path) is None
+    second = TakeoverSocket(path)
+    second.close(remove=True)
+    assert not path.exists()
+    path.write_text("something else")
+    with pytest.raises(TakeoverError, match="can't listen at "):
+        TakeoverSocket(path)
+    assert path.read_text() == "something else"
+
+
+# -- A real process takes over from the test ---------------------------------------------------
+
+
+@socket_test
+async def test_a_new_process_serves_nobody_before_all_is_its_own(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """The running process dies, or changes its mind, at the last moment."""
+    path = tmp_path / "door"
+    door = TakeoverSocket(path)
+    door.socket.setblocking(False)
+    upstream = f"ws://127.0.0.1:{bench.upstream.port}"
+    proxy = Succession(upstream, "--takeover", str(path))
+    process = await proxy.start()
+    sock, _ = await asyncio.get_running_loop().sock_accept(door.socket)
+    channel = Channel(sock)
+    near, far = socket.socketpair()
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def give_all_but_the_last_word() -> None:
+        channel.send(Hello(os.getpid()))
+        channel.receive(Hello)
+        channel.send(Listeners(1, b"key"), [listener])
+        channel.send(takeover.Newcomers([Newcomer("192.0.2.1", b"GET / HTTP/1.0\r\n\r\n")]), [near])
+        channel.send(End())
+        channel.receive(Ready)
+        channel.close()
+
+    await asyncio.to_thread(give_all_but_the_last_word)
+    assert await process.wait() == 1
+    far.setblocking(False)
+    with pytest.raises(BlockingIOError):  # no byte has come, and no end: the socket is ours still
+        far.recv(1)
+    for each in (near, far, listener):
+        each.close()
+    door.close(remove=True)
