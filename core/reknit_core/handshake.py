@@ -22,6 +22,7 @@ from reknit_core.headers import HeaderList, value_of
 
 MAX_HEAD = 16 * 1024  # bytes of a request's or response's head
 MAX_REFUSAL = 1024 * 1024  # bytes of a server's refusal that is passed on
+MAX_ANSWER = MAX_HEAD + MAX_REFUSAL  # bytes of it as it comes: with interim answers, in chunks
 
 _END = b"\r\n\r\n"
 _BAD_LINE = re.compile(rb"(?<!\r)\n|\r\n[ \t]")  # ends without CR, or is folded
@@ -271,6 +272,12 @@ class ServerHandshake:
     def receive_data(self, data: bytes) -> Accepted | Refusal | Failed | None:
         """Read on; None while the answer isn't complete. Never raises."""
         self.received += data
+        outcome = self._receive(data)
+        if outcome is None and len(self.received) > MAX_ANSWER:
+            return Failed(f"the answer is over {MAX_ANSWER} bytes")
+        return outcome
+
+    def _receive(self, data: bytes) -> Accepted | Refusal | Failed | None:
         if self._head is None:
             return self._read(data)
         self._head += data

@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from reknit_core.ambiguity import MAX_HEADERS
 from reknit_core.handshake import (
+    MAX_ANSWER,
     MAX_HEAD,
     MAX_REFUSAL,
     Accepted,
@@ -597,6 +598,19 @@ def test_the_limit_of_a_refusal() -> None:
     data = b"HTTP/1.1 404 X\r\n\r\n" + bytes(MAX_REFUSAL)
     outcome = answered(lambda _: data, eof=True)
     assert outcome == Refusal(404, (), bytes(MAX_REFUSAL))
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 404 X\r\nTransfer-Encoding: chunked\r\n\r\n", b"1;%s\r\nx\r\n" % (b"e" * 100)),
+    ],
+)
+def test_the_limit_of_an_answer_that_does_not_end(begin: bytes, more: bytes) -> None:
+    reason = f"the answer is over {MAX_ANSWER} bytes"
+    data = begin + more * (MAX_ANSWER // len(more) + 1)
+    assert answered(lambda _: data, range(0, len(data), 50_000)) == Failed(reason)
 
 
 def test_the_limit_of_an_answers_head() -> None:
