@@ -363,6 +363,19 @@ def test_fuzz_without_hypothesis_says_what_to_install() -> None:
     )
 
 
+def test_fuzz_of_bytes_without_atheris_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['atheris'] = None; "
+        "from reknit.cli import main; main(['fuzz', '--bytes'])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr == (
+        "reknit: fuzzing of bytes needs atheris, which some versions of Python have: "
+        "pip install '.[fuzz-bytes]' in a checkout\n"
+    )
+
+
 def test_fuzz_can_simulate_whole_sessions() -> None:
     result = run("fuzz", "--simulate", "--examples", "20", "--seed", "5")
     assert result.exit_code == 0, result.output

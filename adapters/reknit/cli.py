@@ -219,11 +219,44 @@ def diagram(check: bool, output: Path, scenarios: Path) -> None:
     help="Run whole sessions on a simulated network for an hour of cuts, stalls and restarts "
     "instead, once in each delivery policy; --steps doesn't count.",
 )
-def fuzz(examples: int, steps: int, seed: int | None, simulate: bool) -> None:
+@click.option(
+    "--bytes",
+    "any_bytes",
+    is_flag=True,
+    help="Feed any bytes to the handshakes, the frame scanner and whole sessions instead, guided "
+    "by what code they reach; --seconds and --corpus are for this.",
+)
+@click.option(
+    "--seconds",
+    metavar="SECONDS",
+    type=click.IntRange(1),
+    default=60,
+    show_default=True,
+    help="How long to feed bytes.",
+)
+@click.option(
+    "--corpus",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep the bytes that reached new code, to go on with the next time.",
+)
+def fuzz(
+    examples: int,
+    steps: int,
+    seed: int | None,
+    simulate: bool,
+    any_bytes: bool,
+    seconds: int,
+    corpus: Path | None,
+) -> None:
     """Play random sessions against a reference model of the state machine.
 
-    A failure is printed as a scenario file, which `reknit replay` takes, with exit status 1.
+    A failure is printed as a scenario file, which `reknit replay` takes, with exit status 1. Of
+    --bytes it may also be a few lines of Python, where no session had begun.
     """
+    if any_bytes:
+        _feed_bytes(seconds, corpus)
+        return
     if seed is None:
         seed = int.from_bytes(os.urandom(4))
     if simulate:
@@ -262,3 +295,23 @@ def _simulate(sessions: int, seed: int) -> None:
             f"{sum(result.faults.values())} faults, {result.sessions} sessions: what is lost went "
             f"with a connection or a session as promised; --seed {seed}"
         )
+
+
+def _feed_bytes(seconds: int, corpus: Path | None) -> None:
+    from reknit import fuzz_guided
+
+    if not fuzz_guided.is_available():
+        raise Misuse(
+            "fuzzing of bytes needs atheris, which some versions of Python have: "
+            "pip install '.[fuzz-bytes]' in a checkout"
+        )
+    try:
+        found = fuzz_guided.run(seconds, corpus)
+    except OSError as error:
+        raise Failure(f"{error.filename}: {error.strerror}") from None
+    except RuntimeError as error:
+        raise Failure(str(error)) from None
+    if found is not None:
+        click.echo(found, nl=False)
+        raise Failure("found with --bytes")
+    click.echo(f"held for {seconds} seconds of bytes")

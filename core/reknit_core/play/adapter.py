@@ -14,6 +14,7 @@ from reknit_core.play.peers import ClientPeer, Peer, ServerPeer
 from reknit_core.play.scenario import seconds
 
 _EOF = b""
+_MAX_TURNS = 1_000_000  # before a context rests: a peer may have sent that many pieces
 
 
 class ImpossibleError(Exception):
@@ -133,14 +134,16 @@ class PlayedAdapter:
 
     def settle(self, now: float) -> None:
         """Obey, write and read until the context rests."""
-        while (
-            self._obey()
-            | self._write(Side.SERVER, now)
-            | self._write(Side.CLIENT, now)
-            | self._watch()
-            | (self._read(Side.SERVER, now) or self._read(Side.CLIENT, now))
-        ):
-            pass
+        for _ in range(_MAX_TURNS):
+            if not (
+                self._obey()
+                | self._write(Side.SERVER, now)
+                | self._write(Side.CLIENT, now)
+                | self._watch()
+                | (self._read(Side.SERVER, now) or self._read(Side.CLIENT, now))
+            ):
+                return
+        raise AssertionError("the context does not come to rest")
 
     def tell(self, peer: Peer, data: bytes) -> None:
         """The peer gets these bytes."""

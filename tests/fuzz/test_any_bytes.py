@@ -1,0 +1,108 @@
+"""The targets of the fuzzing of bytes hold, and they can fail."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import reknit_core.handshake
+import reknit_core.pinned
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reknit.fuzz_bytes import SEEDS, TARGETS, broken
+from reknit_core import trace
+from reknit_core.headers import HeaderList
+from reknit_core.retry import Retry
+
+FOUND = (  # that once broke something
+    ("answer", b"\xff" + b"HTTP/1.1 100 Continue\r\n\r\n" * 45_000),
+    ("frames", b""),
+)
+BREAKS = "from reknit_core.frames import FrameScanner; FrameScanner._explain = None; "
+
+
+@st.composite
+def changed(draw: st.DrawFn, target: str) -> bytes:
+    """A seed with some bytes of it replaced, left out, added or repeated."""
+    data = draw(st.sampled_from(SEEDS[target]))[:2000]
+    for _ in range(draw(st.integers(1, 4))):
+        start, end = sorted(draw(st.tuples(*[st.integers(0, len(data))] * 2)))
+        end = min(end, start + 40)
+        data = (
+            data[:start] + draw(st.binary(max_size=8) | st.just(data[start:end] * 2)) + data[end:]
+        )
+    return data
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@settings(max_examples=200)
+@given(data=st.data())
+def test_any_bytes_hold(target: str, data: st.DataObject) -> None:
+    some = data.draw(st.binary(max_size=400) | changed(target))
+    assert broken(target, some) is None
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_a_fuzzer_begins_with_holds(target: str) -> None:
+    for seed in SEEDS[target]:
+        assert broken(target, seed) is None
+
+
+@pytest.mark.parametrize(("target", "data"), FOUND)
+def test_what_was_found_holds(target: str, data: bytes) -> None:
+    assert broken(target, data) is None
+
+
+# -- They can fail -----------------------------------------------------------------------------
+
+
+def test_an_injected_header_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def injects(headers: HeaderList, id_header: bytes) -> HeaderList:
+        return ((b"content-length", b"1"),)
+
+    monkeypatch.setattr(reknit_core.pinned, "for_server", injects)
+    assert "a body in a request" in (broken("request", SEEDS["request"][0]) or "")
+
+
+def test_an_answer_without_a_limit_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reknit_core.handshake, "MAX_ANSWER", 10**9)
+    assert "of an answer kept" in (broken(*FOUND[0]) or "")
+
+
+def test_a_failure_in_a_session_is_a_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gives_up_at_once(self: Retry, now: float, retry_after: float = 0.0) -> None:
+        raise ZeroDivisionError("once too often")
+
+    monkeypatch.setattr(Retry, "next_dial", gives_up_at_once)
+    found = broken("session", b"\x00\x00\x00\x01\x01\x04")  # the server is lost
+    assert found is not None
+    assert found.startswith("# Broken: ZeroDivisionError: once too often\n")
+    assert trace.parse(found).lines[-1].step is not None
+
+
+def python(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+
+def test_a_failure_elsewhere_is_a_program_that_shows_it() -> None:
+    look = (
+        "from reknit.fuzz_bytes import broken; print(broken('frames', bytes([0, 0, 0, 0, 131, 0])))"
+    )
+    found = python(BREAKS + look).stdout
+    assert found.startswith("# TypeError: ")
+    assert "TypeError" in python(f"{BREAKS}\n{found}").stderr
+    mended = python(found)
+    assert (mended.returncode, mended.stderr) == (0, "")
+
+
+# -- Guided by what code they reach ------------------------------------------------------------
+
+
+def test_a_guided_fuzzer_goes_on_until_it_finds_something(tmp_path: Path) -> None:
+    pytest.importorskip("atheris")
+    program = f"from reknit.fuzz_guided import main; main('frames', '1', {str(tmp_path)!r})"
+    held = python(program)
+    assert (held.returncode, held.stdout) == (0, ""), held.stderr
+    assert len(list(tmp_path.iterdir())) > len(SEEDS["frames"])
+    found = python(BREAKS + program)
+    assert (found.returncode, found.stdout[:12]) == (1, "# TypeError:"), found.stderr
