@@ -20,7 +20,8 @@ from reknit.model_checks import held
 
 _EVENTS = 60  # in a session
 _MERGED = 10_000  # bytes that may be kept in one piece, and be freed only together
-_LINES = 30  # that come of one event, beside one for each byte
+_LINES = 30  # that come of one event, beside those for bytes and time
+_TIMERS = 10  # lines a second: with an interval of a second, each end has a Ping and a time-out
 # What is compressed passes through unread, so an end's own zlib may complain.
 _INVALID = re.compile(r"< \w+ ((response|request) )?invalid (?!\"Error -3)")
 _POLICIES = tuple(
@@ -65,17 +66,19 @@ def play(data: bytes) -> None:
     policy = choices.pick(_POLICIES)
     opening = choices.pick(_OPENINGS)
     player = Player(policy)
-    at, largest = 0.0, 0
+    at, largest, work = 0.0, 0, 0.0
     try:
         for event in opening:
             player.do(f"@0 > {event}")
         for _ in range(_EVENTS):
             if not choices.more:
                 break
-            at += choices.pick(_WAITS)
+            wait = choices.pick(_WAITS)
+            at += wait
             event, size = _event(choices)
             largest = max(largest, size)
-            check_lines(player.do(f"@{seconds(at)} > {event}"), size)
+            work += size + wait * _TIMERS  # some of it may wait, and be seen only later
+            check_lines(player.do(f"@{seconds(at)} > {event}"), work)
             if player.context is not None:
                 check_bounds(player.context, policy, largest)
     except Exception as error:  # none may leave the core
@@ -112,10 +115,10 @@ def _frame(choices: Choices, *, masked: bool) -> bytes:
 # -- What must hold ----------------------------------------------------------------------------
 
 
-def check_lines(lines: list[str], size: int) -> None:
-    """What came of an event with so many bytes. Raises AssertionError."""
-    if len(lines) > _LINES + size:
-        raise AssertionError(f"{len(lines)} lines come of {size} bytes")
+def check_lines(lines: list[str], work: float) -> None:
+    """What came of an event; `work` gives cause for a line each. Raises AssertionError."""
+    if len(lines) > _LINES + work:
+        raise AssertionError(f"{len(lines)} lines come of an event")
     for line in lines:
         if _INVALID.search(line):
             raise AssertionError(f"something invalid went out: {line.strip()}")

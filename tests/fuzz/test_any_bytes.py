@@ -18,7 +18,7 @@ FOUND = (  # that once broke something
     ("answer", b"\xff" + b"HTTP/1.1 100 Continue\r\n\r\n" * 45_000),
     ("frames", b""),
 )
-BREAKS = "from reknit_core.frames import FrameScanner; FrameScanner._explain = None; "
+BREAKS = "from reknit_core import handshake; handshake._KEY = None; "
 
 
 @st.composite
@@ -86,11 +86,11 @@ def python(program: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_failure_elsewhere_is_a_program_that_shows_it() -> None:
     look = (
-        "from reknit.fuzz_bytes import broken; print(broken('frames', bytes([0, 0, 0, 0, 131, 0])))"
+        "from reknit.fuzz_bytes import SEEDS, broken; print(broken('request', SEEDS['request'][0]))"
     )
     found = python(BREAKS + look).stdout
-    assert found.startswith("# TypeError: ")
-    assert "TypeError" in python(f"{BREAKS}\n{found}").stderr
+    assert found.startswith("# AttributeError: ")
+    assert "AttributeError" in python(f"{BREAKS}\n{found}").stderr
     mended = python(found)
     assert (mended.returncode, mended.stderr) == (0, "")
 
@@ -100,9 +100,9 @@ def test_a_failure_elsewhere_is_a_program_that_shows_it() -> None:
 
 def test_a_guided_fuzzer_goes_on_until_it_finds_something(tmp_path: Path) -> None:
     pytest.importorskip("atheris")
-    program = f"from reknit.fuzz_guided import main; main('frames', '1', {str(tmp_path)!r})"
+    program = f"from reknit.fuzz_guided import main; main('request', '1', {str(tmp_path)!r})"
     held = python(program)
     assert (held.returncode, held.stdout) == (0, ""), held.stderr
-    assert len(list(tmp_path.iterdir())) > len(SEEDS["frames"])
+    assert len(list(tmp_path.iterdir())) > len(SEEDS["request"])
     found = python(BREAKS + program)
-    assert (found.returncode, found.stdout[:12]) == (1, "# TypeError:"), found.stderr
+    assert (found.returncode, found.stdout[:16]) == (1, "# AttributeError"), found.stderr
