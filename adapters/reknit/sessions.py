@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 
+import trio
 from reknit_core.context import ContextStateMachine
 from reknit_core.contexts import Contexts
 from reknit_core.recent import Recent
@@ -20,6 +21,7 @@ class Sessions:
         self.contexts = contexts
         self._records = records
         self._links: dict[int, Link] = {}  # by the context's id()
+        self._over = trio.Event()  # set, and replaced, when a session has gone
         self.key = os.urandom(16)
         """What the digests are keyed with."""
 
@@ -29,6 +31,15 @@ class Sessions:
     def __iter__(self) -> Iterator[Link]:
         """Every session that is not over; they may change meanwhile."""
         return iter(list(self._links.values()))
+
+    def __contains__(self, link: Link) -> bool:
+        """Whether that session is not over."""
+        return self._links.get(id(link.context)) is link
+
+    async def wait_empty(self) -> None:
+        """Return when no session is here any more."""
+        while self._links:
+            await self._over.wait()
 
     def link(self, context: ContextStateMachine, now: float) -> Link:
         """The context's link, a new one if it has none yet."""
@@ -46,11 +57,16 @@ class Sessions:
     def forget(self, link: Link) -> None:
         """The session is over. Nothing, if that was known."""
         self.contexts.forget(link.context)
-        self._links.pop(id(link.context), None)
+        self._drop(link)
 
     def let_go(self, link: Link) -> None:
         """The session is another process's."""
+        self._drop(link)
+
+    def _drop(self, link: Link) -> None:
         self._links.pop(id(link.context), None)
+        self._over.set()
+        self._over = trio.Event()
 
     def _label(self, connection_id: str) -> str:
         """How a session is called in logs and calls: its id is a secret."""

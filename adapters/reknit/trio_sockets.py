@@ -18,14 +18,15 @@ import trio
 from reknit_core.admission import Admission, Guest
 from reknit_core.commands import Dial, Dropped, Transitioned
 from reknit_core.contexts import Contexts
-from reknit_core.events import ClientConnected, DialFailed, ServerConnected, Shutdown, Side
-from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest, refusal
+from reknit_core.events import ClientConnected, DialFailed, ServerConnected, Side
+from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest
 from reknit_core.policy import Policy
 from reknit_core.upstream import Upstream
 
 from reknit import systemd
 from reknit.config import Config
 from reknit.dialler import DialError, Dialler
+from reknit.draining import Drain
 from reknit.file_limit import raise_file_limit
 from reknit.handover import Doors, give, take
 from reknit.listener import Listener, close_listeners, open_listeners, wrap_listeners
@@ -39,9 +40,6 @@ from reknit.takeover import Channel, Newcomer
 if TYPE_CHECKING:
     from reknit.event_hook import EventHook
 
-GOING_AWAY = 1001
-RETIRING = 1.0  # seconds between two looks whether sessions are left
-
 
 class Proxy:
     """Brings listener, dialler and reactor together for the sessions.
@@ -51,7 +49,6 @@ class Proxy:
 
     def __init__(self, policy: Policy, upstream: Upstream, *, records: bool = False) -> None:
         self.sessions = Sessions(Contexts(policy, upstream, os.urandom), records=records)
-        self._policy = policy
         self.admission = Admission(policy)
         self.reactor = Reactor(
             self._start_dial, self._report, self.sessions.forget, self.admission.leave
@@ -61,27 +58,27 @@ class Proxy:
         )
         self._dialler = Dialler(upstream, policy.connect_timeout)
         self._nursery: trio.Nursery | None = None
-        self._stopping = False
+        self.drain = Drain(self.sessions, self.reactor, policy.drain_time, policy.close_timeout)
         self.inherited: list[tuple[socket.socket, Newcomer]] = []
         """Clients that another process has begun to shake hands with."""
 
     def is_ready(self) -> bool:
         """Whether new sessions are taken."""
-        return not self._stopping
+        return not self.sessions.contexts.is_draining
 
     async def run(self, listeners: list[trio.SocketListener], stop: trio.Event) -> None:
-        """Serve the listeners until `stop` is set, then end every session with 1001."""
+        """Serve the listeners until `stop` is set, then send every session away.
+
+        Meanwhile clients still come back to their sessions; new ones are refused.
+        """
         try:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self.reactor.run)
                 self._go_on(self._nursery)
-                async with trio.open_nursery() as accepting:
-                    accepting.start_soon(self.listener.run, listeners, self._nursery)
-                    await stop.wait()
-                    accepting.cancel_scope.cancel()
-                self._stopping = True
-                close_listeners(listeners)
-                await self._end_sessions()
+                self._nursery.start_soon(self.listener.run, listeners, self._nursery)
+                await stop.wait()
+                self.sessions.contexts.is_draining = True
+                await self.drain.run()
                 self._nursery.cancel_scope.cancel()
         finally:
             close_listeners(listeners)
@@ -101,19 +98,9 @@ class Proxy:
 
     async def retire(self, stop: trio.Event) -> None:
         """Another process has taken over: stop once the sessions that could not move are over."""
-        self._stopping = True
-        while len(self.sessions):
-            await trio.sleep(RETIRING)
+        self.sessions.contexts.is_draining = True
+        await self.sessions.wait_empty()
         stop.set()
-
-    async def _end_sessions(self) -> None:
-        now = trio.current_time()
-        tell(INFO, "stopping", "stopping: %(sessions)d sessions", sessions=len(self.sessions))
-        for link in self.sessions:
-            link.handle(Shutdown(GOING_AWAY, "the proxy is going away"), now)
-            self.reactor.settle(link, now)
-        with trio.move_on_after(self._policy.close_timeout):
-            await self.reactor.wait_idle()
 
     # -- Clients -------------------------------------------------------------------------------
 
@@ -124,8 +111,6 @@ class Proxy:
         handshake: ClientHandshake,
         request: UpgradeRequest,
     ) -> Refusal | None:
-        if self._stopping:
-            return refusal(503, "shutting_down", "the proxy is going away")
         now = trio.current_time()
         context = self.sessions.contexts.connect(handshake, request, now)
         if isinstance(context, Refusal):
@@ -208,16 +193,21 @@ class Proxy:
 
 
 @contextmanager
-def _stop_on_signals(stop: trio.Event, nursery: trio.Nursery) -> Iterator[None]:
-    """SIGINT and SIGTERM stop the proxy cleanly, a second one at once."""
+def _stop_on_signals(
+    proxy: Proxy, drain: Callable[[], None], nursery: trio.Nursery
+) -> Iterator[None]:
+    """SIGTERM drains; SIGINT or a second one ends all sessions at once; then another cuts them."""
 
     async def wait() -> None:
+        is_stopping = False
         async for number in signals:
             tell(INFO, "signal", "got %(name)s", name=signal.Signals(number).name)
-            systemd.notify(systemd.STOPPING)
-            if stop.is_set():
+            if is_stopping and proxy.drain.is_hurried:
                 nursery.cancel_scope.cancel()
-            stop.set()
+            elif is_stopping or number == signal.SIGINT:
+                proxy.drain.hurry()
+            is_stopping = True
+            drain()
 
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         nursery.start_soon(wait)
@@ -250,7 +240,7 @@ async def _listen(
 async def serve(
     config: Config, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Run a proxy until SIGINT or SIGTERM, or until another process has taken over.
+    """Run a proxy until it is told to stop, or until another process has taken over.
 
     Takes over from a running process if there is one. Reports its port (0: any free one) when it
     listens. Raises ListenError or TakeoverError.
@@ -262,10 +252,14 @@ async def serve(
     if channel is not None:
         raise_file_limit(config.policy.session_limit)  # its sockets are to come
     doors, takeover_socket = await _open_doors(config, proxy, channel)
-    run_admin = _prepare_admin(config, proxy, hook, doors.admin)
-    host, port = doors.clients[0].socket.getsockname()[:2]
     stop = trio.Event()
 
+    def drain() -> None:
+        systemd.notify(systemd.STOPPING)
+        stop.set()
+
+    run_admin = _prepare_admin(config, proxy, drain, hook, doors.admin)
+    host, port = doors.clients[0].socket.getsockname()[:2]
     serving_admin = trio.CancelScope()
 
     async def serve_admin() -> None:
@@ -283,7 +277,7 @@ async def serve(
             nursery.start_soon(hook.run)
         nursery.start_soon(serve_admin)
         await nursery.start(Restarts(hand_over, takeover_socket).run)
-        with _stop_on_signals(stop, nursery):
+        with _stop_on_signals(proxy, drain, nursery):
             tell(
                 INFO,
                 "listening",
@@ -355,6 +349,7 @@ def _may_serve_admin(config: Config, listeners: list[trio.SocketListener]) -> bo
 def _prepare_admin(
     config: Config,
     proxy: Proxy,
+    drain: Callable[[], None],
     hook: "EventHook | None",
     listeners: list[trio.SocketListener],
 ) -> Callable[[], Awaitable[None]] | None:
@@ -363,7 +358,7 @@ def _prepare_admin(
     from reknit.admin.listener import Admin, address_of
 
     count_lost = None if hook is None else hook.count_lost
-    admin = Admin(proxy.sessions, proxy.reactor, proxy.is_ready, count_lost)
+    admin = Admin(proxy.sessions, proxy.reactor, proxy.is_ready, drain, count_lost)
     shown = str(address_of(listeners[0]))
     tell(INFO, "admin_listening", "admin listening on %(address)s", address=shown)
     return partial(admin.run, listeners, config.admin_token)

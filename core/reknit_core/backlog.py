@@ -26,6 +26,11 @@ class Backlog(Stream):
         self._handed = 0  # end of the last message that an earlier connection got whole
         self.dropped = 0  # messages that a full queue has cost
 
+    @property
+    def waiting(self) -> Mark:
+        """How many bytes no socket has taken yet, and how many messages they complete."""
+        return self.tail - self.sent, self.count - self._end_before(self.sent)[1]
+
     def drop_partial(self) -> None:
         """Forget the message that is not complete: its sender is gone."""
         while self._received > self.tail:
@@ -94,12 +99,15 @@ class Backlog(Stream):
             start = end
         return self._cut(start, self.mark)
 
-    def clear(self) -> None:
-        """The session is over: nothing is held any more."""
+    def clear(self) -> Mark:
+        """The session is over: nothing is held any more. Returns what was still `waiting`."""
+        waited = self.waiting
         self._chunks = []
         self._cursor = self._offset = self._packed = 0
         self.budget.used -= self.held
         self._base = self._received
+        self.sent = self.tail
+        return waited
 
     def _end_before(self, position: int) -> Mark:
         """The last message end at or before `position`."""

@@ -301,7 +301,6 @@ class ContextStateMachine(Session):
                 leg.scanner = None
                 self._settle(now)
             else:  # this is the answer to ours: all before it has arrived
-                leg.source.confirm(*leg.source.mark)
                 self._dropped(leg, now, self._policy.close_timeout)
         elif code in self._policy.retry_codes(leg.side):
             linger = self._policy.close_timeout
@@ -311,7 +310,7 @@ class ContextStateMachine(Session):
             leg.phase = Phase.CLOSE_RECEIVED
             leg.scanner = None
             cause = f"{leg.side.value} closed with {code} {reason}".rstrip()
-            self._end(Trigger.SESSION_ENDED, code, reason, now, cause)
+            self._end(Trigger.SESSION_ENDED, code, reason, now, cause=cause)
 
     def _violated(self, leg: WebSocket, violation: Violation, now: float) -> None:
         """A peer broke the protocol: it gets the code at once, the other leg after its queue."""
@@ -347,7 +346,13 @@ class ContextStateMachine(Session):
             case Shutdown():
                 self._recover = False
                 if self.state not in ENDED:
-                    self._end(Trigger.SESSION_ENDED, event.code, event.reason, now)
+                    self._end(
+                        Trigger.SESSION_ENDED,
+                        event.code,
+                        event.reason,
+                        now,
+                        server_code=event.server_code,
+                    )
                 else:  # legs that are away are no longer waited for
                     self._part(self.client, now)
                     self._part(self.server, now)

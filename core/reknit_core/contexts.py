@@ -11,7 +11,13 @@ from reknit_core.context import GAP, ContextStateMachine
 from reknit_core.counters import Counters, Resume
 from reknit_core.events import ClientConnected
 from reknit_core.forwarded import TrustedProxies
-from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest, refusal
+from reknit_core.handshake import (
+    ClientHandshake,
+    Refusal,
+    UpgradeRequest,
+    refusal,
+    shutting_down,
+)
 from reknit_core.headers import cookie, query_value, value_of
 from reknit_core.lifecycle import State
 from reknit_core.pinned import (
@@ -62,6 +68,7 @@ class Contexts:
         self._contexts: dict[str, ContextStateMachine] = {}
         self._replaced: set[ContextStateMachine] = set()  # they end; their ids are used again
         self.counters = Counters()
+        self.is_draining = False  # then no session begins any more
 
     def __len__(self) -> int:
         return len(self._contexts)
@@ -136,6 +143,8 @@ class Contexts:
     def _create(
         self, named: str | None, handshake: ClientHandshake, request: UpgradeRequest, now: float
     ) -> ContextStateMachine | Refusal:
+        if self.is_draining:
+            return shutting_down("the proxy takes no new sessions any more")
         if len(self._contexts) >= self._policy.session_limit:
             after = ((b"retry-after", b"5"),)
             return refusal(503, "session_limit", "too many sessions at one time", after)

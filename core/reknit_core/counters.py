@@ -61,9 +61,10 @@ class Towards:
     """What went towards one side.
 
     `ended_messages`, `ended_bytes` and `ended_dropped`: in sessions that are over, less what
-    others have had before they came from another process. `replays`:
-    returns of a peer at which messages went out again, `replayed_…` how much; `repeated_messages`
-    are those of them that the peer may have had before, because it doesn't count.
+    others have had before they came from another process; `lost_messages` and `lost_bytes`: what
+    still waited when they were over. `replays`: returns of a peer at which messages went out
+    again, `replayed_…` how much; `repeated_messages` are those of them that the peer may have had
+    before, because it doesn't count.
     """
 
     __slots__ = (
@@ -72,6 +73,8 @@ class Towards:
         "ended_bytes",
         "ended_dropped",
         "ended_messages",
+        "lost_bytes",
+        "lost_messages",
         "repeated_messages",
         "replayed_bytes",
         "replayed_messages",
@@ -83,6 +86,8 @@ class Towards:
         self.ended_messages = 0
         self.ended_bytes = 0
         self.ended_dropped = 0
+        self.lost_messages = 0
+        self.lost_bytes = 0
         self.dropped_bytes = 0
         self.confirmations = 0
         self.replays = 0
@@ -96,6 +101,11 @@ class Towards:
         self.ended_messages += sign * (backlog.count + backlog.dropped)
         self.ended_bytes += sign * backlog.tail
         self.ended_dropped += sign * backlog.dropped
+
+    def add_lost(self, size: int, messages: int) -> None:
+        """A session is over, and that still waited for this side."""
+        self.lost_messages += messages
+        self.lost_bytes += size
 
     def answered(self, round_trip: float, *, confirms: bool) -> None:
         """The peer answered the proxy's Ping after that many seconds."""

@@ -46,10 +46,14 @@ class ConnectionLost:
 
 @dataclass(frozen=True, slots=True)
 class Shutdown:
-    """The proxy stops, or an operator ends the session: both legs are closed with `code`."""
+    """The proxy stops, or an operator ends the session: both legs are closed with `code`.
+
+    `server_code`: what the server gets instead, if that is another.
+    """
 
     code: int
     reason: str
+    server_code: int | None = None
 
 
 Event = ClientConnected | ServerConnected | DialFailed | ConnectionLost | Shutdown

@@ -21,6 +21,7 @@ from reknit_core.deflate import NAME as DEFLATE
 from reknit_core.headers import HeaderList, value_of
 
 MAX_HEAD = 16 * 1024  # bytes of a request's or response's head
+COME_BACK_AFTER = 1  # seconds: others may take a client at once that this proxy no longer takes
 MAX_REFUSAL = 1024 * 1024  # bytes of a server's refusal that is passed on
 MAX_ANSWER = MAX_HEAD + MAX_REFUSAL  # bytes of it as it comes: with interim answers, in chunks
 
@@ -78,6 +79,11 @@ def refusal(status: int, error: str, message: str, headers: HeaderList = ()) -> 
     """An answer of the proxy's own, with a JSON body for programs and people."""
     body = json.dumps({"error": error, "message": message}).encode() + b"\n"
     return Refusal(status, ((b"content-type", b"application/json"), *headers), body)
+
+
+def shutting_down(message: str) -> Refusal:
+    """The answer to a client that comes while the proxy, or its session, goes."""
+    return refusal(503, "shutting_down", message, ((b"retry-after", b"%d" % COME_BACK_AFTER),))
 
 
 class ClientHandshake:

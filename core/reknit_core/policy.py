@@ -275,6 +275,13 @@ class Policy:
     close_timeout: float = _setting(
         5.0, "Limit for a peer to answer a Close frame.", "seconds", 0.001, 3600
     )
+    drain_time: float = _setting(
+        10.0,
+        "How long a proxy that stops takes to send its sessions away; 0: all at once.",
+        "seconds",
+        0,
+        86400,
+    )
 
     def __post_init__(self) -> None:
         for name, setting in SETTINGS.items():

@@ -121,7 +121,8 @@ def _text(event: Event) -> str:
         case ConnectionLost():
             return f"{event.side.value} reset"
         case Shutdown():
-            return f"shutdown {event.code} {_quoted(event.reason)}"
+            server = "" if event.server_code is None else f" server={event.server_code}"
+            return f"shutdown {event.code} {_quoted(event.reason)}{server}"
 
 
 def _quoted(text: str) -> str:

@@ -9,7 +9,7 @@ from reknit_core.backlog import Backlog
 from reknit_core.budget import Budget
 from reknit_core.commands import Command, Dial, Disconnect, Transitioned
 from reknit_core.counters import Counters, DialResult
-from reknit_core.handshake import Refusal, encode_refusal, refusal
+from reknit_core.handshake import Refusal, encode_refusal, refusal, shutting_down
 from reknit_core.leg import Phase
 from reknit_core.lifecycle import INITIAL, State, Trigger, fire
 from reknit_core.pinned import Pinned
@@ -100,8 +100,9 @@ class Session:
             self._lost(leg, reason, now)
 
     def _dropped(self, leg: WebSocket, now: float, linger: float = 0.0) -> None:
-        """The leg's part in a session that ends is over."""
+        """The leg's part in a session that ends is over: it is done with what it was given."""
         self._disconnect(leg, linger=linger)
+        leg.source.confirm(*leg.source.handed())
         leg.gone()
         self._settle(now)
 
@@ -174,25 +175,37 @@ class Session:
         self.client.handshake = None
         self._close_until = now + self._policy.close_timeout
 
-    def _end(self, trigger: Trigger, code: int, reason: str, now: float, cause: str = "") -> None:
+    def _end(
+        self,
+        trigger: Trigger,
+        code: int,
+        reason: str,
+        now: float,
+        *,
+        cause: str = "",
+        server_code: int | None = None,
+    ) -> None:
         """The session is over: each leg that is up is told, behind what is queued for it.
 
-        `cause`: what the operator is told, if not the `reason`.
+        `cause`: what the operator is told, if not the `reason`. `server_code`: what the server is
+        told, if not the `code`.
         """
         self._parting = (code, reason)
         self._opening_until = inf
         self._fire(trigger, cause or reason)
-        for leg in (self.client, self.server):
-            self._part(leg, now)
+        self._part(self.client, now)
+        self._part(self.server, now, server_code)
         self._settle(now)
 
-    def _part(self, leg: WebSocket, now: float) -> None:
+    def _part(self, leg: WebSocket, now: float, code: int | None = None) -> None:
+        """Tell this leg that the session is over: by `code`, if not by the session's own."""
         if leg.phase is Phase.OPEN:
-            leg.say(leg.close_frame(*self._parting), leg.source.tail)
+            common, reason = self._parting
+            leg.say(leg.close_frame(code or common, reason), leg.source.tail)
             leg.phase = Phase.CLOSING
             self._close_until = now + self._policy.close_timeout
         elif leg is self.client and leg.phase is Phase.HANDSHAKE:
-            self._refuse_client(refusal(503, "shutting_down", self._parting[1]), now)
+            self._refuse_client(shutting_down(self._parting[1]), now)
         elif leg.phase in (Phase.AWAY, Phase.DIALLING, Phase.HANDSHAKE):
             if self._worth_waiting(leg):
                 return
@@ -221,8 +234,8 @@ class Session:
             self._close_until = inf
             if self.state is State.CLOSING:
                 self._fire(Trigger.LEGS_CLOSED, "")
-            self.client.queue.clear()
-            self.server.queue.clear()
+            for leg in (self.client, self.server):
+                self._counters.towards(leg.side).add_lost(*leg.source.clear())
             self.client.other = self.server.other = NOBODY
 
     # -- Helpers -------------------------------------------------------------------------------

@@ -149,8 +149,8 @@ class Player:
                 self._time_out()
             case Passing.WAIT | Passing.TIMEOUT:
                 pass
-            case ShutsDown(code, reason):
-                self._session.context.handle(Shutdown(code, reason), self.now)
+            case ShutsDown(code, reason, server_code):
+                self._session.context.handle(Shutdown(code, reason, server_code), self.now)
             case ServerConnects(generation):
                 self._session.dial_connected(generation, self.now)
             case DialFails(generation, reason):

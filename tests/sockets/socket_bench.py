@@ -66,6 +66,7 @@ class Bench:
         """Start a proxy for the upstream server; the last one is `bench.proxies[-1]`."""
         upstream = f"ws://{host}:{self._port.number}{path}"
         quick = ("--retry-interval", "0.05", "--client-grace", "20", "--close-timeout", "2")
+        quick += ("--drain-time", "0")
         proxy = await ProxyProcess.start(upstream, *quick, *options)
         self.proxies.append(proxy)
         return proxy

@@ -8,65 +8,16 @@ import socket
 import stat
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
-from proxy_process import ProxyLog
+from admin_client import ADMIN, Admin
 from socket_bench import Bench, closed, id_of, socket_test
 from succession import Succession
 from upstream_server import cut
 from websockets.asyncio.connection import Connection
 
 TOKEN = "0123456789abcdef"
-ADMIN = ("--admin", "127.0.0.1:0")
-
-
-class Admin:
-    """A client of the proxy's admin listener."""
-
-    def __init__(self, base: str, http: aiohttp.ClientSession) -> None:
-        self.base = base
-        self._http = http
-
-    @classmethod
-    async def of(cls, proxy: ProxyLog, http: aiohttp.ClientSession) -> "Admin":
-        line = await proxy.logged("admin listening on ")
-        return cls(f"http://{line.rpartition(' ')[2]}", http)
-
-    async def ask(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
-        """The status, and the answer's JSON."""
-        async with self._http.request(method, self.base + path, **options) as answer:
-            return answer.status, await answer.json()
-
-    async def get(self, path: str) -> Any:
-        status, document = await self.ask("GET", path)
-        assert status == 200, document
-        return document
-
-    async def post(self, path: str, **document: object) -> Any:
-        status, answer = await self.ask("POST", path, data=json.dumps(document))
-        assert status == 200, answer
-        return answer
-
-    async def only(self) -> str:
-        """The name of the only session."""
-        (context,) = (await self.get("/contexts"))["contexts"]
-        return str(context["session"])
-
-    async def metrics(self) -> dict[str, float]:
-        """Every sample, as `name{label=value,...}`, labels in the order of the alphabet."""
-        async with self._http.get(self.base + "/metrics") as answer:
-            assert answer.status == 200
-            text = await answer.text()
-        samples = {}
-        for family in text_string_to_metric_families(text):
-            assert family.documentation
-            for sample in family.samples:
-                labels = ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items()))
-                samples[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
-        return samples
 
 
 async def exchange(client: Connection, server: Connection, text: str = "hello") -> None:
@@ -297,16 +248,17 @@ async def test_a_leg_is_cut_and_the_session_goes_on(bench: Bench, leg: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("call", "body", "code", "reason"),
+    ("call", "body", "codes", "reason"),
     [
-        ("close", {}, 1001, "closed by the operator"),
-        ("close", {"code": 4000, "reason": "moved"}, 4000, "moved"),
-        ("drain", {}, 1012, "service restart"),
+        ("close", {}, (1001, 1001), "closed by the operator"),
+        ("close", {"code": 4000, "reason": "moved"}, (4000, 4000), "moved"),
+        ("drain", {}, (1012, 1001), "the proxy restarts"),
+        ("drain", {"code": 4000}, (4000, 4000), "the proxy restarts"),
     ],
 )
 @socket_test
 async def test_a_session_is_ended(
-    bench: Bench, call: str, body: dict[str, object], code: int, reason: str
+    bench: Bench, call: str, body: dict[str, object], codes: tuple[int, int], reason: str
 ) -> None:
     await bench.upstream.start()
     proxy = await bench.proxy(*ADMIN)
@@ -322,8 +274,8 @@ async def test_a_session_is_ended(
             assert (await admin.ask("POST", path, data=json.dumps(bad_reason)))[0] == 400
         answer = await admin.post(path, **body)
         assert answer["state"] == "closing"
-        assert await closed(client) == (code, reason)
-        assert await closed(server) == (code, reason)
+        assert await closed(client) == (codes[0], reason)
+        assert await closed(server) == (codes[1], reason)
         await proxy.reached("closed")
         assert (await admin.ask("POST", path))[0] == 404
         assert (await admin.get("/contexts"))["contexts"] == []
@@ -371,7 +323,7 @@ async def test_probes_say_when_the_proxy_stops(bench: Bench) -> None:
             async with http.get(admin.base + path) as answer:
                 assert answer.status == 200
         proxy.signal(signal.SIGTERM)
-        await proxy.logged("stopping: 1 sessions")
+        await proxy.logged("draining: 1 sessions")
         async with http.get(admin.base + "/readyz") as answer:
             assert answer.status == 503
         async with http.get(admin.base + "/livez") as answer:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from heapq import nsmallest
 
 import trio
+from reknit_core.drain import FAREWELL
 from reknit_core.events import ConnectionLost, Event, Shutdown, Side
 from reknit_core.lifecycle import State
 from reknit_core.websocket import WebSocket
@@ -17,7 +18,6 @@ PAGE = 100  # sessions, unless a request asks for another number
 MAX_PAGE = 1000
 MAX_REASON = 123  # bytes of a Close frame's reason (RFC 6455, section 5.5)
 GOING_AWAY = 1001
-SERVICE_RESTART = 1012
 
 
 class ContextCalls:
@@ -69,11 +69,11 @@ class ContextCalls:
 
     async def close(self, request: Request) -> Response:
         """End a session: both ends get the code and the reason, behind what waits for them."""
-        return self._end(request, GOING_AWAY, "closed by the operator")
+        return self._end(request, Shutdown(GOING_AWAY, "closed by the operator"))
 
     async def drain(self, request: Request) -> Response:
         """End a session with a code by which clients come back, to another proxy."""
-        return self._end(request, SERVICE_RESTART, "service restart")
+        return self._end(request, FAREWELL)
 
     async def cut(self, request: Request) -> Response:
         """Break a leg's connection, as a network would."""
@@ -85,10 +85,12 @@ class ContextCalls:
         self._handle(link, ConnectionLost(side, leg.generation, "cut by the operator"))
         return json_response(_summary(link, trio.current_time()))
 
-    def _end(self, request: Request, code: int, reason: str) -> Response:
+    def _end(self, request: Request, default: Shutdown) -> Response:
         link = self._link(request)
         document = request.document()
-        self._handle(link, Shutdown(_code(document, code), _reason(document, reason)))
+        code = _code(document, default.code)
+        server_code = default.server_code if code == default.code else None
+        self._handle(link, Shutdown(code, _reason(document, default.reason), server_code))
         return json_response(_summary(link, trio.current_time()))
 
     def _handle(self, link: Link, event: Event) -> None:

@@ -1,21 +1,26 @@
-"""Whether the proxy lives, and whether it takes new sessions."""
+"""Whether the proxy lives, and whether it takes new sessions; and how to make it take none."""
 
 from collections.abc import Callable
 
-from reknit.admin.messages import Request, Response, text_response
+from reknit.admin.messages import Request, Response, json_response, text_response
 from reknit.admin.router import Route
 
 
-def routes(is_ready: Callable[[], bool]) -> tuple[Route, ...]:
-    """`/livez` and `/readyz`, open to all: they give nothing away."""
+def routes(is_ready: Callable[[], bool], drain: Callable[[], None]) -> tuple[Route, ...]:
+    """`/livez` and `/readyz`, open to all, as they give nothing away; and `/drain`."""
 
     async def livez(request: Request) -> Response:
         return text_response("alive")  # the loop that serves all sessions has come round to this
 
     async def readyz(request: Request) -> Response:
-        return text_response("ready") if is_ready() else text_response("stopping", 503)
+        return text_response("ready") if is_ready() else text_response("draining", 503)
+
+    async def start_drain(request: Request) -> Response:
+        drain()
+        return json_response({"draining": True}, 202)
 
     return (
         Route("GET", "/livez", livez, is_open=True),
         Route("GET", "/readyz", readyz, is_open=True),
+        Route("POST", "/drain", start_drain),
     )

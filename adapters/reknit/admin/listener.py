@@ -26,7 +26,8 @@ OWNER_ONLY = 0o177  # a umask
 class Admin:
     """Tells and steers what these sessions do.
 
-    `is_ready`: whether new sessions are taken. `untold`: how many events a hook has lost.
+    `is_ready`: whether new sessions are taken. `drain`: stop taking any, and send those away that
+    there are. `untold`: how many events a hook has lost.
     """
 
     def __init__(
@@ -34,11 +35,12 @@ class Admin:
         sessions: Sessions,
         reactor: Reactor,
         is_ready: Callable[[], bool],
+        drain: Callable[[], None],
         untold: Callable[[], int] | None = None,
     ) -> None:
         self._lag = Histogram()
         self._routes = (
-            *health.routes(is_ready),
+            *health.routes(is_ready, drain),
             *Metrics(sessions, self._lag, untold).routes(),
             *ContextCalls(sessions, reactor).routes(),
         )

@@ -145,6 +145,12 @@ def _deliveries(sides: dict[str, Towards]) -> Iterator[Metric]:
         lambda s: s.dropped_bytes,
     )
     yield counter(
+        "reknit_lost_messages",
+        "Messages that still waited for that side when their session was over.",
+        lambda s: s.lost_messages,
+    )
+    yield counter("reknit_lost_bytes", "Bytes of these messages.", lambda s: s.lost_bytes)
+    yield counter(
         "reknit_confirmations",
         "Pongs by which messages count as received.",
         lambda s: s.confirmations,

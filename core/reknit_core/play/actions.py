@@ -127,6 +127,7 @@ class ShutsDown:
 
     code: int
     reason: str
+    server_code: int | None
 
 
 class Passing(Enum):

@@ -182,9 +182,10 @@ def _takes(side: Side, args: Arguments) -> Action:
 
 def _shutdown(args: Arguments) -> Action:
     code = args.next_number(1000, 4999)
+    server_code = args.number("server", 1000, 4999)
     reason = args.payload(123)
     try:
-        return ShutsDown(1001 if code is None else code, reason.decode())
+        return ShutsDown(1001 if code is None else code, reason.decode(), server_code)
     except UnicodeDecodeError:
         raise args.wrong("a reason that is no text") from None
 
@@ -233,7 +234,7 @@ _VERBS: dict[str, _Verb] = {
     **_both("lost [code=1006]", _lost),
     **_both("reset [generation=N]", _reset),
     **_both("takes N|all|nothing", _takes),
-    "shutdown": _Verb('shutdown [CODE ["REASON"]]', _shutdown),
+    "shutdown": _Verb('shutdown [CODE ["REASON"]] [server=CODE]', _shutdown),
     **{passing.value: _Verb(passing.value, partial(_pass, passing)) for passing in Passing},
 }
 

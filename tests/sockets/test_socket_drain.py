@@ -1,0 +1,111 @@
+"""A proxy that drains: who goes when, who may still come in, and what it says of it."""
+
+import re
+import signal
+
+import aiohttp
+import pytest
+from admin_client import ADMIN, Admin
+from raw_websocket import request
+from socket_bench import Bench, closed, header, id_of, socket_test
+from upstream_server import cut
+from websockets.exceptions import InvalidStatus
+
+HOUR = ("--drain-time", "3600")  # long enough: only the first session goes by itself
+GOES = (1012, "the proxy restarts")
+
+
+@socket_test
+async def test_one_goes_after_the_other_and_nobody_new_comes(bench: Bench) -> None:
+    await bench.upstream.start()
+    proxy = await bench.proxy(*HOUR)
+    first = await bench.connect("/?connection_id=first")
+    first_server = await bench.upstream.accept()
+    second = await bench.connect()
+    second_server = await bench.upstream.accept()
+    await first.send("last words")
+    await first_server.send("last words")
+    proxy.signal(signal.SIGTERM)
+    assert await first.recv() == "last words"
+    assert await closed(first) == GOES
+    assert await first_server.recv() == "last words"
+    assert await closed(first_server) == (1001, GOES[1])
+
+    for path in ("/", "/?connection_id=first"):
+        refused = await bench.refused(path)
+        assert refused.status_code == 503
+        assert header(refused, "retry-after") == "1"
+    assert (await bench.refused("/?reconnect_id=first")).status_code == 404
+
+    cut(second)  # its session has not been told yet: it may come back
+    await proxy.reached("client_down")
+    await second_server.send("welcome back")
+    back = await bench.connect(f"/?connection_id={id_of(second)}")
+    assert await back.recv() == "welcome back"
+    await back.close()
+    assert await proxy.wait() == 0  # it is empty
+    await proxy.logged("INFO drained: 0 sessions cut, 0 messages lost")
+
+
+@socket_test
+async def test_sessions_that_owe_messages_go_last(bench: Bench) -> None:
+    await bench.upstream.start()
+    proxy = await bench.proxy(*HOUR)
+    away = await bench.connect()
+    away_server = await bench.upstream.accept()
+    there = await bench.connect()
+    await bench.upstream.accept()
+    cut(away)
+    await proxy.reached("client_down")
+    await away_server.send("one")
+    await away_server.send("three")
+    await (await away_server.ping())
+    proxy.signal(signal.SIGTERM)
+    assert await closed(there) == GOES
+    proxy.signal(signal.SIGTERM)  # it loses its patience
+    assert await closed(away_server) == (1001, GOES[1])
+    assert await proxy.wait() == 0
+    await proxy.logged(re.escape("WARNING drained: 0 sessions cut, 2 messages lost (12 bytes)"))
+
+
+@socket_test
+async def test_an_end_that_does_not_read_is_cut_off(bench: Bench) -> None:
+    await bench.raw_upstream.start()
+    proxy = await bench.proxy("--close-timeout", "0.3")
+    client = await bench.raw(receive_buffer=4096)
+    client.send(request("/"))
+    server = await bench.raw_upstream.accept()
+    assert (await client.read_head()).status == 101
+    message = b"\x82\x7e\xff\xff" + bytes(65535)
+    server.send(message * 150)  # more than the sockets hold
+    await proxy.logged("connected")
+    proxy.signal(signal.SIGTERM)
+    assert await proxy.wait() == 0
+    line = await proxy.logged("WARNING drained: ")
+    found = re.search(r"(\d+) messages lost \((\d+) bytes\)", line)
+    assert found is not None
+    assert 0 < int(found[1]) <= 150
+    assert 0 < int(found[2]) <= 150 * len(message)
+
+
+@socket_test
+async def test_the_admin_listener_starts_it(bench: Bench) -> None:
+    await bench.upstream.start()
+    proxy = await bench.proxy(*ADMIN, *HOUR)
+    clients = [await bench.connect() for _ in range(2)]
+    async with aiohttp.ClientSession() as http:
+        admin = await Admin.of(proxy, http)
+        for _ in range(2):
+            assert await admin.ask("POST", "/drain") == (202, {"draining": True})
+            async with http.get(admin.base + "/readyz") as answer:
+                assert answer.status == 503
+        assert await closed(clients[0]) == GOES
+        with pytest.raises(InvalidStatus, match="503"):
+            await bench.connect()
+        proxy.signal(signal.SIGTERM)  # as an orchestrator does next: it goes on as it was
+        await proxy.logged("got SIGTERM")
+        assert (await admin.get("/contexts"))["contexts"]
+        await clients[1].send("still here")
+        proxy.signal(signal.SIGINT)
+        assert await closed(clients[1]) == GOES
+    assert await proxy.wait() == 0
