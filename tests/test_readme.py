@@ -16,6 +16,7 @@ from reknit.sessions import Sessions
 from reknit_core.context import GAP, OVERFLOW, TAKEN_OVER
 from reknit_core.contexts import Contexts
 from reknit_core.counters import Histogram
+from reknit_core.drain import SERVICE_RESTART
 from reknit_core.policy import SETTINGS, Policy
 from reknit_core.upstream import Upstream
 
@@ -45,7 +46,9 @@ def test_the_options_table(name: str) -> None:
     assert row in README
 
 
-@pytest.mark.parametrize("code", [1001, 1002, 1009, 1013, GAP, OVERFLOW, TAKEN_OVER])
+@pytest.mark.parametrize(
+    "code", [1001, 1002, 1009, SERVICE_RESTART, 1013, GAP, OVERFLOW, TAKEN_OVER]
+)
 def test_the_close_codes_table(code: int) -> None:
     table = README[README.index("| close code |") : README.index("| status |")]
     assert str(code) in table
@@ -64,7 +67,7 @@ def admin() -> tuple[Metrics, list[Route]]:
     reactor = Reactor(*[lambda *_: None] * 4)
     metrics = Metrics(sessions, Histogram(), lambda: 0)
     calls = ContextCalls(sessions, reactor)
-    return metrics, [*routes(lambda: True), *metrics.routes(), *calls.routes()]
+    return metrics, [*routes(lambda: True, lambda: None), *metrics.routes(), *calls.routes()]
 
 
 def collected(metrics: Metrics) -> set[str]:
