@@ -64,15 +64,38 @@ def test_an_event_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_error_of_ours_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     log_to_stderr(LogLevel.ERROR, LogFormat.JSON)
-    try:
-        raise KeyError("lost")
-    except KeyError:
-        LOG.exception("%s ends by an error of the proxy", "a1")
+    log_error_with_a_secret()
     (line,) = capsys.readouterr().err.splitlines()
     document = json.loads(line)
     assert document["event"] == "error"
     assert document["message"] == "a1 ends by an error of the proxy"
-    assert "KeyError: 'lost'" in document["traceback"]
+    check_trace(document["traceback"])
+
+
+def test_an_error_of_ours_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_stderr(LogLevel.ERROR)
+    log_error_with_a_secret()
+    line, _, trace = capsys.readouterr().err.partition("\n")
+    assert line.endswith("ERROR a1 ends by an error of the proxy")
+    check_trace(trace)
+
+
+def log_error_with_a_secret() -> None:
+    secret = "Bearer of bad news"
+    try:
+        try:
+            raise KeyError(secret)
+        except KeyError as error:
+            raise ValueError(f"no {secret}") from error
+    except ValueError:
+        LOG.exception("%s ends by an error of the proxy", "a1")
+
+
+def check_trace(trace: str) -> None:
+    """It says where and which, and nothing that a peer has sent."""
+    assert "raise KeyError(secret)\nKeyError\n" in trace
+    assert trace.rstrip().endswith('raise ValueError(f"no {secret}") from error\nValueError')
+    assert "Bearer" not in trace
 
 
 # -- The hook ----------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ import json
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from traceback import format_tb
+from typing import Any
 
 from reknit.config import one_line
 from reknit.options import LogFormat, LogLevel
@@ -31,9 +33,18 @@ def as_document(record: logging.LogRecord) -> dict[str, object]:
     if isinstance(record.args, Mapping):
         document.update(record.args)
     document["message"] = record.getMessage()
-    if record.exc_info:
-        document["traceback"] = logging.Formatter().formatException(record.exc_info)
+    if record.exc_info and record.exc_info[1]:
+        document["traceback"] = trace_of(record.exc_info[1])
     return document
+
+
+def trace_of(error: BaseException) -> str:
+    """Where an error comes from, and of which kind; without its text, which may quote a secret."""
+    lines = [*format_tb(error.__traceback__), type(error).__qualname__]
+    cause = error.__cause__ or error.__context__
+    if cause is not None:
+        lines = [trace_of(cause), "\nwhile this was handled:\n", *lines]
+    return "".join(lines)
 
 
 class TextFormatter(logging.Formatter):
@@ -45,6 +56,10 @@ class TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         """All but a traceback."""
         return one_line(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """A traceback."""
+        return trace_of(ei[1])
 
 
 class JsonFormatter(logging.Formatter):

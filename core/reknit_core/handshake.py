@@ -317,7 +317,7 @@ class ServerHandshake:
         try:
             self._handshake.receive_data(data)
         except ProtocolError as error:
-            problem = Failed(str(error.__context__ or error))
+            problem = Failed(_QUOTED.sub("", str(error.__context__ or error)))
         except UnicodeError:
             problem = Failed("a header of the answer's WebSocket handshake is not ASCII")
         # What was read before a problem counts: the refusal may be complete.
