@@ -30,6 +30,7 @@ export class ResumingWebSocket {
   #next = null; // the one that is to follow it
   #timer = null; // until the next attempt to come back
   #closing = null; // the code and reason given to close()
+  #token = null; // to be shown on a return, where the proxy demands one
   #over = false;
 
   /** `limit`: messages kept; `retry`: milliseconds between attempts to come back, varied by half. */
@@ -68,8 +69,9 @@ export class ResumingWebSocket {
     const url = new URL(this.#url);
     url.searchParams.set("reconnect_hello", "1");
     if (this.id !== null) {
-      url.searchParams.set("connection_id", this.id);
+      url.searchParams.set("reconnect_id", this.id);
       url.searchParams.set("reconnect_received", this.received);
+      if (this.#token !== null) url.searchParams.set("reconnect_token", this.#token);
     }
     const { WebSocket, protocols } = this.#options;
     const socket = new WebSocket(url.href, protocols);
@@ -98,11 +100,8 @@ export class ResumingWebSocket {
     this.#abandon(this.#current);
     this.#current = socket;
     this.#next = null;
-    if (this.id !== null && hello["x-reconnect"] === "new") {
-      this.#end(4404, "the proxy does not know the session any more");
-      return;
-    }
     this.id = hello["x-connection-id"];
+    this.#token = hello["x-reconnect-token"] ?? this.#token;
     const taken = Number(hello["x-reconnect-received"] ?? 0);
     this.#kept.splice(0, taken - this.confirmed);
     this.confirmed = taken;

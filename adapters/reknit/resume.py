@@ -34,7 +34,10 @@ Message = str | bytes
 
 
 class SessionLost(Exception):  # noqa: N818
-    """The proxy doesn't know the session any more, or can't go on where this client stands."""
+    """The proxy doesn't know the session any more, or can't go on where this client stands.
+
+    Or it takes this client for another one, whose headers are not those that began the session.
+    """
 
 
 class ResumingClient:
@@ -63,6 +66,7 @@ class ResumingClient:
         self._retry = retry
         self._timeout = timeout
         self._headers: dict[str, str] = options.pop("additional_headers", {})
+        self._token = ""
         self._options = options
         self._kept: deque[Message] = deque()  # sent, not confirmed
         self._written = 0  # messages up to the last one that went out on this connection
@@ -140,12 +144,15 @@ class ResumingClient:
         if self.connection_id:
             headers["x-reconnect-id"] = self.connection_id
             headers["x-reconnect-received"] = str(self.received)
+        if self._token:
+            headers["x-reconnect-token"] = self._token
         websocket = await connect(
             self._uri, additional_headers=headers, ping_interval=None, **self._options
         )
         assert websocket.response is not None
         told = websocket.response.headers
         self.connection_id = told["x-connection-id"]
+        self._token = told.get("x-reconnect-token", self._token)
         self._confirm(int(told.get("x-reconnect-received", 0)))
         self._written = self.confirmed
         return websocket
@@ -155,9 +162,10 @@ class ResumingClient:
             try:
                 return await self._connect()
             except InvalidStatus as error:
-                if error.response.status_code in (404, 409):
+                status = error.response.status_code
+                if status in (403, 404, 409):
                     raise SessionLost(error.response.body.decode()) from error
-                if error.response.status_code < 500:
+                if status < 500 and status != 429:
                     raise
             except (OSError, InvalidHandshake, EOFError):
                 pass  # not there yet

@@ -91,7 +91,7 @@ async def session(tmp_path: Path) -> AsyncIterator[Session]:
         )
         await server.order("go")
         await server.said("listening")
-        _, proxy_port = await start_proxy(started, port)
+        _, proxy_port = await start_proxy(started, port, "--resume-token", "--require-minted-id")
         relay = Relay(proxy_port)
         await nursery.start(relay.run)
         yield Session(started, relay, journal)
