@@ -7,13 +7,15 @@ from xml.etree import ElementTree
 import pytest
 from reknit_core.diagrams import lifecycle_dot, lifecycle_mermaid, render_all, sequence_mermaid
 from reknit_core.lifecycle import TRANSITIONS, State
-from reknit_core.lifecycle_layout import HEIGHT, WIDTH, Layout, Rectangle, box
+from reknit_core.lifecycle_layout import LABELLED, LIVE, Grid, Layout, Rectangle
 from reknit_core.lifecycle_svg import lifecycle_svg
+from reknit_core.live_svg import RATE, live_svg
 from reknit_core.play.scenario import parse
 from reknit_core.trace import ScenarioError
 
 ROOT = Path(__file__).parent.parent
 SCENARIOS = {file.stem: file.read_text() for file in (ROOT / "tests" / "scenarios").glob("*.scn")}
+EACH_GRID = pytest.mark.parametrize("grid", [LABELLED, LIVE], ids=["labelled", "live"])
 
 
 def test_the_files_in_diagrams_are_what_the_code_and_the_scenarios_say() -> None:
@@ -39,11 +41,12 @@ def test_every_transition_is_in_every_form() -> None:
         assert (row.source, row.target, row.trigger) in shown
 
 
-def test_the_frame_is_around_just_the_states_that_its_arrow_speaks_for() -> None:
-    layout = Layout()
+@EACH_GRID
+def test_the_frame_is_around_just_the_states_that_its_arrow_speaks_for(grid: Grid) -> None:
+    layout = Layout(grid)
     [shared] = [arrow for arrow in layout.arrows if arrow.source is None]
     speaks_for = {row.source for row in TRANSITIONS if row.trigger in shared.triggers}
-    assert {state for state in State if box(state).overlaps(layout.frame)} == speaks_for
+    assert {state for state in State if grid.box(state).overlaps(layout.frame)} == speaks_for
 
 
 def _segments(layout: Layout) -> list[Rectangle]:
@@ -60,12 +63,14 @@ def _grown(area: Rectangle, by: float) -> Rectangle:
     return Rectangle(area.left - by, area.top - by, area.right + by, area.bottom + by)
 
 
-def test_no_label_lies_on_another_on_a_box_or_on_a_line() -> None:
-    layout = Layout()
-    labels = [layout.label(arrow).area for arrow in layout.arrows]
-    boxes = [box(state) for state in State]
+@EACH_GRID
+def test_no_label_lies_on_another_on_a_box_or_on_a_line(grid: Grid) -> None:
+    layout = Layout(grid)
+    texts = () if grid is LABELLED else RATE
+    labels = [layout.label(arrow, texts).area for arrow in layout.arrows]
+    boxes = [grid.box(state) for state in State]
     lines = [_grown(segment, 1) for segment in _segments(layout)]
-    page = Rectangle(0, 0, WIDTH, HEIGHT)
+    page = Rectangle(0, 0, grid.width, grid.height)
     assert not [pair for pair in combinations(labels + boxes, 2) if pair[0].overlaps(pair[1])]
     assert not [(label, line) for label in labels for line in lines if label.overlaps(line)]
     for area in labels + boxes:
@@ -75,10 +80,11 @@ def test_no_label_lies_on_another_on_a_box_or_on_a_line() -> None:
         assert area.bottom < page.bottom
 
 
-def test_no_arrow_runs_through_a_box_or_along_another_arrow() -> None:
-    layout = Layout()
+@EACH_GRID
+def test_no_arrow_runs_through_a_box_or_along_another_arrow(grid: Grid) -> None:
+    layout = Layout(grid)
     lines = _segments(layout)
-    boxes = [_grown(box(state), -1) for state in State]
+    boxes = [_grown(grid.box(state), -1) for state in State]
     assert not [
         (line, area) for line in lines for area in boxes if _grown(line, 0.5).overlaps(area)
     ]
@@ -89,8 +95,9 @@ def test_no_arrow_runs_through_a_box_or_along_another_arrow() -> None:
             assert not _grown(one, 0.5).overlaps(_grown(other, -0.5) if one == other else other)
 
 
-def test_no_two_arrows_cross() -> None:
-    lines = _segments(Layout())
+@EACH_GRID
+def test_no_two_arrows_cross(grid: Grid) -> None:
+    lines = _segments(Layout(grid))
     level = [line for line in lines if line.top == line.bottom]
     upright = [line for line in lines if line.left == line.right]
     crossings = [
@@ -106,6 +113,15 @@ def test_the_picture_is_well_formed_and_names_every_state() -> None:
     tree = ElementTree.fromstring(lifecycle_svg())
     texts = {node.text for node in tree.iter("{http://www.w3.org/2000/svg}text")}
     assert {state.value for state in State} <= texts
+
+
+def test_the_live_picture_has_a_place_for_every_state_and_transition() -> None:
+    groups = list(ElementTree.fromstring(live_svg()).iter("g"))
+    assert [g.get("data-state") for g in groups if g.get("data-state")] == [s.value for s in State]
+    flows = {(g.get("data-source"), g.get("data-target")) for g in groups if g.get("data-target")}
+    for row in TRANSITIONS:
+        target = row.target.value
+        assert (row.source.value, target) in flows or ("", target) in flows
 
 
 def test_a_sequence_diagram_shows_events_outcomes_and_states() -> None:

@@ -8,6 +8,7 @@ import trio
 from reknit_core.context import ContextStateMachine
 from reknit_core.contexts import Contexts
 from reknit_core.recent import Recent
+from reknit_core.side import Side
 
 from reknit.reactor import Link
 
@@ -53,6 +54,15 @@ class Sessions:
     def find(self, label: str) -> Link | None:
         """The session that is called so."""
         return next((link for link in self._links.values() if link.label == label), None)
+
+    def longest_waits(self, now: float) -> dict[Side, float]:
+        """How long messages wait for a peer of that side that is away, or owes a Pong (seconds)."""
+        longest = dict.fromkeys(Side, 0.0)
+        for link in self:
+            if link.recent is not None:
+                for leg in (link.context.client, link.context.server):
+                    longest[leg.side] = max(longest[leg.side], link.recent.waited(leg, now))
+        return longest
 
     def forget(self, link: Link) -> None:
         """The session is over. Nothing, if that was known."""

@@ -113,6 +113,7 @@ class Contexts:
         context = ContextStateMachine.thaw(
             data, self._policy, self._upstream, self.budget, self.counters, now
         )
+        self.counters.began(context.state)
         known = self._contexts.get(context.connection_id)
         if context.state is State.CLOSED:
             return context  # it only takes leave of its ends
@@ -138,6 +139,8 @@ class Contexts:
             self._replaced.remove(context)
         else:
             return
+        if context.state is not State.CLOSED:  # a bug of ours has ended it
+            self.counters.states[context.state] -= 1
         self.counters.add_ended(context.client.queue, context.server.queue)
 
     def _create(
@@ -157,6 +160,7 @@ class Contexts:
             self._policy, self._upstream, pinned, nonce, self.budget, self.counters
         )
         self._put(context)
+        self.counters.began(context.state)
         context.handle(ClientConnected(handshake, hello=_wants_hello(request)), now)
         return context
 

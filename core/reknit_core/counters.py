@@ -130,12 +130,14 @@ class Counters:
         "handshakes",
         "redials",
         "resumes",
+        "states",
         "to_client",
         "to_server",
         "transitions",
     )
 
     def __init__(self) -> None:
+        self.states: Counter[State] = Counter()  # sessions; closed ones stay counted
         self.transitions: Counter[Transition] = Counter()
         self.handshakes: Counter[int] = Counter()  # answers to clients, by status
         self.resumes: Counter[tuple[Side, Resume]] = Counter()
@@ -149,9 +151,15 @@ class Counters:
         """What is counted for one side."""
         return self.to_client if side is Side.CLIENT else self.to_server
 
+    def began(self, state: State) -> None:
+        """There is one session more, in that state."""
+        self.states[state] += 1
+
     def moved(self, source: State, trigger: Trigger, target: State) -> None:
         """A session went from one state to the next."""
         self.transitions[Transition(source, trigger, target)] += 1
+        self.states[source] -= 1
+        self.states[target] += 1
 
     def add_ended(self, to_server: Backlog, to_client: Backlog) -> None:
         """A session is over: what its queues have passed on."""

@@ -1,10 +1,10 @@
-"""Where the states, the arrows and their labels stand in the picture of the lifecycle.
+"""Where the states, the arrows and their labels stand in a picture of the lifecycle.
 
-Each state has its place in a grid; the rest follows from the table of transitions. An arrow
-runs straight where two states stand side by side, else around one corner, and around everything
-where others stand in between. A trigger that leads to one state from most others is drawn once,
-from a frame around them. Arrows that meet at one side of a state get places of their own there,
-the widest outermost, so that they don't cross.
+Each state has its place in a grid, of which there are two sizes; the rest follows from the table
+of transitions. An arrow runs straight where two states stand side by side, else around one
+corner, and around everything where others stand in between. A trigger that leads to one state
+from most others is drawn once, from a frame around them. Arrows that meet at one side of a state
+get places of their own there, the widest outermost, so that they don't cross.
 """
 
 from collections import defaultdict
@@ -25,15 +25,8 @@ PLACES = {  # column and row of each state
     State.CLOSED: (1, 4),
     State.CLOSING: (3, 4),
 }
-WIDTH, HEIGHT = 1180, 772  # of the picture, in pixels
-BOX_WIDTH, BOX_HEIGHT = 184, 58
 LINE = 18  # height of a line of a label
-_MIDDLE = 1  # the column to which the picture is symmetrical
-_COLUMNS = (184, 510, 836, 1052)  # their centres
-_ROWS = (106, 228, 376, 524, 700)
-_FRAME = 30  # between the frame and the boxes in it
-_LANE = 34  # between the frame and an arrow around it
-_GAP = 26  # between arrows at one side of a box
+_MIDDLE = 1  # the column to which a picture is symmetrical
 _LETTER = 7.4  # width of a letter of a label, about
 _MANY = 5  # sources that make one frame of as many arrows
 
@@ -74,6 +67,46 @@ class Rectangle:
             and self.top < other.bottom
             and other.top < self.bottom
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The size of a picture and of what is in it, in pixels.
+
+    `columns` and `rows`: their centres. `frame`: between the frame and the boxes in it; `lane`:
+    between the frame and an arrow around it; `gap`: between arrows at one side of a box.
+    """
+
+    width: float
+    height: float
+    columns: tuple[float, ...]
+    rows: tuple[float, ...]
+    box_width: float
+    box_height: float
+    frame: float
+    lane: float
+    gap: float
+
+    def center(self, state: State) -> Point:
+        """The middle of a state's box."""
+        column, row = PLACES[state]
+        return self.columns[column], self.rows[row]
+
+    def box(self, state: State) -> Rectangle:
+        """A state's box."""
+        (x, y), across, down = self.center(state), self.box_width / 2, self.box_height / 2
+        return Rectangle(x - across, y - down, x + across, y + down)
+
+
+LABELLED = Grid(
+    1180, 772, (184, 510, 836, 1052), (106, 228, 376, 524, 700), 184, 58, frame=30, lane=34, gap=26
+)
+"""With room for what each arrow stands for."""
+
+LIVE = Grid(
+    520, 508, (91, 236, 381, 458), (44, 140, 250, 360, 468), 106, 54, frame=14, lane=14, gap=22
+)
+"""With room for a number at each arrow, and readable on a telephone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,32 +195,21 @@ def arrows() -> list[Arrow]:
     return [Arrow(source, target, tuple(found)) for (source, target), found in merged.items()]
 
 
-def center(state: State) -> Point:
-    """The middle of a state's box."""
-    column, row = PLACES[state]
-    return _COLUMNS[column], _ROWS[row]
-
-
-def box(state: State) -> Rectangle:
-    """A state's box."""
-    x, y = center(state)
-    return Rectangle(x - BOX_WIDTH / 2, y - BOX_HEIGHT / 2, x + BOX_WIDTH / 2, y + BOX_HEIGHT / 2)
-
-
 class Layout:
     """The places of everything: `frame`, and for each arrow `path` and `label`."""
 
-    def __init__(self) -> None:
+    def __init__(self, grid: Grid = LABELLED) -> None:
+        self.grid = grid
         self.arrows = arrows()
         shared = {
             trigger for arrow in self.arrows if not arrow.source for trigger in arrow.triggers
         }
-        framed = [box(row.source) for row in TRANSITIONS if row.trigger in shared]
+        framed = [grid.box(row.source) for row in TRANSITIONS if row.trigger in shared]
         self.frame = Rectangle(
-            min(area.left for area in framed) - _FRAME,
-            min(area.top for area in framed) - _FRAME,
-            max(area.right for area in framed) + _FRAME,
-            max(area.bottom for area in framed) + _FRAME,
+            min(area.left for area in framed) - grid.frame,
+            min(area.top for area in framed) - grid.frame,
+            max(area.right for area in framed) + grid.frame,
+            max(area.bottom for area in framed) + grid.frame,
         )
         self._framed_rows = sorted({(area.top + area.bottom) / 2 for area in framed})
         self._at: dict[tuple[State, _Side], list[Arrow]] = defaultdict(list)
@@ -213,27 +235,28 @@ class Layout:
             case _Way.CORNER:
                 return [start, (start[0], end[1]), end]
             case _Way.AROUND:
-                lane = self.frame.left - _LANE
+                lane = self.frame.left - self.grid.lane
                 return [start, (lane, start[1]), (lane, end[1]), end]
             case _:
                 return [start, end]
 
-    def label(self, arrow: Arrow) -> Label:
-        """Where an arrow says what it stands for."""
+    def label(self, arrow: Arrow, texts: tuple[str, ...] = ()) -> Label:
+        """Where an arrow says what it stands for, or these texts."""
+        texts = texts or arrow.texts
         path = self.path(arrow)
         if arrow.source is None:
             (_, top), (x, bottom) = path[1], path[2]
-            return _beside(arrow.texts, x, (max(top, self.frame.bottom) + bottom) / 2)
+            return _beside(texts, x, (max(top, self.frame.bottom) + bottom) / 2)
         if arrow.way is _Way.DOWN:
             (x, y), (_, other_y) = path
             low, high = min(y, other_y), max(y, other_y)
             if low < self.frame.bottom < high:
                 low = self.frame.bottom
-            return _beside(arrow.texts, x, (low + high) / 2)
+            return _beside(texts, x, (low + high) / 2)
         leg = path[:2] if path[0][1] == path[1][1] else path[-2:]
         index, count = self._place(arrow, self._level_end(arrow))
         below = arrow.way is not _Way.AROUND and index == count - 1 > 0
-        return _along(arrow.texts, (leg[0][0] + leg[1][0]) / 2, leg[0][1], below=below)
+        return _along(texts, (leg[0][0] + leg[1][0]) / 2, leg[0][1], below=below)
 
     def _level_end(self, arrow: Arrow) -> State:
         """The end at which an arrow runs across, and which says at what height."""
@@ -252,8 +275,8 @@ class Layout:
     def _port(self, arrow: Arrow, state: State) -> Point:
         """Where an arrow touches that end's box."""
         index, count = self._place(arrow, state)
-        shift = (index - (count - 1) / 2) * _GAP
-        (x, y), area = center(state), box(state)
+        shift = (index - (count - 1) / 2) * self.grid.gap
+        (x, y), area = self.grid.center(state), self.grid.box(state)
         match arrow.side(state):
             case _Side.LEFT:
                 return area.left, y + shift

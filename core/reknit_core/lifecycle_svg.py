@@ -3,19 +3,7 @@
 from xml.sax.saxutils import escape
 
 from reknit_core.lifecycle import INITIAL, State, Trigger
-from reknit_core.lifecycle_layout import (
-    BOX_HEIGHT,
-    BOX_WIDTH,
-    HEIGHT,
-    LINE,
-    WIDTH,
-    Arrow,
-    Label,
-    Layout,
-    Point,
-    box,
-    center,
-)
+from reknit_core.lifecycle_layout import LABELLED, LINE, Arrow, Label, Layout, Point
 
 NOTES = {
     State.OPENING: "the client waits",
@@ -29,16 +17,21 @@ NOTES = {
 }
 """What each state means, in a few words."""
 
+_WIDTH, _HEIGHT = LABELLED.width, LABELLED.height
 _CORNER = 14  # radius
 _KINDS = {"loss": "a leg is lost", "back": "a leg is up", "end": "the session ends"}
 _LOSSES = (Trigger.SERVER_LOST, Trigger.CLIENT_LOST)
-_COLOURS = {
+COLOURS = {
     State.OPENING: "wait",
     State.CONNECTED: "good",
     State.DRAINING: "good",
     State.CLOSING: "over",
     State.CLOSED: "over",
-}  # the others: away
+    State.SERVER_DOWN: "away",
+    State.CLIENT_DOWN: "away",
+    State.BOTH_DOWN: "away",
+}
+"""What kind of state each is."""
 
 _STYLE = """
   svg { --page: #ffffff; --rim: #d0d7de; --text: #1f2328; --soft: #57606a;
@@ -77,12 +70,13 @@ def lifecycle_svg() -> str:
     layout = Layout()
     frame = layout.frame
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'width="{WIDTH}" height="{HEIGHT}" role="img" aria-labelledby="title">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" '
+        f'width="{_WIDTH:g}" height="{_HEIGHT:g}" role="img" aria-labelledby="title">',
         '<title id="title">The lifecycle of a session</title>',
         f"<style>{_STYLE}</style>",
         f"<defs>{''.join(map(_marker, _KINDS))}</defs>",
-        f'<rect class="page" x="0.5" y="0.5" width="{WIDTH - 1}" height="{HEIGHT - 1}" rx="12"/>',
+        f'<rect class="page" x="0.5" y="0.5" width="{_WIDTH - 1:g}" '
+        f'height="{_HEIGHT - 1:g}" rx="12"/>',
         f'<rect class="frame" x="{frame.left:g}" y="{frame.top:g}" '
         f'width="{frame.right - frame.left:g}" height="{frame.bottom - frame.top:g}" rx="18"/>',
         *(_arrow(arrow, layout.path(arrow)) for arrow in layout.arrows),
@@ -95,7 +89,7 @@ def lifecycle_svg() -> str:
     return "\n".join(parts) + "\n"
 
 
-def _kind(arrow: Arrow) -> str:
+def kind_of(arrow: Arrow) -> str:
     """What an arrow means, for its colour."""
     if arrow.target in (State.CLOSING, State.CLOSED):
         return "end"
@@ -111,11 +105,11 @@ def _marker(kind: str) -> str:
 
 
 def _arrow(arrow: Arrow, path: list[Point]) -> str:
-    kind = _kind(arrow)
-    return f'<path class="arrow {kind}" marker-end="url(#{kind})" d="{_rounded(path)}"/>'
+    kind = kind_of(arrow)
+    return f'<path class="arrow {kind}" marker-end="url(#{kind})" d="{rounded(path)}"/>'
 
 
-def _rounded(path: list[Point]) -> str:
+def rounded(path: list[Point]) -> str:
     """The path with its corners rounded."""
     steps = [f"M{path[0][0]:g} {path[0][1]:g}"]
     for before, corner, after in zip(path, path[1:], path[2:], strict=False):
@@ -134,16 +128,17 @@ def _toward(corner: Point, end: Point) -> Point:
 
 
 def _box(state: State) -> str:
-    area, (x, y) = box(state), center(state)
-    colour = _COLOURS.get(state, "away")
+    area, (x, y) = LABELLED.box(state), LABELLED.center(state)
+    width, height = LABELLED.box_width, LABELLED.box_height
+    colour = COLOURS[state]
     shape = (
-        f'<rect class="box {colour}" x="{area.left:g}" y="{area.top:g}" width="{BOX_WIDTH}" '
-        f'height="{BOX_HEIGHT}" rx="12"/>'
+        f'<rect class="box {colour}" x="{area.left:g}" y="{area.top:g}" width="{width:g}" '
+        f'height="{height:g}" rx="12"/>'
     )
     if state is State.CLOSED:  # the end, with a rim
         shape += (
             f'<rect class="box {colour}" x="{area.left + 4:g}" y="{area.top + 4:g}" '
-            f'width="{BOX_WIDTH - 8}" height="{BOX_HEIGHT - 8}" rx="9"/>'
+            f'width="{width - 8:g}" height="{height - 8:g}" rx="9"/>'
         )
     return (
         f'{shape}<text class="name" x="{x:g}" y="{y - 3:g}">{state.value}</text>'
@@ -161,7 +156,7 @@ def _label(layout: Layout, label: Label) -> str:
 
 
 def _begin() -> list[str]:
-    x, top = center(INITIAL)[0], box(INITIAL).top
+    x, top = LABELLED.center(INITIAL)[0], LABELLED.box(INITIAL).top
     return [
         f'<path class="arrow end" marker-end="url(#end)" d="M{x:g} {top - 36:g}L{x:g} {top:g}"/>',
         f'<circle class="dot" cx="{x:g}" cy="{top - 40:g}" r="6"/>',
@@ -169,7 +164,7 @@ def _begin() -> list[str]:
 
 
 def _legend() -> list[str]:
-    x = WIDTH - 200
+    x = _WIDTH - 200
     lines = []
     for number, (kind, text) in enumerate(_KINDS.items()):
         y = 60 + number * 26
@@ -179,7 +174,7 @@ def _legend() -> list[str]:
         )
     y = 60 + len(_KINDS) * 26
     lines.append(
-        f'<rect class="frame" x="{x}" y="{y - 8}" width="40" height="18" rx="5"/>'
+        f'<rect class="frame" x="{x:g}" y="{y - 8}" width="40" height="18" rx="5"/>'
         f'<text class="label outside" x="{x + 52}" y="{y + 5}">each state in it</text>'
     )
     return lines

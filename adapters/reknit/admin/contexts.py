@@ -38,14 +38,20 @@ class ContextCalls:
         )
 
     async def list(self, request: Request) -> Response:
-        """A page of sessions in the order of their names; `next` is the following one's cursor."""
+        """A page of sessions in the order of their names; `next` is the following one's cursor.
+
+        `session` is what a name begins with.
+        """
         state = _state(request)
         limit = _limit(request)
         cursor = request.query.get("cursor", "")
+        begins = request.query.get("session", "")
         fitting = (
             link
             for link in self._sessions
-            if link.label > cursor and state in (None, link.context.state)
+            if link.label > cursor
+            and link.label.startswith(begins)
+            and state in (None, link.context.state)
         )
         page = nsmallest(limit + 1, fitting, key=lambda link: link.label)
         following = page[limit - 1].label if len(page) > limit else None
@@ -112,13 +118,22 @@ class ContextCalls:
 
 
 def _summary(link: Link, now: float) -> dict[str, object]:
-    recent = link.recent
+    recent, context = link.recent, link.context
     return {
         "session": link.label,
-        "state": link.context.state.value,
+        "state": context.state.value,
         "state_seconds": round(now - recent.since, 3) if recent else None,
         "age_seconds": round(now - recent.began, 3) if recent else None,
+        "waiting_bytes": {
+            "client": _waiting(context.client),
+            "server": _waiting(context.server),
+        },
     }
+
+
+def _waiting(leg: WebSocket) -> int:
+    """Bytes for that leg's peer that no socket has taken yet."""
+    return leg.source.tail - leg.source.sent
 
 
 def _leg(leg: WebSocket) -> dict[str, object]:
@@ -131,7 +146,7 @@ def _queue(link: Link, leg: WebSocket, now: float) -> dict[str, object]:
     return {
         "messages": source.count + source.dropped,
         "dropped_messages": source.dropped,
-        "waiting_bytes": source.tail - source.sent,
+        "waiting_bytes": _waiting(leg),
         "unconfirmed_bytes": source.tail - source.confirmed,
         "unconfirmed_messages": source.count - source.confirmed_count,
         "waited_seconds": round(link.recent.waited(leg, now), 3) if link.recent else None,

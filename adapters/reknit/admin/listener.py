@@ -10,9 +10,11 @@ from reknit_core.counters import Histogram
 
 from reknit.admin import health
 from reknit.admin.contexts import ContextCalls
+from reknit.admin.feed import Feed
 from reknit.admin.guard import Guard
 from reknit.admin.lag import measure_lag
 from reknit.admin.metrics import Metrics
+from reknit.admin.page import Page
 from reknit.admin.router import Router
 from reknit.admin.server import Server
 from reknit.options import AdminAddress, Listen, UnixPath, is_loopback
@@ -39,7 +41,10 @@ class Admin:
         untold: Callable[[], int] | None = None,
     ) -> None:
         self._lag = Histogram()
+        self._feed = Feed(sessions)
         self._routes = (
+            *Page().routes(),
+            *self._feed.routes(),
             *health.routes(is_ready, drain),
             *Metrics(sessions, self._lag, untold).routes(),
             *ContextCalls(sessions, reactor).routes(),
@@ -56,6 +61,7 @@ class Admin:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(measure_lag, self._lag)
+                nursery.start_soon(self._feed.run)
                 nursery.start_soon(trio.serve_listeners, server.serve, listeners)
         finally:
             for listener in listeners:

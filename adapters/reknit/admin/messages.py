@@ -1,7 +1,7 @@
 """Requests and responses of the admin listener, as data."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 Headers = tuple[tuple[str, str], ...]
@@ -41,7 +41,15 @@ class Response:
     headers: Headers = ()
 
 
-Handler = Callable[[Request], Awaitable[Response]]
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer without an end: each part goes out as it comes."""
+
+    parts: AsyncGenerator[bytes, None]
+    content_type: str
+
+
+Handler = Callable[[Request], Awaitable[Response | Stream]]
 
 
 class ProblemError(Exception):

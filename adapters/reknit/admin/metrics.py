@@ -74,7 +74,15 @@ class Metrics(Collector):
             ),
         )
         yield from _messages({"client": seen.to_client, "server": seen.to_server})
-        yield from self._queue_age()
+        yield _gauge(
+            "reknit_queue_age_seconds",
+            "Longest time that messages wait for a peer that is away, or owes a Pong.",
+            ("to",),
+            (
+                ((side.value,), age)
+                for side, age in self._sessions.longest_waits(trio.current_time()).items()
+            ),
+        )
         yield GaugeMetricFamily(
             "reknit_held_bytes",
             "Bytes in all queues, with what is kept for replay.",
@@ -89,21 +97,6 @@ class Metrics(Collector):
             yield CounterMetricFamily(
                 "reknit_events_lost", "Events that --on-event could not tell.", self._untold()
             )
-
-    def _queue_age(self) -> Iterator[Metric]:
-        now = trio.current_time()
-        ages = {"client": 0.0, "server": 0.0}
-        for link in self._sessions:
-            if link.recent is not None:
-                for leg in (link.context.client, link.context.server):
-                    name = leg.side.value
-                    ages[name] = max(ages[name], link.recent.waited(leg, now))
-        yield _gauge(
-            "reknit_queue_age_seconds",
-            "Longest time that messages wait for a peer that is away, or owes a Pong.",
-            ("to",),
-            (((to,), age) for to, age in ages.items()),
-        )
 
 
 def _messages(flows: dict[str, Flow]) -> Iterator[Metric]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from reknit.admin.guard import Guard
-from reknit.admin.messages import Handler, ProblemError, Request, Response
+from reknit.admin.messages import Handler, ProblemError, Request, Response, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Router:
         self._routes = tuple(routes)
         self._guard = guard
 
-    async def __call__(self, request: Request) -> Response:
+    async def __call__(self, request: Request) -> Response | Stream:
         """The answer. Raises ProblemError."""
         method = "GET" if request.method == "HEAD" else request.method
         found = [

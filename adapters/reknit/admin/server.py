@@ -1,13 +1,14 @@
 """A small HTTP/1.1 server on h11 and trio: bounded in every direction, and slow to nobody."""
 
 import logging
+from contextlib import aclosing
 from http import HTTPStatus
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import h11
 import trio
 
-from reknit.admin.messages import Handler, ProblemError, Request, Response
+from reknit.admin.messages import Handler, ProblemError, Request, Response, Stream
 
 LOG = logging.getLogger("reknit")
 
@@ -69,10 +70,13 @@ class Server:
         except ProblemError as problem:
             await _send(connection, stream, problem.response(), (b"connection", b"close"))
             return False
+        if isinstance(response, Stream):
+            await _send_parts(connection, stream, response, body=request.method != "HEAD")
+            return False
         await _send(connection, stream, response, body=request.method != "HEAD")
         return connection.our_state is h11.DONE and connection.their_state is h11.DONE
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request) -> Response | Stream:
         try:
             return await self._handle(request)
         except ProblemError as problem:
@@ -141,3 +145,21 @@ async def _send(
         del events[1]
     with trio.fail_after(PATIENCE):
         await stream.send_all(b"".join(connection.send(event) or b"" for event in events))
+
+
+async def _send_parts(
+    connection: h11.Connection, stream: trio.abc.Stream, response: Stream, *, body: bool
+) -> None:
+    """Send part by part until the client is gone, which only the next part can tell."""
+    headers = [
+        (b"content-type", response.content_type.encode("ascii")),
+        *_ALWAYS,
+        (b"connection", b"close"),
+    ]
+    head = h11.Response(status_code=200, headers=headers, reason=b"OK")
+    async with aclosing(response.parts):
+        await stream.send_all(connection.send(head) or b"")
+        while body:
+            part = await anext(response.parts)
+            with trio.fail_after(PATIENCE):
+                await stream.send_all(connection.send(h11.Data(data=part)) or b"")
