@@ -1,0 +1,117 @@
+// The table of sessions: a page at a time, by state and by what a name begins with.
+
+import { ask } from "./access.js";
+import { byId, html, write } from "./dom.js";
+import { bytes, seconds } from "./format.js";
+import { STATES, kindOf } from "./lifecycle.js";
+
+const LIMIT = 20; // rows
+const EVERY = 2000; // milliseconds
+
+const state = byId("state");
+const digest = byId("digest");
+const list = byId("list");
+let cursors = [""]; // of the pages up to this one
+let following = null; // the next page's
+let asked = 0; // how often; an answer to an earlier question is of no use
+
+state.append(...STATES.filter(({ name }) => name !== "closed").map(({ name }) =>
+  html("option", {}, name)));
+byId("filter").addEventListener("submit", (event) => event.preventDefault());
+byId("filter").addEventListener("input", () => turn([""]));
+byId("previous").addEventListener("click", () => turn(cursors.slice(0, -1)));
+byId("next").addEventListener("click", () => turn([...cursors, following]));
+window.addEventListener("hashchange", mark);
+
+/** Keep the table up to date; for ever. */
+export async function keepListing() {
+  for (;;) {
+    await refresh();
+    await new Promise((resolve) => setTimeout(resolve, EVERY));
+  }
+}
+
+/** The session that the page's address names; null for none. */
+export function chosen() {
+  return /^#session=([0-9a-f]+)$/.exec(location.hash)?.[1] ?? null;
+}
+
+function turn(to) {
+  cursors = to;
+  refresh();
+}
+
+async function refresh() {
+  const question = (asked += 1);
+  const query = new URLSearchParams({ limit: LIMIT, cursor: cursors.at(-1) });
+  if (state.value !== "") query.set("state", state.value);
+  if (digest.value.trim() !== "") query.set("session", digest.value.trim().toLowerCase());
+  let page;
+  try {
+    page = await (await ask(`contexts?${query}`)).json();
+  } catch {
+    return; // the status line tells of it
+  }
+  if (question !== asked) return;
+  if (page.contexts.length === 0 && cursors.length > 1) {
+    turn(cursors.slice(0, -1)); // the sessions of this page have ended
+    return;
+  }
+  following = page.next;
+  show(page.contexts);
+  byId("previous").disabled = cursors.length === 1;
+  byId("next").disabled = following === null;
+  write(byId("page-number"), `Page ${cursors.length}`);
+}
+
+function show(contexts) {
+  const names = contexts.map((context) => context.session).join(" ");
+  if (names !== [...list.rows].map((row) => row.dataset.session).join(" ")) {
+    const focused = document.activeElement?.closest?.("#list tr")?.dataset.session;
+    list.replaceChildren(...contexts.map((context) => row(context.session)));
+    list.querySelector(`tr[data-session="${focused}"] a`)?.focus();
+    mark();
+  }
+  contexts.forEach((context, index) => fill(list.rows[index], context));
+  byId("list-empty").hidden = contexts.length > 0;
+  write(byId("list-empty"), state.value === "" && digest.value === ""
+    ? "No sessions yet. They appear here when clients connect."
+    : "No session fits.");
+}
+
+function row(session) {
+  const link = html("a", { href: `#session=${session}` }, session);
+  return html(
+    "tr",
+    { "data-session": session },
+    html("th", { scope: "row" }, link),
+    html("td", {}, html("span", { class: "chip" })),
+    html("td"),
+    html("td", { class: "wide" }),
+    html("td"),
+    html("td"),
+  );
+}
+
+function fill(row, context) {
+  const [, where, since, age, toServer, toClient] = row.cells;
+  const chip = where.firstChild;
+  write(chip, context.state);
+  chip.className = `chip ${kindOf(context.state)}`;
+  write(since, seconds(context.state_seconds));
+  write(age, seconds(context.age_seconds));
+  queue(toServer, context.waiting_bytes.server);
+  queue(toClient, context.waiting_bytes.client);
+}
+
+function queue(cell, waiting) {
+  write(cell, bytes(waiting));
+  cell.classList.toggle("soft", waiting === 0);
+}
+
+function mark() {
+  for (const row of list.rows) {
+    if (row.dataset.session === chosen()) row.setAttribute("aria-current", "true");
+    else row.removeAttribute("aria-current");
+  }
+}
