@@ -49,6 +49,7 @@ def test_what_is_counted_is_what_the_transcript_shows(file: Path) -> None:
     for row, number in counters.transitions.items():
         counted[row.source, row.target] += number
     assert counted == moves
+    assert +counters.states == (Counter([states[-1]]) if player.context else Counter())
     assert counters.dials + counters.redials == len(outcomes(player, "< dial attempt="))
     answers = Counter(outcomes(player, "< client response "))
     for status in BEFORE_THE_SESSION:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import trio
 from reknit.admin.contexts import ContextCalls
+from reknit.admin.feed import Feed
 from reknit.admin.health import routes
 from reknit.admin.metrics import Metrics
+from reknit.admin.page import Page
 from reknit.admin.router import Route
 from reknit.reactor import Reactor
 from reknit.sessions import Sessions
@@ -67,7 +69,9 @@ def admin() -> tuple[Metrics, list[Route]]:
     reactor = Reactor(*[lambda *_: None] * 4)
     metrics = Metrics(sessions, Histogram(), lambda: 0)
     calls = ContextCalls(sessions, reactor)
-    return metrics, [*routes(lambda: True, lambda: None), *metrics.routes(), *calls.routes()]
+    parts = (Page(), Feed(sessions), metrics, calls)
+    health = routes(lambda: True, lambda: None)
+    return metrics, [*health, *(route for part in parts for route in part.routes())]
 
 
 def collected(metrics: Metrics) -> set[str]:
@@ -85,5 +89,8 @@ def test_the_metrics_table_names_what_there_is() -> None:
 
 def test_the_calls_table_names_what_there_is() -> None:
     named = set(re.findall(r"`(GET|POST) (/[\w/]*)[?`]", admin_section()))
-    there = {(route.method, route.path.replace("{session}", "SESSION")) for route in admin()[1]}
+    there = {
+        (route.method, route.path.replace("{session}", "SESSION").replace("{file}", "FILE"))
+        for route in admin()[1]
+    }
     assert named == there

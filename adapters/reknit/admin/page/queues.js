@@ -4,11 +4,11 @@ import { byId, html, write } from "./dom.js";
 import { bytes, count, seconds } from "./format.js";
 
 const ROWS = [
-  ["Bytes not yet taken by a socket", (flow) => bytes(flow.waiting_bytes)],
-  ["Bytes not yet confirmed", (flow) => bytes(flow.unconfirmed_bytes)],
-  ["Messages not yet confirmed", (flow) => count(flow.unconfirmed_messages)],
+  ["Waiting for a socket", (flow) => bytes(flow.waiting_bytes)],
+  ["Unconfirmed", (flow) => bytes(flow.unconfirmed_bytes)],
+  ["Unconfirmed messages", (flow) => count(flow.unconfirmed_messages)],
   ["Longest wait", (flow) => seconds(flow.waited_seconds)],
-  ["Messages dropped, queue full", (flow) => count(flow.dropped_messages)],
+  ["Dropped messages", (flow) => count(flow.dropped_messages)],
 ];
 
 const rows = ROWS.map(([label, read]) => {

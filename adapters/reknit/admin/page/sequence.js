@@ -11,12 +11,12 @@ const LINE = 15; // height of a line of text
 const LETTER = 6.4; // width of a letter, about
 const TIP = 6;
 
-/** The steps as an SVG element. */
+/** The steps as two SVG elements: the heads, which stay in sight, and what happened. */
 export function draw(steps, width) {
   const places = { client: TIME + EDGE, server: width - EDGE };
   places.proxy = (places.client + places.server) / 2;
   const parts = [];
-  let y = HEAD + 14;
+  let y = 10;
   let time = "";
   for (const step of steps) {
     const part = drawing(step, places);
@@ -27,22 +27,25 @@ export function draw(steps, width) {
     parts.push(part.element);
     y += part.height;
   }
-  const attributes = {
-    class: "sequence",
-    width,
-    height: y + 6,
-    viewBox: `0 0 ${width} ${y + 6}`,
-    role: "img",
-    "aria-label": "What happened between client, proxy and server; the same stands below as text",
-  };
-  return svg("svg", attributes, ...ENDS.flatMap((end) => lifeline(end, places[end], y)), ...parts);
+  const heads = ENDS.flatMap((end) => head(end, places[end]));
+  const lives = ENDS.map((end) =>
+    svg("line", { class: "life", x1: places[end], x2: places[end], y1: 0, y2: y }));
+  const label = "What happened between client, proxy and server; the same stands below as text";
+  return [
+    svg("svg", { class: "sequence heads", width, height: HEAD, "aria-hidden": "true" }, ...heads),
+    svg(
+      "svg",
+      { class: "sequence", width, height: y + 6, role: "img", "aria-label": label },
+      ...lives,
+      ...parts,
+    ),
+  ];
 }
 
-function lifeline(end, x, bottom) {
+function head(end, x) {
   return [
-    svg("line", { class: "life", x1: x, x2: x, y1: HEAD - 6, y2: bottom }),
-    svg("rect", { class: "head", x: x - 32, y: 0, width: 64, height: HEAD - 6, rx: 6 }),
-    svg("text", { class: "end", x, y: 16.5 }, end),
+    svg("rect", { class: "head", x: x - 32, y: 1, width: 64, height: HEAD - 6, rx: 6 }),
+    svg("text", { class: "end", x, y: 17.5 }, end),
   ];
 }
 

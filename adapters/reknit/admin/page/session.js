@@ -72,7 +72,9 @@ function ended() {
 
 function redraw() {
   if (shown === "" || area.clientWidth === 0) return;
-  area.replaceChildren(draw(parse(shown.split("\n")), area.clientWidth));
+  const atEnd = area.scrollTop + area.clientHeight > area.scrollHeight - 40;
+  area.replaceChildren(...draw(parse(shown.split("\n")), area.clientWidth));
+  if (atEnd) area.scrollTop = area.scrollHeight; // the latest is what one comes for
 }
 
 function facts(rows) {
