@@ -64,7 +64,9 @@ class User:
         self._joined = False
 
     def begin(self) -> None:
-        """Begin a session."""
+        """Begin a session, unless one is there already: a client may be missed twice."""
+        if self._number and self.client.stack is not None:
+            return
         stage = self._stage
         if not self._number:
             stage.later(stage.plan.send_every, self._talk)
@@ -115,8 +117,12 @@ class User:
             return
         refused = client.status not in (None, ACCEPT)
         over = client.deliberate or code != LEAVING or refused or not self._joined
-        again = self.begin if over else partial(client.connect, resume=True)
+        again = self.begin if over else partial(self._return, client)
         self._stage.later(self._stage.plan.away, again)
+
+    def _return(self, client: MemoryClient) -> None:
+        if client is self.client:  # else another session has begun meanwhile
+            client.connect(resume=True)
 
     def _server_gone(self, session: ServerSession, stack: Stack | None) -> None:
         self._stage.check_drop(session.connection_id, stack)

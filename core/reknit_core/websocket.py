@@ -55,6 +55,8 @@ class WebSocket(Leg):
         waiting = queue.count - queue.confirmed_count
         size, messages = policy.queue_bytes, policy.queue_messages
         if confirms and self.other.probed == inf:
+            if queue.confirmed == queue.tail:
+                return queue.tail + 1  # nothing to ask about yet
             size, messages = policy.confirm_bytes_at_most, messages // 2
         return min(queue.confirmed + size, queue.tail + (messages - waiting) * MIN_MESSAGE)
 
