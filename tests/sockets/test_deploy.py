@@ -1,0 +1,132 @@
+"""The deployment files: what they name exists, and what they run works."""
+
+import asyncio
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import kubernetes_validate
+import pytest
+import yaml
+from admin_client import Admin
+from proxy_process import ProxyProcess
+from reknit.config import from_environment, merge
+from socket_bench import Bench, socket_test
+
+DEPLOY = Path(__file__).parents[2] / "adapters/reknit/deploy"
+TOKEN = "0123456789abcdef"
+
+
+def text(name: str) -> str:
+    return (DEPLOY / name).read_text()
+
+
+def manifest(kind: str) -> dict[str, Any]:
+    (found,) = (
+        each for each in yaml.safe_load_all(text("kubernetes.yaml")) if each["kind"] == kind
+    )
+    return dict(found)
+
+
+def pod() -> dict[str, Any]:
+    return dict(manifest("Deployment")["spec"]["template"]["spec"])
+
+
+def container() -> dict[str, Any]:
+    (found,) = pod()["containers"]
+    return dict(found)
+
+
+async def run(command: list[str], proxy: ProxyProcess) -> int | None:
+    """Run a Python command of a file's, for this proxy's admin listener; returns its status."""
+    line = await proxy.logged("admin listening on ")
+    port = line.rpartition(":")[2]
+    python, *rest = command
+    assert python == "/opt/reknit/bin/python"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *(word.replace(":9301/", f":{port}/") for word in rest),
+        env={**os.environ, "REKNIT_ADMIN_TOKEN": TOKEN},
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    return await process.wait()
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Service"])
+def test_the_manifest_is_what_kubernetes_allows(kind: str) -> None:
+    kubernetes_validate.validate(manifest(kind), "1.33", strict=True)
+    broken = manifest(kind)
+    broken["spec"]["unheard-of"] = 1
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, "1.33", strict=True)
+
+
+def test_the_manifest_fits_the_proxy() -> None:
+    values = {each["name"]: each.get("value", TOKEN) for each in container()["env"]}
+    config = merge(from_environment(values))
+    told = config.policy.drain_time + config.policy.close_timeout
+    assert pod()["terminationGracePeriodSeconds"] > told
+    ports = {port["name"]: port["containerPort"] for port in container()["ports"]}
+    image = dict(re.findall(r"(REKNIT_\w+)=(\S+)", text("Dockerfile")))
+    assert ports["ws"] == merge(from_environment({**image, **values})).listen.port
+    assert f":{ports['admin']}" in str(config.admin)
+    assert manifest("Service")["spec"]["ports"][0]["targetPort"] == "ws"
+    labels = manifest("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert manifest("Service")["spec"]["selector"].items() <= labels.items()
+
+
+@socket_test
+async def test_what_kubernetes_calls(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "reknit.toml"
+    file.write_text(f'admin = "127.0.0.1:0"\nadmin_token = "{TOKEN}"\n')
+    await bench.upstream.start()
+    proxy = await bench.proxy("--config", str(file), "--drain-time", "3600")
+    for _ in range(2):  # the second one keeps the draining proxy alive
+        await bench.connect()
+    async with aiohttp.ClientSession() as http:
+        admin = await Admin.of(proxy, http)
+
+        async def probe(name: str) -> int:
+            async with http.get(admin.base + container()[name]["httpGet"]["path"]) as answer:
+                return answer.status
+
+        assert (await probe("livenessProbe"), await probe("readinessProbe")) == (200, 200)
+        assert await run(container()["lifecycle"]["preStop"]["exec"]["command"], proxy) == 0
+        await proxy.logged("draining: 2 sessions")
+        assert (await probe("livenessProbe"), await probe("readinessProbe")) == (200, 503)
+
+
+@socket_test
+async def test_what_docker_calls(bench: Bench) -> None:
+    (check,) = re.findall(r"CMD (\[.*\])", text("Dockerfile"))
+    proxy = await bench.proxy("--admin", "127.0.0.1:0")
+    assert await run(json.loads(check), proxy) == 0
+    await proxy.stop()
+    assert await run(json.loads(check), proxy) != 0
+
+
+def test_the_image_has_what_the_checkout_has() -> None:
+    root = DEPLOY.parents[2]
+    sources = re.findall(r"^COPY (?!--from)(.*) \S+$", text("Dockerfile"), re.MULTILINE)
+    for name in " ".join(sources).split():
+        assert (root / name).exists(), name
+
+
+@socket_test
+async def test_the_dashboard_asks_for_metrics_that_there_are(bench: Bench) -> None:
+    proxy = await bench.proxy("--admin", "127.0.0.1:0")
+    async with aiohttp.ClientSession() as http:
+        base = (await Admin.of(proxy, http)).base
+        async with http.get(base + "/metrics") as answer:
+            # Also those that have no sample yet; HELP and TYPE name a histogram without its parts.
+            there = set(re.findall(r"^(?:# TYPE )?(\w+)", await answer.text(), re.MULTILINE))
+    dashboard = json.loads(text("grafana.json"))
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    queries += [variable["query"]["query"] for variable in dashboard["templating"]["list"][1:]]
+    named = set(re.findall(r"\b(?:reknit|process)_\w+", " ".join(queries)))
+    assert len(named) > 15
+    assert named <= there
