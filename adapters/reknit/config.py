@@ -65,6 +65,7 @@ class Config:
     log_format: LogFormat = LogFormat.TEXT
     admin: AdminAddress | None = None
     admin_token: str | None = field(default=None, repr=False)
+    admin_requests: bool = False
     on_event: str | None = field(default=None, repr=False)
     takeover: Path | None = None
 

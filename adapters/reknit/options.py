@@ -318,6 +318,16 @@ def _options() -> Iterable[Option]:
         lambda value: parse_token(str(value)),
         is_secret=True,
     )
+    yield Option(
+        "admin_requests",
+        "BOOLEAN",
+        "Whether --admin may send messages of its own to clients and servers.",
+        "true or false",
+        "off",
+        lambda text: _parse_as(bool, text),
+        lambda value: _read_as(bool, value),
+        is_flag=True,
+    )
     kinds = get_type_hints(Policy)
     for item in fields(Policy):
         yield _policy_option(item.name, kinds[item.name], item.default)
