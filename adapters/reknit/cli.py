@@ -38,7 +38,7 @@ def main() -> None:
 @configurable
 @click.option("--config", "config_file", metavar="FILE", help="A TOML file with settings.")
 def serve(config_file: str | None, **options: object) -> None:
-    """Stand between clients and the server at UPSTREAM (ws://HOST:PORT[/PATH]).
+    """Stand between clients and the server at UPSTREAM, a WebSocket URL.
 
     Every option is also an environment variable (--retry-interval: REKNIT_RETRY_INTERVAL) and a
     key of the TOML file (retry_interval). The command line counts before the environment, the
@@ -51,12 +51,15 @@ def serve(config_file: str | None, **options: object) -> None:
     log_to_stderr(config.log_level, config.log_format)
     import trio
 
+    from reknit.certificates import CertificateError
+    from reknit.serve import ListenError
+    from reknit.serve import serve as run
     from reknit.takeover import TakeoverError
-    from reknit.trio_sockets import ListenError
-    from reknit.trio_sockets import serve as run
 
     try:
         trio.run(run, config)
+    except CertificateError as error:
+        raise Misuse(error) from None
     except (ListenError, TakeoverError) as error:
         raise Failure(error) from None
 

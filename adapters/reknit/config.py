@@ -13,21 +13,14 @@ from pathlib import Path
 from reknit_core.policy import Policy, PolicyError
 from reknit_core.upstream import Upstream
 
-from reknit.options import (
-    OPTIONS,
-    PREFIX,
-    AdminAddress,
-    Listen,
-    LogFormat,
-    LogLevel,
-    Option,
-    UnixPath,
-    is_loopback,
-    parse_listen,
-)
+from reknit.addresses import Address, Listen, UnixPath, is_loopback, parse_listen
+from reknit.options import OPTIONS, PREFIX, LogFormat, LogLevel, Option, TlsFiles
 
 CONFIG = "config"  # names the file itself, so it can't stand in one
 SHOWN = 60  # characters of a bad value in an error
+
+_NEEDS = {"tls_key": "tls_cert", "tls_client_ca": "tls_cert", "upstream_key": "upstream_cert"}
+_UPSTREAM_TLS = ("upstream_ca", "upstream_cert", "upstream_key")
 
 # Kubernetes sets some for a service of the name "reknit"; REKNIT_COMPILE is the build's, and
 # REKNIT_TAKEOVER_FD restart.py's.
@@ -59,18 +52,18 @@ class Config:
     """Everything that `reknit serve` needs to know."""
 
     upstream: Upstream
-    listen: Listen = field(default_factory=lambda: parse_listen(OPTIONS["listen"].default))
+    listen: Address = field(default_factory=lambda: parse_listen(OPTIONS["listen"].default))
     log_level: LogLevel = LogLevel.INFO
     policy: Policy = field(default_factory=Policy)
     log_format: LogFormat = LogFormat.TEXT
-    admin: AdminAddress | None = None
+    admin: Address | None = None
     admin_token: str | None = field(default=None, repr=False)
-    admin_requests: bool = False
     on_event: str | None = field(default=None, repr=False)
     takeover: Path | None = None
+    tls: TlsFiles = field(default_factory=TlsFiles)
 
 
-_OWN = frozenset(item.name for item in fields(Config)) - {"upstream", "policy"}
+_OWN = frozenset(item.name for item in fields(Config)) - {"upstream", "policy", "tls"}
 
 
 # -- Sources -----------------------------------------------------------------------------------
@@ -137,14 +130,27 @@ def merge(*layers: Layer) -> Config:
     if not isinstance(upstream, Upstream):
         raise ConfigError(f"UPSTREAM is missing: the server's URL, {OPTIONS['upstream'].allowed}")
     own = {name: values.pop(name) for name in _OWN & values.keys()}
+    _check_tls(given, upstream)
+    names = [item.name for item in fields(TlsFiles) if item.name in values]
+    tls = TlsFiles(**{name: str(values.pop(name)) for name in names})
     try:
         policy = Policy(**values)  # type: ignore[arg-type]
     except PolicyError as error:
         label = given[error.name].label if error.name in given else error.name
         raise _not_allowed(label, error.value, error.allowed) from None
-    config = Config(upstream, policy=policy, **own)  # type: ignore[arg-type]
+    config = Config(upstream, policy=policy, tls=tls, **own)  # type: ignore[arg-type]
     _check_admin(config)
     return config
+
+
+def _check_tls(given: Layer, upstream: Upstream) -> None:
+    """An option that would do nothing is a mistake, and may be a dangerous one."""
+    for name, item in given.items():
+        needs = _NEEDS.get(name)
+        if needs is not None and needs not in given:
+            raise ConfigError(f"{item.label} needs {OPTIONS[needs].flag} too")
+        if name in _UPSTREAM_TLS and not upstream.secure:
+            raise ConfigError(f"{item.label} needs a wss:// upstream")
 
 
 def _check_admin(config: Config) -> None:

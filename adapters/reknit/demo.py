@@ -18,6 +18,7 @@ from reknit_core.policy import Delivery, Policy
 from reknit_core.upstream import Upstream
 from rich.console import Console
 
+from reknit.certificates import Certificates
 from reknit.demo_peers import HOST, DemoClient, DemoServer, Flow
 from reknit.demo_view import Board, LogToView, Note, View, open_view, result_table
 from reknit.trio_sockets import Proxy
@@ -153,7 +154,8 @@ class Demo:
             retry_interval=RETRY * self._board.seconds / FULL,
             retry_jitter=0.0,
         )
-        await Proxy(policy, Upstream(HOST, self._server.port)).run(listeners, self._stop)
+        proxy = Proxy(policy, Upstream(HOST, self._server.port), Certificates())
+        await proxy.run(listeners, self._stop)
         scope.cancel()
 
     async def _stop_on(self, signals: AsyncIterator[int]) -> None:

@@ -6,7 +6,9 @@ import socket
 import trio
 from reknit_core.upstream import Upstream
 
-from reknit.waiting import plain_socket
+from reknit.certificates import Certificates
+from reknit.streams import StreamSocket, plain_socket
+from reknit.tls import TlsSocket
 
 DIALS = 64  # at one time: after a server's restart thousands are due, and others want a turn too
 
@@ -18,22 +20,40 @@ class DialError(Exception):
 class Dialler:
     """Connects to the server, within `timeout` seconds each time."""
 
-    def __init__(self, upstream: Upstream, timeout: float) -> None:
+    def __init__(self, upstream: Upstream, certificates: Certificates, timeout: float) -> None:
         self._upstream = upstream
+        self._certificates = certificates
         self._timeout = timeout
         self._dials = trio.CapacityLimiter(DIALS)
 
-    async def connect(self) -> socket.socket:
+    async def connect(self) -> StreamSocket:
         """A new connection, as soon as it is this one's turn. Raises DialError."""
         async with self._dials:
             with trio.move_on_after(self._timeout):
                 try:
-                    return plain_socket(
-                        await trio.open_tcp_stream(self._upstream.host, self._upstream.port)
-                    )
+                    return await self._secure(plain_socket(await self._open()))
                 except OSError as error:
                     raise DialError(_explain(error)) from None
         raise DialError(f"no connection in {self._timeout:g} seconds")
+
+    async def _open(self) -> trio.SocketStream:
+        upstream = self._upstream
+        if upstream.socket_path:
+            return await trio.open_unix_socket(upstream.socket_path)
+        return await trio.open_tcp_stream(upstream.host, upstream.port)
+
+    async def _secure(self, sock: socket.socket) -> StreamSocket:
+        """The same connection, with TLS if the upstream's URL says so."""
+        context = self._certificates.for_server
+        if context is None:
+            return sock
+        try:
+            secured = TlsSocket(sock, context, self._upstream.host)
+            await secured.shake_hands()
+        except BaseException:
+            sock.close()
+            raise
+        return secured
 
 
 def _explain(error: OSError) -> str:

@@ -12,7 +12,7 @@ import trio
 from reknit_core.events import Side
 from reknit_core.frozen import FrozenError
 
-from reknit.listener import close_listeners, wrap_listeners
+from reknit.listening import close_listeners, wrap_listeners
 from reknit.logs import tell
 from reknit.reactor import Connection, Link
 from reknit.takeover import (
@@ -54,6 +54,7 @@ def give(proxy: "Proxy", doors: Doors, channel: Channel) -> None:
         [
             (newcomer.socket, Newcomer(newcomer.guest.address, newcomer.read))
             for newcomer in proxy.listener.newcomers
+            if newcomer.stream is newcomer.socket  # else it has to begin again, with TLS
         ],
     )
     clients, admin = ([door.socket for door in some] for some in (doors.clients, doors.admin))
@@ -73,10 +74,17 @@ def _moving(link: Link, now: float) -> Moving:
     client, server = link.client, link.server
     return Moving(
         link.context.freeze(now),
-        client.socket if client else None,
-        server.socket if server else None,
+        _plain_socket(client),
+        _plain_socket(server),
         client.guest.address if client and client.guest else "",
     )
+
+
+def _plain_socket(connection: Connection | None) -> socket.socket | None:
+    if connection is None:
+        return None
+    assert isinstance(connection.socket, socket.socket)  # the others stay
+    return connection.socket
 
 
 def take(proxy: "Proxy", channel: Channel) -> Doors:

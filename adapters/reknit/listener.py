@@ -3,6 +3,7 @@
 import errno
 import logging
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from logging import DEBUG, ERROR, INFO, WARNING
@@ -19,44 +20,30 @@ from reknit_core.handshake import (
 )
 from reknit_core.policy import Policy
 
+from reknit.certificates import Certificates
 from reknit.logs import tell
-from reknit.waiting import plain_socket, receive, send_all
+from reknit.streams import StreamSocket, plain_socket, receive, send_all
+from reknit.tls import TlsError, TlsSocket
 
 LOG = logging.getLogger("reknit")
 
-BACKLOG = 4096  # connections that may wait to be accepted
 LINGERING = 64  # that are refused at the door and waited for: the answer needs it, a flood doesn't
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
-Enter = Callable[[socket.socket, Guest, ClientHandshake, UpgradeRequest], Refusal | None]
+Enter = Callable[[StreamSocket, Guest, ClientHandshake, UpgradeRequest], Refusal | None]
 """Takes over the socket of a client that asks for a session, or says why not."""
 
 
-async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
-    """Listen on all addresses of that host. Raises OSError."""
-    return await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
-
-
-def wrap_listeners(sockets: list[socket.socket]) -> list[trio.SocketListener]:
-    """Sockets that listen already."""
-    return [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in sockets]
-
-
-def close_listeners(listeners: list[trio.SocketListener]) -> None:
-    """Take no more connections."""
-    for listener in listeners:
-        listener.socket.close()
-
-
 class Newcomer:
-    """A client whose request isn't complete."""
+    """A client whose request isn't complete. `context`: how it speaks TLS, if it has to."""
 
-    __slots__ = ("guest", "handshake", "reading", "socket")
+    __slots__ = ("guest", "handshake", "reading", "socket", "stream")
 
-    def __init__(self, sock: socket.socket, guest: Guest) -> None:
+    def __init__(self, sock: socket.socket, guest: Guest, context: ssl.SSLContext | None) -> None:
         self.socket = sock
+        self.stream: StreamSocket = sock if context is None else TlsSocket(sock, context, None)
         self.guest = guest
-        self.handshake = ClientHandshake(guest.address)
+        self.handshake = ClientHandshake(guest.address, secure=context is not None)
         self.reading = trio.CancelScope()
 
     @property
@@ -73,9 +60,15 @@ class Listener:
     """
 
     def __init__(
-        self, policy: Policy, admission: Admission, counters: Counters, enter: Enter
+        self,
+        policy: Policy,
+        certificates: Certificates,
+        admission: Admission,
+        counters: Counters,
+        enter: Enter,
     ) -> None:
         self._policy = policy
+        self._certificates = certificates
         self._admission = admission
         self._counters = counters
         self._enter = enter
@@ -112,8 +105,9 @@ class Listener:
             return
         address = peer[0] if isinstance(peer, tuple) else ""  # a unix socket has none
         guest = self._admission.arrive(address, trio.current_time())
+        context = self._certificates.for_clients
         if isinstance(guest, Guest):
-            self.welcome(sock, guest, b"", clients)
+            self._begin(Newcomer(sock, guest, context), b"", clients)
             return
         self._counters.handshakes[guest.status] += 1
         refused = self._admission.refused
@@ -127,6 +121,9 @@ class Listener:
                 total=refused,
             )
         answer = encode_refusal(guest)
+        if context is not None:
+            sock.close()  # an answer would take a TLS handshake first
+            return
         if self._lingering < LINGERING:
             clients.start_soon(self._linger, sock, answer)
             return
@@ -147,8 +144,13 @@ class Listener:
     def welcome(
         self, sock: socket.socket, guest: Guest, begun: bytes, clients: trio.Nursery
     ) -> None:
-        """Read a guest's request, of which `begun` was read before, in a task of `clients`."""
-        newcomer = Newcomer(sock, guest)
+        """Read a guest's request, of which `begun` was read before, in a task of `clients`.
+
+        Without TLS: another process can't have begun it.
+        """
+        self._begin(Newcomer(sock, guest, None), begun, clients)
+
+    def _begin(self, newcomer: Newcomer, begun: bytes, clients: trio.Nursery) -> None:
         self.newcomers.add(newcomer)
         clients.start_soon(self._serve, newcomer, begun)
 
@@ -175,13 +177,17 @@ class Listener:
 
     async def _shake_hands(self, newcomer: Newcomer, begun: bytes) -> bool:
         """Read a client's request; whether its socket is a session's now."""
-        sock, guest, handshake = newcomer.socket, newcomer.guest, newcomer.handshake
+        stream, guest, handshake = newcomer.stream, newcomer.guest, newcomer.handshake
+        secured = False
         outcome: UpgradeRequest | Refusal | None = None
         with newcomer.reading as reading:
             reading.deadline = trio.current_time() + self._policy.request_timeout
+            if isinstance(stream, TlsSocket) and not await self._secure(stream, guest):
+                return False
+            secured = True
             outcome = handshake.receive_data(begun) if begun else None
             while outcome is None:
-                data = await receive(sock, 4096)
+                data = await receive(stream, 4096)
                 if not data:
                     return False
                 outcome = handshake.receive_data(data)
@@ -189,11 +195,14 @@ class Listener:
         if isinstance(outcome, UpgradeRequest):
             answer = self._admission.ask(guest, outcome, trio.current_time())
             tell(DEBUG, "asked", "client %(address)s asks for a session", address=guest.address)
-            outcome = answer or self._enter(sock, guest, handshake, outcome)
+            outcome = answer or self._enter(stream, guest, handshake, outcome)
             if outcome is None:
                 return True
-        elif sock.fileno() < 0:
+        elif stream.fileno() < 0:
             return False  # another process has it
+        elif not secured:
+            self._tell_failure(guest, "TLS: no handshake in time")
+            return False
         elif outcome is None:
             limit = f"no complete request in {self._policy.request_timeout:g} seconds"
             outcome = refusal(408, "request_timeout", limit)
@@ -201,10 +210,23 @@ class Listener:
         status = outcome.status
         text = "client %(address)s refused: %(status)d"
         tell(INFO, "refused", text, address=guest.address, status=status)
-        await self._refuse(sock, handshake.refuse(outcome))
+        await self._refuse(stream, handshake.refuse(outcome))
         return False
 
-    async def _refuse(self, sock: socket.socket, answer: bytes) -> None:
+    async def _secure(self, stream: TlsSocket, guest: Guest) -> bool:
+        """The TLS handshake; whether it was one."""
+        try:
+            await stream.shake_hands()
+        except TlsError as error:
+            self._tell_failure(guest, str(error))
+            return False
+        return True
+
+    def _tell_failure(self, guest: Guest, reason: str) -> None:
+        text = "client %(address)s refused: %(reason)s"
+        tell(INFO, "tls_failed", text, address=guest.address, reason=reason)
+
+    async def _refuse(self, sock: StreamSocket, answer: bytes) -> None:
         """Answer, then wait for the client's end: closing at once could cost it the answer."""
         with trio.move_on_after(self._policy.close_timeout):
             await send_all(sock, answer)

@@ -5,21 +5,19 @@ in a TOML file. Those of the policy are made from its own table of settings, so 
 described once.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum
-from ipaddress import ip_address
-from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 from reknit_core.policy import SETTINGS, Policy, Setting
-from reknit_core.upstream import parse_upstream
+from reknit_core.upstream import URL_FORMS, parse_upstream
+
+from reknit.addresses import MAX_UNIX_PATH, parse_address, parse_path
 
 PREFIX = "REKNIT_"
-MAX_UNIX_PATH = 100  # bytes: below every system's sun_path
 
 
 class LogFormat(Enum):
@@ -38,28 +36,22 @@ class LogLevel(Enum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """Where clients connect. Port 0: the system chooses one."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+def _file(help: str, default: str = "none") -> Any:
+    return field(default="", metadata={"help": help, "default": default})
 
 
 @dataclass(frozen=True, slots=True)
-class UnixPath:
-    """A Unix socket."""
+class TlsFiles:
+    """The names of PEM files; empty: not given. A key may stand in its certificate's file."""
 
-    path: str
-
-    def __str__(self) -> str:
-        return f"unix:{self.path}"
-
-
-AdminAddress = Listen | UnixPath
+    tls_cert: str = _file("Certificate, with its chain: clients connect by TLS.")
+    tls_key: str = _file("The key of that certificate.", "in the file of --tls-cert")
+    tls_client_ca: str = _file("Clients must have a certificate signed by one of these.")
+    upstream_ca: str = _file(
+        "The server must have a certificate signed by one of these.", "the system's authorities"
+    )
+    upstream_cert: str = _file("Certificate, with its chain, for a server that demands one.")
+    upstream_key: str = _file("The key of that certificate.", "in the file of --upstream-cert")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,40 +86,6 @@ class Option:
     def variable(self) -> str:
         """The name in the environment."""
         return PREFIX + self.name.upper()
-
-
-def parse_listen(text: str) -> Listen:
-    """Read `HOST:PORT` or `[IPV6]:PORT`. Raises ValueError."""
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([\w.%-]+)):([0-9]{1,5})", text, re.ASCII)
-    if match is None or int(match[3]) > 65535:
-        raise ValueError(text)
-    (match[1] or match[2]).encode("idna")  # as looking the name up would
-    return Listen(match[1] or match[2], int(match[3]))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or address certainly means this machine."""
-    try:
-        return host.lower() == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def parse_admin(text: str) -> AdminAddress:
-    """Read `HOST:PORT` or `unix:PATH`. Raises ValueError."""
-    scheme, _, path = text.partition(":")
-    if scheme != "unix":
-        return parse_listen(text)
-    if not path or "\0" in path or len(os.fsencode(path)) > MAX_UNIX_PATH:
-        raise ValueError(text)
-    return UnixPath(path)
-
-
-def parse_path(text: str) -> Path:
-    """Read the path of a Unix socket. Raises ValueError."""
-    if not text or "\0" in text or len(os.fsencode(text)) > MAX_UNIX_PATH:
-        raise ValueError(text)
-    return Path(text)
 
 
 def parse_token(text: str) -> str:
@@ -180,6 +138,12 @@ def _read_as(kind: Any, value: object) -> object:
         if isinstance(value, list):
             return frozenset(_read_as(part, item) for item in value)
     raise ValueError(value)
+
+
+def _read_file_name(value: object) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError(value)
+    return value
 
 
 def _show_default(value: object) -> str:
@@ -237,8 +201,8 @@ def _policy_option(name: str, kind: Any, default: object) -> Option:
 
 
 def _options() -> Iterable[Option]:
-    def read_listen(value: object) -> object:
-        return parse_listen(str(value))
+    def read_address(value: object) -> object:
+        return parse_address(str(value))
 
     def read_upstream(value: object) -> object:
         return parse_upstream(str(value))
@@ -248,19 +212,19 @@ def _options() -> Iterable[Option]:
         "upstream",
         "UPSTREAM",
         "The server behind the proxy.",
-        "ws://HOST:PORT[/PATH]",
+        URL_FORMS,
         "",
         str,
         read_upstream,
     )
     yield Option(
         "listen",
-        "HOST:PORT",
+        "HOST:PORT|unix:PATH",
         "Where clients connect.",
-        "HOST:PORT or [IPV6]:PORT, with a port from 0 to 65535",
+        "HOST:PORT or [IPV6]:PORT, with a port from 0 to 65535, or unix:PATH",
         "127.0.0.1:9300",
         str,
-        read_listen,
+        read_address,
     )
     yield Option(
         "takeover",
@@ -306,7 +270,7 @@ def _options() -> Iterable[Option]:
         "HOST:PORT, [IPV6]:PORT or unix:PATH",
         "nowhere",
         str,
-        lambda value: parse_admin(str(value)),
+        read_address,
     )
     yield Option(
         "admin_token",
@@ -318,16 +282,9 @@ def _options() -> Iterable[Option]:
         lambda value: parse_token(str(value)),
         is_secret=True,
     )
-    yield Option(
-        "admin_requests",
-        "BOOLEAN",
-        "Whether --admin may send messages of its own to clients and servers.",
-        "true or false",
-        "off",
-        lambda text: _parse_as(bool, text),
-        lambda value: _read_as(bool, value),
-        is_flag=True,
-    )
+    for item in fields(TlsFiles):
+        meaning, default = item.metadata["help"], item.metadata["default"]
+        yield Option(item.name, "FILE", meaning, "a file's name", default, str, _read_file_name)
     kinds = get_type_hints(Policy)
     for item in fields(Policy):
         yield _policy_option(item.name, kinds[item.name], item.default)

@@ -16,7 +16,7 @@ from typing import Final, assert_never
 
 import trio
 from reknit_core.admission import Guest
-from reknit_core.commands import Answered, Dial, Disconnect, Dropped, Transitioned
+from reknit_core.commands import Dial, Disconnect, Dropped, Transitioned
 from reknit_core.context import ContextStateMachine
 from reknit_core.events import ConnectionLost, Event, Side
 from reknit_core.lifecycle import State
@@ -24,6 +24,7 @@ from reknit_core.recent import Recent
 from reknit_core.websocket import WebSocket
 
 from reknit.poller import BROKEN, GONE, READ, WRITE, Poller, make_poller
+from reknit.streams import StreamSocket
 
 LOG = logging.getLogger("reknit")
 
@@ -44,7 +45,7 @@ class Connection:
     __slots__ = ("fd", "generation", "guest", "leg", "link", "mask", "side", "socket")
 
     def __init__(
-        self, sock: socket.socket, link: "Link", leg: WebSocket, guest: Guest | None
+        self, sock: StreamSocket, link: "Link", leg: WebSocket, guest: Guest | None
     ) -> None:
         self.socket = sock
         self.fd = sock.fileno()
@@ -59,11 +60,10 @@ class Connection:
 class Link:
     """A context and what the adapter holds for it: its sockets, its dial, its timer.
 
-    `recent`: what it went through lately, if somebody may ask. `on_answer`: who waits for what its
-    peers say to requests of the operator's.
+    `recent`: what it went through lately, if somebody may ask.
     """
 
-    __slots__ = ("client", "context", "deadline", "dial", "label", "on_answer", "recent", "server")
+    __slots__ = ("client", "context", "deadline", "dial", "label", "recent", "server")
 
     def __init__(
         self, context: ContextStateMachine, label: str, recent: Recent | None = None
@@ -74,7 +74,6 @@ class Link:
         self.client: Connection | None = None
         self.server: Connection | None = None
         self.dial: trio.CancelScope | None = None
-        self.on_answer: Callable[[Answered], None] | None = None
         self.deadline = inf
 
     def handle(self, event: Event, now: float) -> None:
@@ -135,7 +134,7 @@ class Reactor:
         self,
         link: Link,
         side: Side,
-        sock: socket.socket,
+        sock: StreamSocket,
         now: float,
         guest: Guest | None = None,
     ) -> None:
@@ -143,7 +142,7 @@ class Reactor:
         self.register(link, side, sock, guest)
         self.settle(link, now)
 
-    def register(self, link: Link, side: Side, sock: socket.socket, guest: Guest | None) -> None:
+    def register(self, link: Link, side: Side, sock: StreamSocket, guest: Guest | None) -> None:
         """Serve this socket as attach() does, once the link is settled."""
         leg = link.context.client if side is _CLIENT else link.context.server
         connection = Connection(sock, link, leg, guest)
@@ -183,9 +182,6 @@ class Reactor:
                         self._report(link, command)
                         if context.state is State.CLOSED:
                             self._forget(link)
-                    case Answered():
-                        if link.on_answer is not None:
-                            link.on_answer(command)
                     case _:
                         assert_never(command)
             if link.client is not None:

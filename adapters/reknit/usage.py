@@ -14,6 +14,7 @@ from reknit.options import OPTIONS, Option
 _HEADINGS = (
     ("Proxy", r"listen|takeover|log_.*|config_file|session_.*|drain_.*"),
     ("Admin", r"admin.*|on_event"),
+    ("TLS", r"tls_.*|upstream_.+"),
     ("A lost server", r"retry_.*|server_retry_codes"),
     ("A lost client", r"client_.*"),
     ("Messages", r"delivery|confirm_.*|replay_.*|queue_.*|overflow_.*|message_.*"),

@@ -54,13 +54,4 @@ class Dropped:
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The operator's request to that side is over: with the `reply`, or None and the `reason`."""
-
-    side: Side
-    reply: bytes | None
-    reason: str
-
-
-Command = Dial | Disconnect | Transitioned | Dropped | Answered
+Command = Dial | Disconnect | Transitioned | Dropped

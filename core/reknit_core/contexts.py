@@ -152,7 +152,8 @@ class Contexts:
             after = ((b"retry-after", b"5"),)
             return refusal(503, "session_limit", "too many sessions at one time", after)
         connection_id = named or self._randomness(ID_BYTES).hex()
-        told = self._proxies.headers(handshake.address, request.headers, request.host, "http")
+        proto = "https" if handshake.secure else "http"
+        told = self._proxies.headers(handshake.address, request.headers, request.host, proto)
         key = self._randomness(KEY_BYTES)
         pinned = Pinned.from_request(self._policy, connection_id, request, told, key)
         nonce = self._randomness(NONCE_BYTES)

@@ -89,11 +89,13 @@ def shutting_down(message: str) -> Refusal:
 class ClientHandshake:
     """The client's leg until it is open: reads the request, then answers it.
 
-    `address`: the client's IP address, as the adapter sees it.
+    `address`: the client's IP address, as the adapter sees it; empty: it has none (a unix socket).
+    `secure`: whether the client came by TLS.
     """
 
-    def __init__(self, address: str = "") -> None:
+    def __init__(self, address: str = "", *, secure: bool = False) -> None:
         self.address = address
+        self.secure = secure
         self.head = b""  # the request as far as it is in
         self.rest = b""  # what follows the request: frames that came early
         self._handshake = H11Handshake(ConnectionType.SERVER)

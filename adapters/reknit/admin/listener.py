@@ -1,13 +1,13 @@
-"""Binds the admin listener's address and puts its parts together."""
+"""Puts the admin listener's parts together."""
 
 import os
 import socket
 from collections.abc import Callable
-from pathlib import Path
 
 import trio
 from reknit_core.counters import Histogram
 
+from reknit.addresses import Address, Listen, UnixPath, is_loopback
 from reknit.admin import health
 from reknit.admin.contexts import ContextCalls
 from reknit.admin.feed import Feed
@@ -15,22 +15,18 @@ from reknit.admin.guard import Guard
 from reknit.admin.lag import measure_lag
 from reknit.admin.metrics import Metrics
 from reknit.admin.page import Page
-from reknit.admin.requests import RequestCalls
 from reknit.admin.router import Router
 from reknit.admin.server import Server
-from reknit.options import AdminAddress, Listen, UnixPath, is_loopback
+from reknit.listening import close_listeners
 from reknit.reactor import Reactor
 from reknit.sessions import Sessions
-
-BACKLOG = 128
-OWNER_ONLY = 0o177  # a umask
 
 
 class Admin:
     """Tells and steers what these sessions do.
 
     `is_ready`: whether new sessions are taken. `drain`: stop taking any, and send those away that
-    there are. `untold`: how many events a hook has lost. `requests`: whether peers may be asked.
+    there are. `untold`: how many events a hook has lost.
     """
 
     def __init__(
@@ -40,8 +36,6 @@ class Admin:
         is_ready: Callable[[], bool],
         drain: Callable[[], None],
         untold: Callable[[], int] | None = None,
-        *,
-        requests: bool = False,
     ) -> None:
         self._lag = Histogram()
         self._feed = Feed(sessions)
@@ -51,7 +45,6 @@ class Admin:
             *health.routes(is_ready, drain),
             *Metrics(sessions, self._lag, untold).routes(),
             *ContextCalls(sessions, reactor).routes(),
-            *RequestCalls(sessions, reactor, is_allowed=requests).routes(),
         )
 
     async def run(self, listeners: list[trio.SocketListener], token: str | None) -> None:
@@ -68,8 +61,7 @@ class Admin:
                 nursery.start_soon(self._feed.run)
                 nursery.start_soon(trio.serve_listeners, server.serve, listeners)
         finally:
-            for listener in listeners:
-                listener.socket.close()
+            close_listeners(listeners)
 
 
 def is_private(listeners: list[trio.SocketListener]) -> bool:
@@ -80,40 +72,9 @@ def is_private(listeners: list[trio.SocketListener]) -> bool:
     )
 
 
-def address_of(listener: trio.SocketListener) -> AdminAddress:
+def address_of(listener: trio.SocketListener) -> Address:
     """Where it listens."""
     name = listener.socket.getsockname()
     if listener.socket.family == socket.AF_UNIX:
         return UnixPath(os.fsdecode(name))
     return Listen(*name[:2])
-
-
-async def open_listeners(address: AdminAddress) -> list[trio.SocketListener]:
-    """Listen there; on a Unix socket for this user alone. Raises OSError."""
-    if isinstance(address, Listen):
-        return await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG)
-    _remove_dead(address.path)
-    sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(OWNER_ONLY)
-    try:
-        await sock.bind(address.path)
-        sock.listen(BACKLOG)
-    except OSError:
-        sock.close()
-        raise
-    finally:
-        os.umask(before)
-    return [trio.SocketListener(sock)]
-
-
-def _remove_dead(path: str) -> None:
-    """Remove the socket file that an earlier process has left: it would be in the way."""
-    if not Path(path).is_socket():
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            Path(path).unlink(missing_ok=True)
-        except OSError:
-            pass  # binding will say what is wrong

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from enum import Enum
 
 from reknit_core.events import Side
-from reknit_core.inband import Expected
 
 
 class ScenarioError(ValueError):
@@ -131,22 +130,6 @@ class ShutsDown:
     server_code: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Asks:
-    """The operator has a request to a peer."""
-
-    side: Side
-    text: str
-    expected: Expected
-
-
-@dataclass(frozen=True, slots=True)
-class StopsAsking:
-    """The operator waits no longer for the reply."""
-
-    side: Side
-
-
 class Passing(Enum):
     """Nothing but time."""
 
@@ -168,7 +151,5 @@ Action = (
     | Breaks
     | Takes
     | ShutsDown
-    | Asks
-    | StopsAsking
     | Passing
 )

@@ -1,0 +1,65 @@
+"""Where to listen: addresses of the network and Unix sockets."""
+
+import os
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+MAX_UNIX_PATH = 100  # bytes: below every system's sun_path
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where clients connect. Port 0: the system chooses one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnixPath:
+    """Where clients connect: the file of a Unix socket."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+Address = Listen | UnixPath
+
+
+def parse_listen(text: str) -> Listen:
+    """Read `HOST:PORT` or `[IPV6]:PORT`. Raises ValueError."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([\w.%-]+)):([0-9]{1,5})", text, re.ASCII)
+    if match is None or int(match[3]) > 65535:
+        raise ValueError(text)
+    (match[1] or match[2]).encode("idna")  # as looking the name up would
+    return Listen(match[1] or match[2], int(match[3]))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address certainly means this machine."""
+    try:
+        return host.lower() == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def parse_address(text: str) -> Address:
+    """Read `HOST:PORT` or `unix:PATH`. Raises ValueError."""
+    scheme, _, path = text.partition(":")
+    if scheme != "unix":
+        return parse_listen(text)
+    return UnixPath(str(parse_path(path)))
+
+
+def parse_path(text: str) -> Path:
+    """Read the path of a Unix socket. Raises ValueError."""
+    if not text or "\0" in text or len(os.fsencode(text)) > MAX_UNIX_PATH:
+        raise ValueError(text)
+    return Path(text)
