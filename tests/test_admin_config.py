@@ -1,9 +1,10 @@
 """Where the admin listener may listen, and that its token stays secret."""
 
 import pytest
+from reknit.addresses import Listen, UnixPath, parse_address
 from reknit.config import Config, ConfigError, Layer, from_command_line, from_environment, merge
 from reknit.config import from_toml as read_toml
-from reknit.options import Listen, LogFormat, UnixPath, parse_admin
+from reknit.options import LogFormat
 
 TOKEN = "0123456789abcdef"
 UPSTREAM = from_command_line({"upstream": "ws://h:1"})
@@ -53,7 +54,7 @@ def test_bad_addresses(text: str) -> None:
     with pytest.raises(ConfigError, match="--admin"):
         from_command_line({"admin": text})
     with pytest.raises(ValueError, match=r"^"):
-        parse_admin(text)
+        parse_address(text)
 
 
 def test_a_token_is_not_taken_from_a_command_line() -> None:

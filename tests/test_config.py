@@ -1,4 +1,5 @@
 import pytest
+from reknit.addresses import Listen, parse_listen
 from reknit.config import (
     Config,
     ConfigError,
@@ -8,7 +9,7 @@ from reknit.config import (
     from_toml,
     merge,
 )
-from reknit.options import OPTIONS, Listen, LogLevel, parse_listen
+from reknit.options import OPTIONS, LogLevel
 from reknit_core.policy import SETTINGS, Policy, PolicyError
 from reknit_core.upstream import Upstream, parse_upstream
 
@@ -101,7 +102,7 @@ def test_close_codes_are_separated_by_commas(text: str, codes: set[int]) -> None
         ("listen", "h:65536"),
         ("listen", "a..b:80"),
         ("listen", "h:80\n"),
-        ("upstream", "wss://h:1"),
+        ("upstream", "ftp://h:1"),
         ("upstream", "http://h:1"),
         ("upstream", "h:1"),
     ],

@@ -1,7 +1,4 @@
-"""Every scenario plays the same if its context is frozen and thawed after every single event.
-
-But for requests of the operator's: nobody waits for the reply any more in another process.
-"""
+"""Every scenario plays the same if its context is frozen and thawed after every single event."""
 
 from pathlib import Path
 
@@ -9,11 +6,7 @@ import pytest
 from reknit_core import trace
 from restarting_player import play_restarting
 
-FILES = [
-    file
-    for file in sorted((Path(__file__).parent / "scenarios").glob("*.scn"))
-    if not file.name.startswith("inband_")
-]
+FILES = sorted((Path(__file__).parent / "scenarios").glob("*.scn"))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -12,8 +12,8 @@ from reknit.admin.feed import Feed
 from reknit.admin.health import routes
 from reknit.admin.metrics import Metrics
 from reknit.admin.page import Page
-from reknit.admin.requests import RequestCalls
 from reknit.admin.router import Route
+from reknit.options import OPTIONS, TlsFiles
 from reknit.reactor import Reactor
 from reknit.sessions import Sessions
 from reknit_core.context import GAP, OVERFLOW, TAKEN_OVER
@@ -49,6 +49,12 @@ def test_the_options_table(name: str) -> None:
     assert row in README
 
 
+@pytest.mark.parametrize("name", [field.name for field in fields(TlsFiles)])
+def test_the_options_table_has_the_files(name: str) -> None:
+    option = OPTIONS[name]
+    assert f"| `{option.flag}` | {option.default} | {option.help} |" in README
+
+
 @pytest.mark.parametrize(
     "code", [1001, 1002, 1009, SERVICE_RESTART, 1013, GAP, OVERFLOW, TAKEN_OVER]
 )
@@ -70,8 +76,7 @@ def admin() -> tuple[Metrics, list[Route]]:
     reactor = Reactor(*[lambda *_: None] * 4)
     metrics = Metrics(sessions, Histogram(), lambda: 0)
     calls = ContextCalls(sessions, reactor)
-    requests = RequestCalls(sessions, reactor, is_allowed=True)
-    parts = (Page(), Feed(sessions), metrics, calls, requests)
+    parts = (Page(), Feed(sessions), metrics, calls)
     health = routes(lambda: True, lambda: None)
     return metrics, [*health, *(route for part in parts for route in part.routes())]
 

@@ -15,8 +15,8 @@ from typing import Self
 from forked_serve import serve
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["pytest", "reknit.cli", "reknit.trio_sockets"])
-_LISTENING = re.compile(r"listening on \S+ port (\d+) ")
+_FORKS.set_forkserver_preload(["pytest", "reknit.cli", "reknit.serve"])
+_LISTENING = re.compile(r"listening on \S+ (?:port (\d+) )?for ")
 _STATE = re.compile(r"INFO [0-9a-f]{12} (\w+) by (\w+)")
 
 
@@ -38,7 +38,7 @@ class ProxyLog:
         self._reader = asyncio.create_task(self._read(log))
         found = _LISTENING.search(await self.logged(_LISTENING.pattern))
         assert found is not None
-        self.port = int(found[1])
+        self.port = int(found[1] or 0)
 
     async def _read(self, log: asyncio.StreamReader) -> None:
         async for line in log:
@@ -105,7 +105,7 @@ class ProxyProcess(ProxyLog):
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         found = re.search(r"VmRSS:\s+(\d+) kB", status)
         assert found is not None
-        return int(found[1]) * 1024
+        return int(found[1] or 0) * 1024
 
     def signal(self, number: signal.Signals) -> None:
         """Send the process a signal."""

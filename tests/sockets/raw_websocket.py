@@ -5,6 +5,7 @@ import base64
 import hashlib
 import json
 import socket
+import ssl
 import struct
 from typing import Any, NamedTuple
 
@@ -183,6 +184,10 @@ class RawConnection:
         except ConnectionError:
             pass
 
+    def close(self) -> None:
+        """End the stream; by TLS with close_notify first, and TCP's end after the other's."""
+        self._writer.close()
+
     def abort(self, *, reset: bool = True) -> None:
         """End the connection at once."""
         if reset and not self._writer.transport.is_closing():
@@ -192,7 +197,10 @@ class RawConnection:
 
 
 async def raw_connect(
-    port: int, receive_buffer: int = 0, local: str = "127.0.0.1"
+    port: int,
+    receive_buffer: int = 0,
+    local: str = "127.0.0.1",
+    tls: ssl.SSLContext | None = None,
 ) -> RawConnection:
     """A connection to a loopback port, on which nothing is said yet.
 
@@ -205,7 +213,8 @@ async def raw_connect(
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     sock.bind((local, 0))
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-    return RawConnection(*await asyncio.open_connection(sock=sock))
+    name = "127.0.0.1" if tls else None
+    return RawConnection(*await asyncio.open_connection(sock=sock, ssl=tls, server_hostname=name))
 
 
 def _masked(data: bytes, mask: bytes) -> bytes:

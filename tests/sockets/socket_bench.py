@@ -6,6 +6,7 @@ A test is an `async def test_…(bench, …)` under @socket_test.
 import asyncio
 import functools
 import inspect
+import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self, TypeVar
@@ -31,6 +32,8 @@ class Bench:
         self._port = Port()
         self.upstream = Upstream(self._port.number, self._port.listener)
         self.raw_upstream = RawUpstream(self._port.listener)
+        self.scheme = "ws"  # of the upstream's URL
+        self.tls: ssl.SSLContext | None = None  # of clients
         self._clients: list[ClientConnection] = []
         self._raw_clients: list[RawConnection] = []
         self._tasks: list[asyncio.Task[Any]] = []
@@ -64,7 +67,7 @@ class Bench:
 
     async def proxy(self, *options: str, host: str = "127.0.0.1", path: str = "") -> ProxyProcess:
         """Start a proxy for the upstream server; the last one is `bench.proxies[-1]`."""
-        upstream = f"ws://{host}:{self._port.number}{path}"
+        upstream = f"{self.scheme}://{host}:{self._port.number}{path}"
         quick = ("--retry-interval", "0.05", "--client-grace", "20", "--close-timeout", "2")
         quick += ("--drain-time", "0")
         proxy = await ProxyProcess.start(upstream, *quick, *options)
@@ -76,8 +79,9 @@ class Bench:
     ) -> ClientConnection:
         """A client of the last proxy. Raises InvalidStatus where it is refused."""
         client = await connect(
-            f"ws://127.0.0.1:{self.proxies[-1].port}{path}",
+            f"{'wss' if self.tls else 'ws'}://127.0.0.1:{self.proxies[-1].port}{path}",
             additional_headers=headers,
+            ssl=self.tls,
             **{
                 "compression": None,
                 "proxy": None,
@@ -101,7 +105,7 @@ class Bench:
 
     async def raw(self, *, receive_buffer: int = 0, local: str = "127.0.0.1") -> RawConnection:
         """A connection to the last proxy, on which nothing is said yet; `local`: from where."""
-        client = await raw_connect(self.proxies[-1].port, receive_buffer, local)
+        client = await raw_connect(self.proxies[-1].port, receive_buffer, local, self.tls)
         self._raw_clients.append(client)
         return client
 

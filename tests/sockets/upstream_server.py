@@ -5,6 +5,7 @@ Both can be killed and started again on the same port, which stays theirs in bet
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -59,6 +60,7 @@ class Upstream:
         self.requests: list[Request] = []
         self.subprotocols: Sequence[Any] | None = None
         self.compression: str | None = None
+        self.tls: ssl.SSLContext | None = None
         self.process_request: ProcessRequest | None = None
         self.process_response: ProcessResponse | None = None
         self._listener = listener
@@ -77,6 +79,7 @@ class Upstream:
             process_response=self.process_response,
             ping_interval=None,
             max_size=None,
+            ssl=self.tls,
         )
 
     async def accept(self) -> ServerConnection:
@@ -109,6 +112,7 @@ class RawUpstream:
     """A server of bytes: the test writes what it answers."""
 
     def __init__(self, listener: Callable[[], socket.socket]) -> None:
+        self.tls: ssl.SSLContext | None = None
         self._listener = listener
         self._server: asyncio.Server | None = None
         self._connections: asyncio.Queue[RawConnection] = asyncio.Queue()
@@ -121,7 +125,9 @@ class RawUpstream:
 
     async def start(self) -> None:
         """Listen."""
-        self._server = await asyncio.start_server(self._connected, sock=self._listener())
+        self._server = await asyncio.start_server(
+            self._connected, sock=self._listener(), ssl=self.tls
+        )
 
     async def accept(self, *headers: str) -> RawConnection:
         """The next connection, with its request read and accepted."""

@@ -38,7 +38,9 @@ LEFT_OUT = {
     ContextStateMachine: {"_policy", "_upstream", "_counters", "_bounded", "_confirms"}
     # None is there while a context is frozen; and one that was thawed needs attention.
     | {"_commands", "attention"},
-    ClientHandshake: {"rest", "_handshake", "_subprotocols"},
+    ClientHandshake: {"rest", "_handshake", "_subprotocols"}
+    # It stands in what the server is told.
+    | {"secure"},
     ServerHandshake: {"_handshake", "_head", "_refused", "_extensions", "_body"},
 }
 FORMS = {
@@ -118,8 +120,7 @@ def waiting() -> ContextStateMachine:
 def test_what_is_not_a_frozen_context_is_refused() -> None:
     data = waiting().freeze(4.0)
     other = data[:6] + (frozen.VERSION + 1).to_bytes(2, "big") + data[8:]
-    forms = f"form {frozen.VERSION + 1}; form {frozen.VERSION} can be read"
-    with pytest.raises(FrozenError, match=forms):
+    with pytest.raises(FrozenError, match="form 2; form 1 can be read"):
         thaw(other)
     for size in range(len(data)):
         with pytest.raises(FrozenError):

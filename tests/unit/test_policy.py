@@ -17,7 +17,7 @@ from reknit_core.policy import (
     Setting,
 )
 from reknit_core.side import Side
-from reknit_core.upstream import Upstream, parse_upstream
+from reknit_core.upstream import URL_FORMS, Upstream, parse_upstream
 
 DEFAULT = Policy()
 NUMBERS = [name for name in SETTINGS if type(getattr(DEFAULT, name)) in (int, float)]
@@ -231,6 +231,12 @@ def test_allowed_values_in_words() -> None:
         ("ws://[::1]", Upstream("::1", 80), "[::1]"),
         ("ws://a_b-c.d./x%20y", Upstream("a_b-c.d.", 80, "/x%20y"), "a_b-c.d."),
         ("ws://h//x", Upstream("h", 80, "//x"), "h"),
+        ("wss://h", Upstream("h", 443, secure=True), "h"),
+        ("wss://h:80/x", Upstream("h", 80, "/x", secure=True), "h:80"),
+        ("wss://[::1]:443", Upstream("::1", 443, secure=True), "[::1]"),
+        ("ws+unix:/a/b.sock", Upstream("localhost", 80, socket_path="/a/b.sock"), "localhost"),
+        ("ws+unix:///b.sock", Upstream("localhost", 80, socket_path="/b.sock"), "localhost"),
+        ("ws+unix:/b:/x/", Upstream("localhost", 80, "/x", socket_path="/b"), "localhost"),
     ],
 )
 def test_a_good_url(url: str, upstream: Upstream, authority: str) -> None:
@@ -250,8 +256,16 @@ def test_a_good_url(url: str, upstream: Upstream, authority: str) -> None:
         "ws://",
         "ws:///path",
         "ws://:80",
-        "wss://h",
+        "ftp://h",
         "http://h",
+        "ws+unix://host/a.sock",
+        "ws+unix:a.sock",
+        "ws+unix:/",
+        "ws+unix:/a/",
+        "ws+unix:/a.sock:",
+        "ws+unix:/a.sock:x",
+        "ws+unix:/a.sock:/x?y",
+        "ws+unix:/a b.sock",
         "xws://h",
         "ws://h:0",
         "ws://h:70000",
@@ -294,7 +308,7 @@ def test_a_bad_url(url: str) -> None:
     with pytest.raises(PolicyError) as caught:
         parse_upstream(url)
     error = caught.value
-    assert (error.name, error.value, error.allowed) == ("UPSTREAM", url, "ws://HOST:PORT[/PATH]")
+    assert (error.name, error.value, error.allowed) == ("UPSTREAM", url, URL_FORMS)
 
 
 @given(st.text() | st.text(st.sampled_from("ws:/[]@?#%.a1 \n")).map("ws://".__add__))
