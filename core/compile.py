@@ -17,6 +17,7 @@ MODULES = (
     "core/reknit_core/budget.py",
     "core/reknit_core/context.py",
     "core/reknit_core/frames.py",
+    "core/reknit_core/inband.py",
     "core/reknit_core/leg.py",
     "core/reknit_core/session.py",
     "core/reknit_core/sockets.py",

@@ -12,6 +12,7 @@ from reknit.admin.feed import Feed
 from reknit.admin.health import routes
 from reknit.admin.metrics import Metrics
 from reknit.admin.page import Page
+from reknit.admin.requests import RequestCalls
 from reknit.admin.router import Route
 from reknit.options import OPTIONS, TlsFiles
 from reknit.reactor import Reactor
@@ -76,7 +77,8 @@ def admin() -> tuple[Metrics, list[Route]]:
     reactor = Reactor(*[lambda *_: None] * 4)
     metrics = Metrics(sessions, Histogram(), lambda: 0)
     calls = ContextCalls(sessions, reactor)
-    parts = (Page(), Feed(sessions), metrics, calls)
+    requests = RequestCalls(sessions, reactor, is_allowed=True)
+    parts = (Page(), Feed(sessions), metrics, calls, requests)
     health = routes(lambda: True, lambda: None)
     return metrics, [*health, *(route for part in parts for route in part.routes())]
 

@@ -58,6 +58,7 @@ class Config:
     log_format: LogFormat = LogFormat.TEXT
     admin: Address | None = None
     admin_token: str | None = field(default=None, repr=False)
+    admin_requests: bool = False
     on_event: str | None = field(default=None, repr=False)
     takeover: Path | None = None
     tls: TlsFiles = field(default_factory=TlsFiles)

@@ -15,6 +15,7 @@ from reknit_core.lifecycle import State
 from reknit_core.play.actions import (
     Action,
     AnswersProbe,
+    Asks,
     Breaks,
     ClientConnects,
     DialFails,
@@ -26,6 +27,7 @@ from reknit_core.play.actions import (
     ServerConnects,
     ServerRefuses,
     ShutsDown,
+    StopsAsking,
     Takes,
 )
 from reknit_core.play.scenario import parse_event
@@ -169,6 +171,8 @@ class Model:
                 self._stall()
             case None | Passing() | ServerConnects() | DialFails() | Breaks():
                 pass  # time, or a late event of an earlier connection
+            case Asks() | StopsAsking():
+                raise AssertionError("requests of the operator's have no model")
             case _:
                 assert_never(action)
 

@@ -282,6 +282,16 @@ def _options() -> Iterable[Option]:
         lambda value: parse_token(str(value)),
         is_secret=True,
     )
+    yield Option(
+        "admin_requests",
+        "BOOLEAN",
+        "Whether --admin may send messages of its own to clients and servers.",
+        "true or false",
+        "off",
+        lambda text: _parse_as(bool, text),
+        lambda value: _read_as(bool, value),
+        is_flag=True,
+    )
     for item in fields(TlsFiles):
         meaning, default = item.metadata["help"], item.metadata["default"]
         yield Option(item.name, "FILE", meaning, "a file's name", default, str, _read_file_name)

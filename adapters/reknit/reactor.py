@@ -16,7 +16,7 @@ from typing import Final, assert_never
 
 import trio
 from reknit_core.admission import Guest
-from reknit_core.commands import Dial, Disconnect, Dropped, Transitioned
+from reknit_core.commands import Answered, Dial, Disconnect, Dropped, Transitioned
 from reknit_core.context import ContextStateMachine
 from reknit_core.events import ConnectionLost, Event, Side
 from reknit_core.lifecycle import State
@@ -60,10 +60,11 @@ class Connection:
 class Link:
     """A context and what the adapter holds for it: its sockets, its dial, its timer.
 
-    `recent`: what it went through lately, if somebody may ask.
+    `recent`: what it went through lately, if somebody may ask. `on_answer`: who waits for what its
+    peers say to requests of the operator's.
     """
 
-    __slots__ = ("client", "context", "deadline", "dial", "label", "recent", "server")
+    __slots__ = ("client", "context", "deadline", "dial", "label", "on_answer", "recent", "server")
 
     def __init__(
         self, context: ContextStateMachine, label: str, recent: Recent | None = None
@@ -74,6 +75,7 @@ class Link:
         self.client: Connection | None = None
         self.server: Connection | None = None
         self.dial: trio.CancelScope | None = None
+        self.on_answer: Callable[[Answered], None] | None = None
         self.deadline = inf
 
     def handle(self, event: Event, now: float) -> None:
@@ -182,6 +184,9 @@ class Reactor:
                         self._report(link, command)
                         if context.state is State.CLOSED:
                             self._forget(link)
+                    case Answered():
+                        if link.on_answer is not None:
+                            link.on_answer(command)
                     case _:
                         assert_never(command)
             if link.client is not None:

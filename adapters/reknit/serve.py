@@ -218,7 +218,14 @@ def _prepare_admin(
     from reknit.admin.listener import Admin, address_of
 
     count_lost = None if hook is None else hook.count_lost
-    admin = Admin(proxy.sessions, proxy.reactor, proxy.is_ready, drain, count_lost)
+    admin = Admin(
+        proxy.sessions,
+        proxy.reactor,
+        proxy.is_ready,
+        drain,
+        count_lost,
+        requests=config.admin_requests,
+    )
     shown = str(address_of(listeners[0]))
     tell(INFO, "admin_listening", "admin listening on %(address)s", address=shown)
     return partial(admin.run, listeners, config.admin_token)

@@ -54,4 +54,13 @@ class Dropped:
     total: int
 
 
-Command = Dial | Disconnect | Transitioned | Dropped
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The operator's request to that side is over: with the `reply`, or None and the `reason`."""
+
+    side: Side
+    reply: bytes | None
+    reason: str
+
+
+Command = Dial | Disconnect | Transitioned | Dropped | Answered

@@ -12,6 +12,7 @@ from reknit_core.budget import Budget
 from reknit_core.commands import Command, Dropped
 from reknit_core.counters import Counters, DialResult, Resume
 from reknit_core.events import (
+    Ask,
     ClientConnected,
     ConnectionLost,
     DialFailed,
@@ -19,6 +20,7 @@ from reknit_core.events import (
     ServerConnected,
     Shutdown,
     Side,
+    StopAsking,
 )
 from reknit_core.frames import FrameScanner, Opcode, Violation, payload
 from reknit_core.frozen import decode, encode, freeze, restore
@@ -37,7 +39,7 @@ from reknit_core.lifecycle import State, Trigger
 from reknit_core.pinned import RECEIVED, counts, received_count
 from reknit_core.policy import Policy
 from reknit_core.retry import FINAL
-from reknit_core.session import ENDED, GOING_AWAY, Session
+from reknit_core.session import ENDED, GOING_AWAY, OVER, Session
 from reknit_core.sockets import hello_frame
 from reknit_core.stream import Buffer
 from reknit_core.upstream import Upstream
@@ -88,7 +90,7 @@ class ContextStateMachine(Session):
 
         For people; None if it can.
         """
-        if received is not None and not self.client.source.holds(received):
+        if received is not None and not self.client.can_go_on(received):
             return f"the session can't go on after message {received}"
         return self._pinned.mismatch(request)
 
@@ -221,6 +223,8 @@ class ContextStateMachine(Session):
         if self._bounded and scanner.messages and leg.phase is _OPEN:
             self._bound(leg, now)
         queue.alarm = 0 if self._bounded else leg.next_alarm(confirms=self._confirms)
+        if leg.asked:
+            self._hear_reply(leg)
 
     def _bound(self, leg: WebSocket, now: float) -> None:
         """Hold the leg's queue to its bounds; what that drops is never silent."""
@@ -307,6 +311,7 @@ class ContextStateMachine(Session):
             self._disconnect(leg, farewell=leg.last_words(code, ""), linger=linger)
             self._lost(leg, f"closed with {code} {reason}".rstrip(), now)
         else:
+            self._stop_asking(leg, OVER)
             leg.phase = Phase.CLOSE_RECEIVED
             leg.scanner = None
             cause = f"{leg.side.value} closed with {code} {reason}".rstrip()
@@ -314,6 +319,7 @@ class ContextStateMachine(Session):
 
     def _violated(self, leg: WebSocket, violation: Violation, now: float) -> None:
         """A peer broke the protocol: it gets the code at once, the other leg after its queue."""
+        self._stop_asking(leg, OVER)
         leg.scanner = None
         if leg.phase is Phase.OPEN:
             leg.phase = Phase.LEAVING
@@ -357,6 +363,12 @@ class ContextStateMachine(Session):
                     self._part(self.client, now)
                     self._part(self.server, now)
                     self._settle(now)
+            case Ask():
+                leg = self.client if event.side is Side.CLIENT else self.server
+                self._ask(leg, event.text, event.expected)
+            case StopAsking():
+                leg = self.client if event.side is Side.CLIENT else self.server
+                self._stop_asking(leg, "nobody waits for it any more")
             case _:
                 assert_never(event)
 
@@ -494,7 +506,7 @@ class ContextStateMachine(Session):
                 received = received_count(claimed)
             except ValueError:
                 received = -1
-            if received is not None and not server.source.holds(received):
+            if received is not None and not server.can_go_on(received):
                 self._counters.resumes[Side.SERVER, Resume.REFUSED] += 1
                 self._gap(f"the server can't go on after message {claimed}", now)
                 return

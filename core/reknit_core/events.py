@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from reknit_core.handshake import ClientHandshake
+from reknit_core.inband import Expected
 from reknit_core.side import Side
 
 
@@ -56,9 +57,31 @@ class Shutdown:
     server_code: int | None = None
 
 
-Event = ClientConnected | ServerConnected | DialFailed | ConnectionLost | Shutdown
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The operator has a request to that side's peer: the text of a message.
+
+    Answered follows: with the first message of that peer that is JSON with the `expected` fields.
+    """
+
+    side: Side
+    text: str
+    expected: Expected
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsking:
+    """The operator waits no longer: what that side's peer sends is the other end's again."""
+
+    side: Side
+
+
+Event = (
+    ClientConnected | ServerConnected | DialFailed | ConnectionLost | Shutdown | Ask | StopAsking
+)
 
 __all__ = [
+    "Ask",
     "ClientConnected",
     "ConnectionLost",
     "DialFailed",
@@ -66,4 +89,5 @@ __all__ = [
     "ServerConnected",
     "Shutdown",
     "Side",
+    "StopAsking",
 ]

@@ -299,10 +299,14 @@ def payload(frame: bytes) -> bytes:
     """The unmasked payload of one whole control frame (RFC 6455, 5.3 and 5.5)."""
     if not frame[1] & 0x80:
         return frame[2:]
-    masked = frame[6:]
-    size = len(masked)
-    mask = (frame[2:6] * (size // 4 + 1))[:size]
-    return (int.from_bytes(masked, "big") ^ int.from_bytes(mask, "big")).to_bytes(size, "big")
+    return unmask(frame[6:], frame[2:6])
+
+
+def unmask(data: bytes, key: bytes) -> bytes:
+    """A frame's payload without its mask (RFC 6455, 5.3)."""
+    size = len(data)
+    mask = (key * (size // 4 + 1))[:size]
+    return (int.from_bytes(data, "big") ^ int.from_bytes(mask, "big")).to_bytes(size, "big")
 
 
 def message_ends(data: bytes) -> Iterator[int]:

@@ -22,7 +22,7 @@ from reknit_core.session import Session
 from reknit_core.stream import Mark
 from reknit_core.websocket import NOBODY, WebSocket
 
-VERSION = 1
+VERSION = 2
 
 _MAGIC = b"reknit"
 _HEAD = struct.Struct(">6sHI")
@@ -112,6 +112,7 @@ class FrozenLeg(Form):
     confirm_at: Moment
     pinged: bytes | None
     full: bool
+    asked: bool
     drained: Moment
     ended: bool
 

@@ -56,6 +56,7 @@ class Leg:
     side: ClassVar[Side]
 
     __slots__ = (
+        "asked",
         "confirm_at",
         "drained",
         "early",
@@ -99,6 +100,7 @@ class Leg:
         self.pinged: bytes | None = None  # a Ping of the peer's own that the other end owes a Pong
         self.full = False  # whether the socket took less than it was given
         self.drained = -inf  # when it last took more after that
+        self.asked = False  # whether it has had a request of the operator's: its counts are off
         self.ended = False  # whether the peer has ended its stream, in a session that ends
 
     # -- A connection begins and ends ------------------------------------------------------------

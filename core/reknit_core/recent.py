@@ -5,14 +5,16 @@ Nothing per message, no payload, no id: connections that come and go, dials and 
 
 from math import inf
 
-from reknit_core.commands import Command, Dial, Disconnect, Dropped, Transitioned
+from reknit_core.commands import Answered, Command, Dial, Disconnect, Dropped, Transitioned
 from reknit_core.events import (
+    Ask,
     ClientConnected,
     ConnectionLost,
     DialFailed,
     Event,
     ServerConnected,
     Shutdown,
+    StopAsking,
 )
 from reknit_core.leg import Phase
 from reknit_core.lifecycle import Trigger
@@ -103,6 +105,9 @@ class Recent:
                 return [outcome_line("=", state.value), comment]
             case Dropped(side, total):
                 return [outcome_line("<", f"{side.value} dropped total={total}")]
+            case Answered(side, reply, reason):
+                what = f"no reply: {reason}" if reply is None else "reply"
+                return [outcome_line("<", f"{side.value} {what}")]
 
 
 def _cause(entry: Command) -> str:
@@ -123,6 +128,10 @@ def _text(event: Event) -> str:
         case Shutdown():
             server = "" if event.server_code is None else f" server={event.server_code}"
             return f"shutdown {event.code} {_quoted(event.reason)}{server}"
+        case Ask():
+            return f"{event.side.value} asked"
+        case StopAsking():
+            return f"{event.side.value} unasked"
 
 
 def _quoted(text: str) -> str:

@@ -7,20 +7,24 @@ from math import ceil, inf
 
 from reknit_core.backlog import Backlog
 from reknit_core.budget import Budget
-from reknit_core.commands import Command, Dial, Disconnect, Transitioned
+from reknit_core.commands import Answered, Command, Dial, Disconnect, Transitioned
 from reknit_core.counters import Counters, DialResult
 from reknit_core.handshake import Refusal, encode_refusal, refusal, shutting_down
+from reknit_core.inband import Expected, InbandScanner, request_frame
 from reknit_core.leg import Phase
 from reknit_core.lifecycle import INITIAL, State, Trigger, fire
 from reknit_core.pinned import Pinned
 from reknit_core.policy import Delivery, Overflow, Policy
 from reknit_core.retry import Retry
+from reknit_core.side import Side
 from reknit_core.sockets import IncomingWebSocket, OutgoingWebSocket
 from reknit_core.upstream import Upstream
 from reknit_core.websocket import NOBODY, WebSocket
 
 GOING_AWAY = 1001
 TRY_AGAIN_LATER = 1013
+
+OVER = "the session has ended"
 
 ENDED = frozenset((State.CLOSING, State.CLOSED))
 
@@ -107,6 +111,7 @@ class Session:
         self._settle(now)
 
     def _lost(self, leg: WebSocket, reason: str, now: float) -> None:
+        self._stop_asking(leg, f"the {leg.side.value} was lost")
         leg.gone()
         server = leg is self.server
         if self.state in ENDED:
@@ -155,6 +160,43 @@ class Session:
         self._commands.append(Dial(server.generation, server.retry.attempt, server.dial_at))
         self.attention = True
 
+    # -- A request of the operator's -------------------------------------------------------------
+
+    def _ask(self, leg: WebSocket, text: str, expected: Expected) -> None:
+        scanner = leg.scanner
+        if scanner is None or leg.phase is not Phase.OPEN:
+            self._answer(leg, None, f"the {leg.side.value} is not connected")
+        elif isinstance(scanner, InbandScanner) and scanner.is_open:
+            self._answer(leg, None, "another request is open")
+        else:
+            leg.asked = True
+            leg.scanner = InbandScanner(scanner, expected)
+            leg.queue.alarm = 0  # so that each read is attended to
+            frame = request_frame(text, masked=leg.side is Side.SERVER)
+            leg.say(frame, leg.source.next_end()[0])
+            self.attention = True
+
+    def _stop_asking(self, leg: WebSocket, reason: str) -> None:
+        """Nothing more can come in reply, or nothing more is wanted."""
+        scanner = leg.scanner
+        if isinstance(scanner, InbandScanner) and scanner.is_open:
+            scanner.close()
+            self._answer(leg, scanner.reply, reason)
+
+    def _hear_reply(self, leg: WebSocket) -> None:
+        """Answer if the reply has come; else attend to the next read too."""
+        scanner = leg.scanner
+        if not isinstance(scanner, InbandScanner) or not scanner.is_open:
+            return
+        if scanner.reply is None:
+            leg.queue.alarm = 0
+        else:
+            self._stop_asking(leg, "")
+
+    def _answer(self, leg: WebSocket, reply: bytes | None, reason: str) -> None:
+        self._commands.append(Answered(leg.side, reply, "" if reply is not None else reason))
+        self.attention = True
+
     # -- The session ends ----------------------------------------------------------------------
 
     def _give_up(self, status: int, reason: str, now: float) -> None:
@@ -192,6 +234,8 @@ class Session:
         """
         self._parting = (code, reason)
         self._opening_until = inf
+        for leg in (self.client, self.server):
+            self._stop_asking(leg, OVER)
         self._fire(trigger, cause or reason)
         self._part(self.client, now)
         self._part(self.server, now, server_code)

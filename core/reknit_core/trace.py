@@ -9,12 +9,13 @@ from typing import assert_never
 
 from reknit_core.context import ContextStateMachine
 from reknit_core.contexts import Contexts
-from reknit_core.events import Shutdown, Side
+from reknit_core.events import Ask, Shutdown, Side, StopAsking
 from reknit_core.frames import Opcode
 from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest
 from reknit_core.lifecycle import State
 from reknit_core.play.actions import (
     AnswersProbe,
+    Asks,
     Breaks,
     ClientConnects,
     DialFails,
@@ -27,6 +28,7 @@ from reknit_core.play.actions import (
     ServerConnects,
     ServerRefuses,
     ShutsDown,
+    StopsAsking,
     Takes,
 )
 from reknit_core.play.adapter import ImpossibleError, PlayedAdapter
@@ -151,6 +153,10 @@ class Player:
                 pass
             case ShutsDown(code, reason, server_code):
                 self._session.context.handle(Shutdown(code, reason, server_code), self.now)
+            case Asks(side, text, expected):
+                self._session.context.handle(Ask(side, text, expected), self.now)
+            case StopsAsking(side):
+                self._session.context.handle(StopAsking(side), self.now)
             case ServerConnects(generation):
                 self._session.dial_connected(generation, self.now)
             case DialFails(generation, reason):

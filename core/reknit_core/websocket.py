@@ -60,6 +60,10 @@ class WebSocket(Leg):
             size, messages = policy.confirm_bytes_at_most, messages // 2
         return min(queue.confirmed + size, queue.tail + (messages - waiting) * MIN_MESSAGE)
 
+    def can_go_on(self, received: int) -> bool:
+        """Whether this peer, which says how many messages it has received, can get the next one."""
+        return not self.asked and self.source.holds(received)
+
     def make_room(self) -> bool:
         """Drop what the policy says if the queue is over its bounds; False if it says to end."""
         queue = self.queue

@@ -61,7 +61,7 @@ class ContextCalls:
 
     async def show(self, request: Request) -> Response:
         """All about one session."""
-        link, now = self._link(request), trio.current_time()
+        link, now = find_link(self._sessions, request), trio.current_time()
         context = link.context
         document = {
             **_summary(link, now),
@@ -83,7 +83,7 @@ class ContextCalls:
 
     async def cut(self, request: Request) -> Response:
         """Break a leg's connection, as a network would."""
-        link = self._link(request)
+        link = find_link(self._sessions, request)
         side = _side(request)
         leg = link.context.client if side is Side.CLIENT else link.context.server
         if (link.client if side is Side.CLIENT else link.server) is None:
@@ -92,7 +92,7 @@ class ContextCalls:
         return json_response(_summary(link, trio.current_time()))
 
     def _end(self, request: Request, default: Shutdown) -> Response:
-        link = self._link(request)
+        link = find_link(self._sessions, request)
         document = request.document()
         code = _code(document, default.code)
         server_code = default.server_code if code == default.code else None
@@ -107,11 +107,13 @@ class ContextCalls:
         except Exception:
             self._reactor.abandon(link)
 
-    def _link(self, request: Request) -> Link:
-        link = self._sessions.find(request.params["session"])
-        if link is None:
-            raise ProblemError(404, "unknown_session", "there is no such session, or it has ended")
-        return link
+
+def find_link(sessions: Sessions, request: Request) -> Link:
+    """The session that the request's path names. Raises ProblemError."""
+    link = sessions.find(request.params["session"])
+    if link is None:
+        raise ProblemError(404, "unknown_session", "there is no such session, or it has ended")
+    return link
 
 
 # -- What is shown -----------------------------------------------------------------------------

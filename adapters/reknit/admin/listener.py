@@ -15,6 +15,7 @@ from reknit.admin.guard import Guard
 from reknit.admin.lag import measure_lag
 from reknit.admin.metrics import Metrics
 from reknit.admin.page import Page
+from reknit.admin.requests import RequestCalls
 from reknit.admin.router import Router
 from reknit.admin.server import Server
 from reknit.listening import close_listeners
@@ -26,7 +27,7 @@ class Admin:
     """Tells and steers what these sessions do.
 
     `is_ready`: whether new sessions are taken. `drain`: stop taking any, and send those away that
-    there are. `untold`: how many events a hook has lost.
+    there are. `untold`: how many events a hook has lost. `requests`: whether peers may be asked.
     """
 
     def __init__(
@@ -36,6 +37,8 @@ class Admin:
         is_ready: Callable[[], bool],
         drain: Callable[[], None],
         untold: Callable[[], int] | None = None,
+        *,
+        requests: bool = False,
     ) -> None:
         self._lag = Histogram()
         self._feed = Feed(sessions)
@@ -45,6 +48,7 @@ class Admin:
             *health.routes(is_ready, drain),
             *Metrics(sessions, self._lag, untold).routes(),
             *ContextCalls(sessions, reactor).routes(),
+            *RequestCalls(sessions, reactor, is_allowed=requests).routes(),
         )
 
     async def run(self, listeners: list[trio.SocketListener], token: str | None) -> None:

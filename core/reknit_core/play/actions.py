@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from reknit_core.events import Side
+from reknit_core.inband import Expected
 
 
 class ScenarioError(ValueError):
@@ -130,6 +131,22 @@ class ShutsDown:
     server_code: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """The operator has a request to a peer."""
+
+    side: Side
+    text: str
+    expected: Expected
+
+
+@dataclass(frozen=True, slots=True)
+class StopsAsking:
+    """The operator waits no longer for the reply."""
+
+    side: Side
+
+
 class Passing(Enum):
     """Nothing but time."""
 
@@ -151,5 +168,7 @@ Action = (
     | Breaks
     | Takes
     | ShutsDown
+    | Asks
+    | StopsAsking
     | Passing
 )

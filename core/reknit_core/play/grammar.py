@@ -3,6 +3,7 @@
 Each verb stands once in the table at the end, with its usage for people.
 """
 
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from reknit_core.frames import Opcode
 from reknit_core.play.actions import (
     Action,
     AnswersProbe,
+    Asks,
     Breaks,
     ClientConnects,
     DialFails,
@@ -24,6 +26,7 @@ from reknit_core.play.actions import (
     ServerConnects,
     ServerRefuses,
     ShutsDown,
+    StopsAsking,
     Takes,
 )
 from reknit_core.play.arguments import MAX_SIZE, Arguments
@@ -190,6 +193,20 @@ def _shutdown(args: Arguments) -> Action:
         raise args.wrong("a reason that is no text") from None
 
 
+def _asked(side: Side, args: Arguments) -> Action:
+    expected = args.option("expect", r"[\w.]+=[ -~]{1,200}")
+    try:
+        text = args.payload().decode()
+        path, _, value = (expected or "").partition("=")
+        return Asks(side, text, {path: json.loads(value)} if path else {})
+    except ValueError:
+        raise args.wrong("no text, or no JSON value") from None
+
+
+def _unasked(side: Side, args: Arguments) -> Action:
+    return StopsAsking(side)
+
+
 def _pass(passing: Passing, args: Arguments) -> Action:
     return passing
 
@@ -234,6 +251,8 @@ _VERBS: dict[str, _Verb] = {
     **_both("lost [code=1006]", _lost),
     **_both("reset [generation=N]", _reset),
     **_both("takes N|all|nothing", _takes),
+    **_both('asked ["TEXT"] [expect="FIELD=VALUE"]', _asked),
+    **_both("unasked", _unasked),
     "shutdown": _Verb('shutdown [CODE ["REASON"]] [server=CODE]', _shutdown),
     **{passing.value: _Verb(passing.value, partial(_pass, passing)) for passing in Passing},
 }
