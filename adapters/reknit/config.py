@@ -14,7 +14,7 @@ from reknit_core.policy import Policy, PolicyError
 from reknit_core.upstream import Upstream
 
 from reknit.addresses import Address, Listen, UnixPath, is_loopback, parse_listen
-from reknit.options import OPTIONS, PREFIX, LogFormat, LogLevel, Option, TlsFiles
+from reknit.options import OPTIONS, PREFIX, LogFormat, LogLevel, Option, Staying, TlsFiles
 
 CONFIG = "config"  # names the file itself, so it can't stand in one
 SHOWN = 60  # characters of a bad value in an error
@@ -61,6 +61,7 @@ class Config:
     admin_requests: bool = False
     on_event: str | None = field(default=None, repr=False)
     takeover: Path | None = None
+    takeover_tls: Staying = Staying.KEEP
     tls: TlsFiles = field(default_factory=TlsFiles)
 
 

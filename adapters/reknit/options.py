@@ -27,6 +27,13 @@ class LogFormat(Enum):
     JSON = "json"
 
 
+class Staying(Enum):
+    """What becomes of sessions that can't move when another process takes over."""
+
+    KEEP = "keep"
+    DRAIN = "drain"
+
+
 class LogLevel(Enum):
     """How much is logged: from everything to errors only."""
 
@@ -234,6 +241,16 @@ def _options() -> Iterable[Option]:
         "none",
         str,
         lambda value: parse_path(str(value)),
+    )
+    choices = [choice.value for choice in Staying]
+    yield Option(
+        "takeover_tls",
+        "|".join(choices),
+        "Whether sessions with TLS, which can't move, are kept until they end, or drained.",
+        ", ".join(choices),
+        Staying.KEEP.value,
+        str.lower,
+        Staying,
     )
     yield Option(
         "log_level",

@@ -19,6 +19,7 @@ from reknit.file_limit import raise_file_limit
 from reknit.handover import Doors, give, take
 from reknit.listening import close_listeners, open_listeners, wrap_listeners
 from reknit.logs import tell
+from reknit.options import Staying
 from reknit.restart import Restarts, TakeoverSocket, open_takeover_socket, predecessor
 from reknit.takeover import Channel
 from reknit.trio_sockets import Proxy
@@ -127,7 +128,7 @@ async def serve(
     def hand_over(channel: Channel) -> None:
         give(proxy, doors, channel)
         serving_admin.cancel()
-        nursery.start_soon(proxy.retire, stop)
+        nursery.start_soon(proxy.retire, stop, config.takeover_tls is Staying.KEEP)
 
     async with trio.open_nursery() as nursery:
         if hook is not None:

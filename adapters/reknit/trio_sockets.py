@@ -91,10 +91,11 @@ class Proxy:
             self.listener.welcome(sock, guest, newcomer.begun, clients)
         self.inherited = []
 
-    async def retire(self, stop: trio.Event) -> None:
-        """Another process has taken over: stop once the sessions that could not move are over."""
+    async def retire(self, stop: trio.Event, keep: bool) -> None:
+        """Another process has taken over: stop, or first `keep` those that could not move."""
         self.sessions.contexts.is_draining = True
-        await self.sessions.wait_empty()
+        if keep:
+            await self.sessions.wait_empty()
         stop.set()
 
     # -- Clients -------------------------------------------------------------------------------
