@@ -230,6 +230,7 @@ async def test_a_leg_is_cut_and_the_session_goes_on(bench: Bench, leg: str) -> N
         session = await admin.only()
         answer = await admin.post(f"/contexts/{session}/cut", leg=leg)
         assert answer["state"] == f"{leg}_down"
+        await proxy.logged(f"INFO {session} cut {leg} by the operator")
         path = f"/contexts/{session}/cut"
         status, answer = await admin.ask("POST", path, data=json.dumps({"leg": leg}))
         assert (status, answer["error"]) == (409, "not_connected")
@@ -274,6 +275,7 @@ async def test_a_session_is_ended(
             assert (await admin.ask("POST", path, data=json.dumps(bad_reason)))[0] == 400
         answer = await admin.post(path, **body)
         assert answer["state"] == "closing"
+        await proxy.logged(f"INFO {session} {call} by the operator")
         assert await closed(client) == (codes[0], reason)
         assert await closed(server) == (codes[1], reason)
         await proxy.reached("closed")

@@ -97,6 +97,7 @@ async def test_the_admin_listener_starts_it(bench: Bench) -> None:
         admin = await Admin.of(proxy, http)
         for _ in range(2):
             assert await admin.ask("POST", "/drain") == (202, {"draining": True})
+            await proxy.logged("INFO drain by the operator")
             async with http.get(admin.base + "/readyz") as answer:
                 assert answer.status == 503
         assert await closed(clients[0]) == GOES

@@ -7,7 +7,9 @@ from typing import Any
 import aiohttp
 import pytest
 from admin_client import ADMIN, Admin
+from raw_websocket import TEXT, frame
 from socket_bench import Bench, socket_test
+from succession import Succession
 from websockets.asyncio.connection import Connection
 
 ON = (*ADMIN, "--admin-requests")
@@ -88,10 +90,68 @@ async def test_what_can_go_wrong(bench: Bench) -> None:
         status, answer = await ask()
         assert (status, answer["message"]) == (409, "the server is not connected")
 
+        client_first = bench.spawn(ask(to="client", message="secret", timeout=60))
+        assert await client.recv() == "secret"
+        await client.send('{"id": 1, "secret": true}')
+        assert (await client_first)[1]["reply"]["secret"]
+        document = await admin.get(path.removesuffix("/request"))
+        assert "client asked" in str(document["trace"])
+        assert "secret" not in str((document, proxy.lines))
+
         last = bench.spawn(ask(to="client", timeout=60))
         assert await client.recv() == "?"
         await asyncio.gather(client.send('{"id": 1}'), client.close())
         assert (await last)[1]["reply"] == {"id": 1}
+
+
+@socket_test
+async def test_both_ends_can_be_asked_at_one_time(bench: Bench) -> None:
+    await bench.upstream.start()
+    proxy = await bench.proxy(*ON)
+    client = await bench.connect()
+    server = await bench.upstream.accept()
+    async with aiohttp.ClientSession() as http:
+        admin = await Admin.of(proxy, http)
+        path = await path_of(admin)
+        calls = [
+            bench.spawn(admin.post(path, to=to, message=to, match={"id": to}))
+            for to in ("client", "server")
+        ]
+        assert await client.recv() == "client"
+        assert await server.recv() == "server"
+        for mine, yours in (("server", "client"), ("client", "server")):  # first the other's
+            await client.send(json.dumps({"id": mine}))
+            await server.send(json.dumps({"id": yours}))
+        assert [(await call)["reply"]["id"] for call in calls] == ["client", "server"]
+        assert await server.recv() == '{"id": "server"}'
+        assert await client.recv() == '{"id": "client"}'
+    await exchange(client, server)
+
+
+@socket_test
+async def test_a_request_does_not_move_to_the_next_process(bench: Bench) -> None:
+    """It fails, and the reply of which a part has come goes to the other end."""
+    await bench.raw_upstream.start()
+    proxy = Succession(f"ws://127.0.0.1:{bench.upstream.port}", *ON)
+    await proxy.begin()
+    bench.proxies.append(proxy)
+    client, server = await bench.raw_pair()
+    async with aiohttp.ClientSession() as http:
+        admin = await Admin.of(proxy, http)
+        call = bench.spawn(admin.post(await path_of(admin), **GOOD))
+        assert (await server.read_message()).payload == b"?"
+        reply = frame(TEXT, b'{"id": 1}', masked=False)
+        server.send(reply[:5])
+        await asyncio.sleep(0.05)  # so that it has most likely been read
+        await proxy.restart()
+        with pytest.raises(aiohttp.ClientError):
+            await call
+        server.send(reply[5:])
+        assert (await client.read_message()).payload == b'{"id": 1}'
+        second = bench.spawn(admin.post(await path_of(admin), **GOOD))
+        assert (await server.read_message()).payload == b"?"
+        server.send(reply)
+        assert (await second)["reply"] == {"id": 1}
 
 
 @socket_test

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from heapq import nsmallest
+from logging import INFO
 
 import trio
 from reknit_core.drain import FAREWELL
@@ -11,6 +12,7 @@ from reknit_core.websocket import WebSocket
 
 from reknit.admin.messages import ProblemError, Request, Response, json_response
 from reknit.admin.router import Route
+from reknit.logs import tell
 from reknit.reactor import Link, Reactor
 from reknit.sessions import Sessions
 
@@ -75,11 +77,11 @@ class ContextCalls:
 
     async def close(self, request: Request) -> Response:
         """End a session: both ends get the code and the reason, behind what waits for them."""
-        return self._end(request, Shutdown(GOING_AWAY, "closed by the operator"))
+        return self._end(request, "close", Shutdown(GOING_AWAY, "closed by the operator"))
 
     async def drain(self, request: Request) -> Response:
         """End a session with a code by which clients come back, to another proxy."""
-        return self._end(request, FAREWELL)
+        return self._end(request, "drain", FAREWELL)
 
     async def cut(self, request: Request) -> Response:
         """Break a leg's connection, as a network would."""
@@ -88,24 +90,18 @@ class ContextCalls:
         leg = link.context.client if side is Side.CLIENT else link.context.server
         if (link.client if side is Side.CLIENT else link.server) is None:
             raise ProblemError(409, "not_connected", f"the {side.value} is not connected")
-        self._handle(link, ConnectionLost(side, leg.generation, "cut by the operator"))
+        lost = ConnectionLost(side, leg.generation, "cut by the operator")
+        steer(self._reactor, link, f"cut {side.value}", lost)
         return json_response(_summary(link, trio.current_time()))
 
-    def _end(self, request: Request, default: Shutdown) -> Response:
+    def _end(self, request: Request, call: str, default: Shutdown) -> Response:
         link = find_link(self._sessions, request)
         document = request.document()
         code = _code(document, default.code)
         server_code = default.server_code if code == default.code else None
-        self._handle(link, Shutdown(code, _reason(document, default.reason), server_code))
+        event = Shutdown(code, _reason(document, default.reason), server_code)
+        steer(self._reactor, link, call, event)
         return json_response(_summary(link, trio.current_time()))
-
-    def _handle(self, link: Link, event: Event) -> None:
-        now = trio.current_time()
-        try:
-            link.handle(event, now)
-            self._reactor.settle(link, now)
-        except Exception:
-            self._reactor.abandon(link)
 
 
 def find_link(sessions: Sessions, request: Request) -> Link:
@@ -114,6 +110,18 @@ def find_link(sessions: Sessions, request: Request) -> Link:
     if link is None:
         raise ProblemError(404, "unknown_session", "there is no such session, or it has ended")
     return link
+
+
+def steer(reactor: Reactor, link: Link, call: str, event: Event) -> None:
+    """Let what the operator calls for happen to a session, and say so in the log."""
+    text = "%(session)s %(call)s by the operator"
+    tell(INFO, "operator", text, session=link.label, state=link.context.state.value, call=call)
+    now = trio.current_time()
+    try:
+        link.handle(event, now)
+        reactor.settle(link, now)
+    except Exception:
+        reactor.abandon(link)
 
 
 # -- What is shown -----------------------------------------------------------------------------

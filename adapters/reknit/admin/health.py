@@ -1,9 +1,11 @@
 """Whether the proxy lives, and whether it takes new sessions; and how to make it take none."""
 
 from collections.abc import Callable
+from logging import INFO
 
 from reknit.admin.messages import Request, Response, json_response, text_response
 from reknit.admin.router import Route
+from reknit.logs import tell
 
 
 def routes(is_ready: Callable[[], bool], drain: Callable[[], None]) -> tuple[Route, ...]:
@@ -16,6 +18,7 @@ def routes(is_ready: Callable[[], bool], drain: Callable[[], None]) -> tuple[Rou
         return text_response("ready") if is_ready() else text_response("draining", 503)
 
     async def start_drain(request: Request) -> Response:
+        tell(INFO, "operator", "%(call)s by the operator", call="drain")
         drain()
         return json_response({"draining": True}, 202)
 

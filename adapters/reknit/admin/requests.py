@@ -8,11 +8,11 @@ from collections.abc import Mapping
 
 import trio
 from reknit_core.commands import Answered
-from reknit_core.events import Ask, Event, StopAsking
+from reknit_core.events import Ask, StopAsking
 from reknit_core.inband import Expected
 from reknit_core.side import Side
 
-from reknit.admin.contexts import find_link
+from reknit.admin.contexts import find_link, steer
 from reknit.admin.messages import ProblemError, Request, Response
 from reknit.admin.router import Route
 from reknit.reactor import Link, Reactor
@@ -64,11 +64,12 @@ class RequestCalls:
         self._waiting[place] = sender
         link.on_answer = lambda answer: self._answered(link, answer)
         try:
-            self._handle(link, ask)
+            steer(self._reactor, link, f"request to the {ask.side.value}", ask)
             return await receiver.receive()
         except trio.Cancelled:
             if link in self._sessions:
-                self._handle(link, StopAsking(ask.side))
+                end = f"end of the request to the {ask.side.value}"
+                steer(self._reactor, link, end, StopAsking(ask.side))
             raise
         finally:
             del self._waiting[place]
@@ -77,11 +78,6 @@ class RequestCalls:
         sender = self._waiting.get((link, answer.side))
         if sender is not None:
             sender.send_nowait(answer)
-
-    def _handle(self, link: Link, event: Event) -> None:
-        now = trio.current_time()
-        link.handle(event, now)
-        self._reactor.settle(link, now)
 
 
 # -- What is asked for -------------------------------------------------------------------------
