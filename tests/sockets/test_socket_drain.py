@@ -8,6 +8,7 @@ import pytest
 from admin_client import ADMIN, Admin
 from raw_websocket import request
 from socket_bench import Bench, closed, header, id_of, socket_test
+from succession import Succession
 from upstream_server import cut
 from websockets.exceptions import InvalidStatus
 
@@ -86,6 +87,54 @@ async def test_an_end_that_does_not_read_is_cut_off(bench: Bench) -> None:
     assert found is not None
     assert 0 < int(found[1]) <= 150
     assert 0 < int(found[2]) <= 150 * len(message)
+
+
+@socket_test
+async def test_ends_that_answer_no_close_hold_nothing_up(bench: Bench) -> None:
+    await bench.raw_upstream.start()
+    proxy = await bench.proxy("--close-timeout", "0.3", "--drain-time", "0.1")
+    pairs = [await bench.raw_pair() for _ in range(3)]
+    proxy.signal(signal.SIGTERM)
+    for client, server in pairs:
+        assert (await client.read_frame()).close == GOES
+        assert (await server.read_frame()).close == (1001, GOES[1])
+    assert await proxy.wait() == 0
+    await proxy.logged("INFO drained: 0 sessions cut, 0 messages lost")
+
+
+@socket_test
+async def test_while_the_server_is_away(bench: Bench) -> None:
+    await bench.upstream.start()
+    proxy = await bench.proxy("--drain-time", "0.2")
+    client = await bench.connect()
+    await bench.upstream.accept()
+    await bench.upstream.kill()
+    await proxy.reached("server_down")
+    await client.send("for nobody")
+    await (await client.ping())
+    opening = bench.spawn(bench.refused())
+    await proxy.logged("attempt 0 failed")
+    proxy.signal(signal.SIGTERM)
+    assert await closed(client) == GOES
+    assert (await opening).status_code == 503
+    assert await proxy.wait() == 0
+    await proxy.logged(re.escape("WARNING drained: 0 sessions cut, 1 messages lost (16 bytes)"))
+
+
+@socket_test
+async def test_nobody_takes_over_from_a_process_that_drains(bench: Bench) -> None:
+    await bench.upstream.start()
+    proxy = Succession(f"ws://127.0.0.1:{bench.upstream.port}", *HOUR)
+    await proxy.begin()
+    bench.proxies.append(proxy)
+    first, _ = await bench.connect(), await bench.upstream.accept()
+    second, server = await bench.connect(), await bench.upstream.accept()
+    proxy.signal(signal.SIGTERM)
+    assert await closed(first) == GOES
+    proxy.signal(signal.SIGUSR2)
+    await proxy.logged("ERROR not taken over: this process is stopping")
+    await second.send("still here")
+    assert await server.recv() == "still here"
 
 
 @socket_test
