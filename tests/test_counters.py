@@ -5,12 +5,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from msgspec import msgpack
 from reknit_core.contexts import Contexts
 from reknit_core.counters import DialResult, Histogram, Resume
 from reknit_core.events import Side
 from reknit_core.lifecycle import INITIAL, State, Transition, Trigger
 from reknit_core.policy import Policy
 from reknit_core.survey import survey
+from reknit_core.totals import Totals, add_totals, take_totals
 from reknit_core.trace import Player, parse
 from reknit_core.upstream import Upstream
 
@@ -75,6 +77,18 @@ def test_what_has_passed_never_becomes_less(file: Path) -> None:
             after = [value for flow in flows for value in (flow.messages, flow.bytes, flow.dropped)]
             assert all(new >= old for new, old in zip(after, before, strict=True))
             before = after
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_another_process_goes_on_from_what_is_counted(file: Path) -> None:
+    player = played(file.read_text())
+    totals = take_totals(player.contexts)
+    after = Contexts(Policy(), Upstream("server.test", 80), lambda size: b"~" * size)
+    add_totals(after.counters, msgpack.decode(msgpack.encode(totals), type=Totals))
+    for context in player.contexts:
+        after.thaw(context.freeze(player.now), player.now)
+    assert take_totals(after) == totals
+    assert survey(after) == survey(player.contexts)
 
 
 OPEN = """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 from reknit_core.events import Side
 from reknit_core.frozen import FrozenError
+from reknit_core.totals import add_totals, take_totals
 
 from reknit.listening import close_listeners, wrap_listeners
 from reknit.logs import tell
@@ -50,6 +51,7 @@ def give(proxy: "Proxy", doors: Doors, channel: Channel) -> None:
     links = [link for link in proxy.sessions if _is_plain(link.client) and _is_plain(link.server)]
     estate = Estate(
         proxy.sessions.key,
+        take_totals(proxy.sessions.contexts),
         (_moving(link, now) for link in links),
         [
             (newcomer.socket, Newcomer(newcomer.guest.address, newcomer.read))
@@ -108,6 +110,7 @@ def take(proxy: "Proxy", channel: Channel) -> Doors:
 def _build(proxy: "Proxy", estate: Estate) -> None:
     now = trio.current_time()
     proxy.sessions.key = estate.key
+    add_totals(proxy.sessions.contexts.counters, estate.totals)
     for moving in estate.sessions:
         link = proxy.sessions.link(proxy.sessions.contexts.thaw(moving.context, now), now)
         if moving.client is not None:

@@ -28,8 +28,9 @@ from typing import Protocol, TypeVar
 
 import msgspec
 from reknit_core import frozen
+from reknit_core.totals import Totals
 
-VERSION = 1
+VERSION = 2
 BATCH = 126  # sessions a message: Linux passes at most 253 descriptors in one
 PATIENCE = 10.0  # seconds for all that is said while the sessions stand still
 
@@ -51,11 +52,12 @@ class Hello(msgspec.Struct, tag=True):
 class Listeners(msgspec.Struct, tag=True):
     """Comes with the listening sockets: so many for clients, then those of the admin listener.
 
-    `key`: how sessions are called in the log.
+    `key`: how sessions are called in the log. `totals`: what has been counted so far.
     """
 
     clients: int
     key: bytes
+    totals: Totals
 
 
 class Session(msgspec.Struct):
@@ -132,10 +134,11 @@ class Moving:
 class Estate:
     """What goes from one process to the next, beside the sockets that listen.
 
-    `key`: how sessions are called in the log.
+    `key`: how sessions are called in the log. `totals`: what has been counted so far.
     """
 
     key: bytes
+    totals: Totals
     sessions: Iterable[Moving]
     newcomers: list[tuple[socket.socket, Newcomer]]
 
@@ -229,7 +232,9 @@ def hand_over(
 ) -> None:
     """Give it all away. Raises TakeoverError: then nothing has changed hands."""
     channel.renew()
-    channel.send(Listeners(len(listeners), estate.key), [*listeners, *admin_listeners])
+    channel.send(
+        Listeners(len(listeners), estate.key, estate.totals), [*listeners, *admin_listeners]
+    )
     sessions = iter(estate.sessions)
     while batch := list(islice(sessions, BATCH)):
         _send_sessions(channel, batch)
@@ -268,7 +273,7 @@ def take_over(
     # `Yours` could just be on its way, and nobody would serve the sessions.
     channel.until = inf
     said, sockets = channel.receive(Listeners)
-    estate = Estate(said.key, (), [])
+    estate = Estate(said.key, said.totals, (), [])
     estate.sessions = _receive_sessions(channel, estate)
     return sockets[: said.clients], sockets[said.clients :], estate
 

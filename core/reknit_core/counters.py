@@ -52,6 +52,16 @@ class Histogram:
         self.sum += value
 
     @property
+    def state(self) -> tuple[list[int], float]:
+        """How many values between two bounds each, and the sum of all: for add()."""
+        return self._counts[:], self.sum
+
+    def add(self, counts: list[int], total: float) -> None:
+        """Add what another one with the same bounds has counted."""
+        self._counts = [mine + its for mine, its in zip(self._counts, counts, strict=True)]
+        self.sum += total
+
+    @property
     def cumulated(self) -> list[int]:
         """How many values were at most each bound; the last number is that of all values."""
         return list(accumulate(self._counts))

@@ -404,7 +404,9 @@ async def test_the_next_process_goes_on_telling_but_not_to_strangers(
         await proxy.restart()
         await exchange(client, server)
         assert await admin.only() == session
-        assert (await admin.metrics())["reknit_messages_total{to=server}"] == 1
+        seen = await admin.metrics()
+        assert seen["reknit_messages_total{to=server}"] == 2
+        assert seen["reknit_handshakes_total{status=101}"] == 1
     file.write_text('admin = "127.0.0.1:0"\n')  # no token: what is open to all is not for it
     await proxy.restart()
     await exchange(client, server)

@@ -29,8 +29,15 @@ from reknit.takeover import (
     hand_over,
     take_over,
 )
+from reknit_core.contexts import Contexts
+from reknit_core.policy import Policy
+from reknit_core.totals import take_totals
+from reknit_core.upstream import Upstream
 from socket_bench import Bench, socket_test
 from succession import Succession
+
+NOTHING = take_totals(Contexts(Policy(), Upstream("server.test", 80), os.urandom))
+"""What a process has counted that has just begun."""
 
 Pair = tuple[Channel, Channel]
 
@@ -66,7 +73,7 @@ def estate(sessions: int) -> tuple[Estate, list[socket.socket]]:
         )
         for number in range(sessions)
     ]
-    return Estate(b"key", moving, [(near(), Newcomer("192.0.2.1", b"GET /"))]), far
+    return Estate(b"key", NOTHING, moving, [(near(), Newcomer("192.0.2.1", b"GET /"))]), far
 
 
 def test_everything_arrives_with_the_right_sockets(pair: Pair) -> None:
@@ -121,7 +128,7 @@ def test_a_new_process_that_goes_silent_is_given_up(pair: Pair, impatient: None)
 
 
 def test_a_new_process_that_reads_nothing_is_given_up(pair: Pair, impatient: None) -> None:
-    given = Estate(b"", (Moving(bytes(100_000), None, None, "") for _ in range(100)), [])
+    given = Estate(b"", NOTHING, (Moving(bytes(100_000), None, None, "") for _ in range(100)), [])
     with pytest.raises(TakeoverError, match="does not answer in time"):
         hand_over(pair[0], [], [], given)
 
@@ -129,7 +136,7 @@ def test_a_new_process_that_reads_nothing_is_given_up(pair: Pair, impatient: Non
 def test_who_takes_over_waits_as_long_as_the_other_wants(pair: Pair, impatient: None) -> None:
     """If it gave up by itself, the other could just have let go: then nobody has the sessions."""
     pair[0].send(Hello(os.getpid()))
-    pair[0].send(Listeners(0, b""))
+    pair[0].send(Listeners(0, b"", NOTHING))
     _, _, taken = take_over(pair[1])
     pair[0].send(End())
     assert list(taken.sessions) == []
@@ -152,7 +159,7 @@ def test_who_takes_over_waits_as_long_as_the_other_wants(pair: Pair, impatient: 
 )
 def test_nonsense_is_refused(pair: Pair, said: takeover.Message | None, problem: str) -> None:
     pair[0].send(Hello(os.getpid()))
-    pair[0].send(Listeners(0, b""))
+    pair[0].send(Listeners(0, b"", NOTHING))
     _, _, taken = take_over(pair[1])
     if said is not None:
         pair[0].send(said)
@@ -162,8 +169,8 @@ def test_nonsense_is_refused(pair: Pair, said: takeover.Message | None, problem:
 
 
 def test_another_version_is_refused_before_anything_moves(pair: Pair) -> None:
-    pair[0].send(Hello(1, version=2, frozen=7))
-    with pytest.raises(TakeoverError, match=r"speaks version 2\.7 .* speaks 1\.\d+"):
+    pair[0].send(Hello(1, version=0, frozen=7))
+    with pytest.raises(TakeoverError, match=r"speaks version 0\.7 .* speaks 2\.\d+"):
         take_over(pair[1])
 
 
@@ -209,7 +216,7 @@ async def test_a_new_process_serves_nobody_before_all_is_its_own(
     def give_all_but_the_last_word() -> None:
         channel.send(Hello(os.getpid()))
         channel.receive(Hello)
-        channel.send(Listeners(1, b"key"), [listener])
+        channel.send(Listeners(1, b"key", NOTHING), [listener])
         channel.send(takeover.Newcomers([Newcomer("192.0.2.1", b"GET / HTTP/1.0\r\n\r\n")]), [near])
         channel.send(End())
         channel.receive(Ready)
