@@ -1,9 +1,12 @@
 """The deployment files: what they name exists, and what they run works."""
 
 import asyncio
+import configparser
 import json
 import os
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,9 @@ import pytest
 import yaml
 from admin_client import Admin
 from proxy_process import ProxyProcess
-from reknit.config import from_environment, merge
+from reknit.config import from_environment, from_toml, merge
+from reknit_core.lifecycle import State, Trigger
+from reknit_core.policy import Policy
 from socket_bench import Bench, socket_test
 
 DEPLOY = Path(__file__).parents[2] / "adapters/reknit/deploy"
@@ -54,6 +59,33 @@ async def run(command: list[str], proxy: ProxyProcess) -> int | None:
         stderr=asyncio.subprocess.DEVNULL,
     )
     return await process.wait()
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_the_units_are_what_systemd_understands(tmp_path: Path) -> None:
+    def complaints(more: str = "") -> str:
+        for name in ("reknit.service", "reknit.socket"):
+            unit = text(name).replace("/opt/reknit/bin/reknit", sys.executable)
+            (tmp_path / name).write_text(unit + more)
+        command = ["systemd-analyze", "verify", *map(str, tmp_path.iterdir())]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stderr
+
+    assert complaints() == ""
+    assert "Unheard" in complaints("[Service]\nUnheardOf=1\n")
+
+
+def test_the_units_fit_the_proxy() -> None:
+    service = configparser.ConfigParser(interpolation=None, strict=False)
+    service.optionxform = str  # type: ignore[assignment, method-assign]
+    service.read_string(text("reknit.service"))
+    policy = Policy()
+    told = policy.drain_time + policy.close_timeout
+    assert float(service["Service"]["TimeoutStopSec"]) > told
+    assert service["Service"]["Type"] == "notify"
+    assert service["Service"]["ExecReload"] == "/bin/kill -USR2 $MAINPID"
+    (settings,) = re.findall(r"reknit\.toml:\n#\n((?:#     .*\n)+)", text("reknit.service"))
+    assert merge(from_toml(settings.replace("#     ", ""), "reknit.toml")).admin is not None
+    assert "ListenStream=9300" in text("reknit.socket").splitlines()
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "Service"])
@@ -130,3 +162,9 @@ async def test_the_dashboard_asks_for_metrics_that_there_are(bench: Bench) -> No
     named = set(re.findall(r"\b(?:reknit|process)_\w+", " ".join(queries)))
     assert len(named) > 15
     assert named <= there
+    for label, kind in (("state", State), ("trigger", Trigger)):
+        values = re.findall(rf'{label}=~?"([^"]*)"', " ".join(queries))
+        assert values
+        assert {value for group in values for value in group.split("|")} <= {
+            each.value for each in kind
+        }
