@@ -174,7 +174,10 @@ async def _open_doors(
             close_listeners(doors.admin)
             doors.admin = []
     else:
-        doors = Doors(wrap_listeners(systemd.listening_sockets()))
+        try:
+            doors = Doors(wrap_listeners(systemd.listening_sockets()))
+        except OSError as error:
+            raise ListenError(str(error)) from None
     if not doors.clients:
         doors.clients = await _listen(open_listeners(config.listen), config.listen)
     if config.admin is not None and not doors.admin:

@@ -20,7 +20,7 @@ STOPPING = "STOPPING=1"
 def listening_sockets(environ: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
     """The sockets of a .socket unit, for this very process; none without socket activation.
 
-    Raises OSError for one that is no listening TCP socket.
+    Raises OSError for one that is no listening stream socket.
     """
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return []
@@ -29,9 +29,11 @@ def listening_sockets(environ: MutableMapping[str, str] = os.environ) -> list[so
         environ.pop(name, None)
     sockets = [socket.socket(fileno=fd) for fd in range(FIRST_FD, FIRST_FD + count)]
     for sock in sockets:
-        internet = sock.family in (socket.AF_INET, socket.AF_INET6)
-        if not internet or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise OSError(f"systemd passes descriptor {sock.fileno()}: no listening TCP socket")
+        known = sock.family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+        streams = known and sock.type == socket.SOCK_STREAM
+        if not streams or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            number = sock.fileno()
+            raise OSError(f"systemd passes descriptor {number}: no listening TCP or Unix socket")
         sock.set_inheritable(False)
         sock.setblocking(False)
     return sockets

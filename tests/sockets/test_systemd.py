@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from reknit.systemd import listening_sockets, notify
 from socket_bench import Bench, socket_test
 from succession import Succession
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import connect, unix_connect
 
 # As systemd starts a service: the socket is descriptor 3, and the process knows that it is meant.
 ACTIVATE = """
@@ -57,25 +58,53 @@ async def test_a_service_tells_of_its_start_its_takeover_and_its_end(
     manager.socket.close()
 
 
+@pytest.mark.parametrize("is_file", [False, True])
 @socket_test
-async def test_a_socket_of_systemd_is_listened_on(bench: Bench) -> None:
+async def test_a_socket_of_systemd_is_listened_on(
+    bench: Bench, tmp_path: Path, is_file: bool
+) -> None:
     await bench.upstream.start()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    path = str(tmp_path / "clients")
+    family = socket.AF_UNIX if is_file else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.bind(path if is_file else ("127.0.0.1", 0))
+        listener.listen()
         upstream = f"ws://127.0.0.1:{bench.upstream.port}"
         process = await asyncio.create_subprocess_exec(
             *("sh", "-c", 'exec 3<&0; exec "$@"', "sh", sys.executable, "-c", ACTIVATE, upstream),
             stdin=listener.fileno(),
             stderr=asyncio.subprocess.PIPE,
         )
-        port = listener.getsockname()[1]
-        client = await connect(f"ws://127.0.0.1:{port}", proxy=None)  # waits in its backlog
+        if is_file:
+            client = await unix_connect(path)  # waits in its backlog
+            where = path
+        else:
+            port = listener.getsockname()[1]
+            client = await connect(f"ws://127.0.0.1:{port}", proxy=None)
+            where = f"127.0.0.1 port {port}"
         server = await bench.upstream.accept()
         await client.send("hello")
         assert await server.recv() == "hello"
         process.terminate()
         _, log = await process.communicate()
         assert process.returncode == 0, log.decode()
-        assert f"listening on 127.0.0.1 port {port} " in log.decode()
+        assert f"listening on {where} " in log.decode()
+        assert Path(path).exists() is is_file  # it is systemd's
+
+
+def test_what_is_no_listening_socket_of_streams_is_refused() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        code = f"import os; os.dup2({other.fileno()}, 3, inheritable=True);" + ACTIVATE
+        process = subprocess.run(
+            [sys.executable, "-c", code, "ws://127.0.0.1:1"],
+            pass_fds=[other.fileno()],
+            capture_output=True,
+            text=True,
+        )
+    assert process.returncode == 1
+    problem = "systemd passes descriptor 3: no listening TCP or Unix socket"
+    assert problem in process.stderr
+    assert "Traceback" not in process.stderr
 
 
 def test_sockets_for_another_process_are_left_alone() -> None:
