@@ -40,13 +40,17 @@ class Drain:
         self._limit.deadline = min(self._limit.deadline, trio.current_time() + self._patience)
 
     async def run(self) -> None:
-        """Send every session away, and return when all sockets are closed, or at the limit."""
+        """Send every session away, and return when all sockets are closed, or at the limit.
+
+        Says what that costs, if there are any.
+        """
         seconds = 0.0 if self.is_hurried else self._seconds
         counters = self._sessions.contexts.counters
         before = Toll.so_far(counters)
         number = len(self._sessions)
-        text = "draining: %(sessions)d sessions in %(seconds)g seconds"
-        tell(INFO, "draining", text, sessions=number, seconds=seconds)
+        if number:
+            text = "draining: %(sessions)d sessions in %(seconds)g seconds"
+            tell(INFO, "draining", text, sessions=number, seconds=seconds)
         self._limit.deadline = trio.current_time() + seconds + self._patience
         try:
             with self._limit:
@@ -56,11 +60,14 @@ class Drain:
                     nursery.cancel_scope.cancel()
                 await self._reactor.wait_idle()
         finally:
-            left = [link.context for link in self._sessions]
-            toll = Toll.so_far(counters).since(before).plus(Toll.of(left))
-            text = "drained: %(cut)d sessions cut, %(messages)d messages lost (%(bytes)d bytes)"
-            level = WARNING if left or toll.messages else INFO
-            tell(level, "drained", text, cut=len(left), messages=toll.messages, bytes=toll.bytes)
+            if number:
+                left = [link.context for link in self._sessions]
+                self._tell_toll(len(left), Toll.so_far(counters).since(before).plus(Toll.of(left)))
+
+    def _tell_toll(self, cut: int, toll: Toll) -> None:
+        text = "drained: %(cut)d sessions cut, %(messages)d messages lost (%(bytes)d bytes)"
+        level = WARNING if cut or toll.messages else INFO
+        tell(level, "drained", text, cut=cut, messages=toll.messages, bytes=toll.bytes)
 
     async def _send_away(self, links: Iterable[Link], seconds: float) -> None:
         began = trio.current_time()

@@ -82,6 +82,7 @@ async def test_many_sessions_under_load_notice_nothing_of_several_takeovers(
     for stream in streams:
         stream.end()
     assert min(await asyncio.gather(*runs)) > 20
+    assert not any("drain" in line for line in proxy.lines)  # nobody was sent away
     assert proxy.transitions == [("connected", "server_accepted")] * SESSIONS
     assert bench.upstream.accepted == SESSIONS
 
