@@ -7,6 +7,7 @@ import trio
 from reknit_core.drain import FAREWELL, Toll, schedule
 
 from reknit.logs import tell
+from reknit.plain_http import Passing
 from reknit.reactor import Link, Reactor
 from reknit.sessions import Sessions
 
@@ -14,13 +15,20 @@ from reknit.sessions import Sessions
 class Drain:
     """Sends sessions away, each at its moment of `seconds`; `patience` (seconds) is for the last.
 
-    Also for some that are left when the others have moved to another process.
+    Also for some that are left when the others have moved to another process. Plain requests on
+    their way may end meanwhile.
     """
 
     def __init__(
-        self, sessions: Sessions, reactor: Reactor, seconds: float, patience: float
+        self,
+        sessions: Sessions,
+        passing: Passing,
+        reactor: Reactor,
+        seconds: float,
+        patience: float,
     ) -> None:
         self._sessions = sessions
+        self._passing = passing
         self._reactor = reactor
         self._seconds = seconds
         self._patience = patience
@@ -59,7 +67,11 @@ class Drain:
                     await self._sessions.wait_empty()
                     nursery.cancel_scope.cancel()
                 await self._reactor.wait_idle()
+                await self._passing.wait_empty()
         finally:
+            if self._passing:
+                text = "%(requests)d plain requests cut"
+                tell(WARNING, "requests_cut", text, requests=len(self._passing))
             if number:
                 left = [link.context for link in self._sessions]
                 self._tell_toll(len(left), Toll.so_far(counters).since(before).plus(Toll.of(left)))

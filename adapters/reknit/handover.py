@@ -42,8 +42,8 @@ class Doors:
 def give(proxy: "Proxy", doors: Doors, channel: Channel) -> None:
     """Give all sessions that can move, clients and listeners to another process.
 
-    A session of which a connection is more than its descriptor, as with TLS, stays. Raises
-    TakeoverError, and then all are still here.
+    A session of which a connection is more than its descriptor, as with TLS, stays, and so does a
+    plain request on its way. Raises TakeoverError, and then all are still here.
     """
     if not proxy.is_ready():
         raise TakeoverError("this process is stopping")
@@ -61,6 +61,7 @@ def give(proxy: "Proxy", doors: Doors, channel: Channel) -> None:
     )
     clients, admin = ([door.socket for door in some] for some in (doors.clients, doors.admin))
     hand_over(channel, clients, admin, estate)
+    proxy.sessions.contexts.is_draining = True
     close_listeners(doors.clients)
     proxy.listener.let_go()
     for link in links:

@@ -1,4 +1,4 @@
-"""Clients until a session has them: what to listen on, accepting, reading their requests."""
+"""Clients until a session has them: accepting, reading their requests, answering others."""
 
 import errno
 import logging
@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from logging import DEBUG, ERROR, INFO, WARNING
+from typing import assert_never
 
 import trio
 from reknit_core.admission import Admission, Guest
@@ -18,10 +19,12 @@ from reknit_core.handshake import (
     encode_refusal,
     refusal,
 )
+from reknit_core.plain_request import PlainRequest, read_request
 from reknit_core.policy import Policy
 
 from reknit.certificates import Certificates
 from reknit.logs import tell
+from reknit.plain_http import Passing
 from reknit.streams import StreamSocket, plain_socket, receive, send_all
 from reknit.tls import TlsError, TlsSocket
 
@@ -30,33 +33,55 @@ LOG = logging.getLogger("reknit")
 LINGERING = 64  # that are refused at the door and waited for: the answer needs it, a flood doesn't
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
+Request = UpgradeRequest | PlainRequest
 Enter = Callable[[StreamSocket, Guest, ClientHandshake, UpgradeRequest], Refusal | None]
 """Takes over the socket of a client that asks for a session, or says why not."""
 
 
 class Newcomer:
-    """A client whose request isn't complete. `context`: how it speaks TLS, if it has to."""
+    """A client whose request isn't complete, which it must be within `limit` seconds.
 
-    __slots__ = ("guest", "handshake", "reading", "socket", "stream")
+    `context`: how it speaks TLS, if it has to. `begun`: what was read of the request before.
+    """
 
-    def __init__(self, sock: socket.socket, guest: Guest, context: ssl.SSLContext | None) -> None:
+    __slots__ = ("begun", "guest", "handshake", "is_kept", "limit", "reading", "socket", "stream")
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        guest: Guest,
+        context: ssl.SSLContext | None,
+        limit: float,
+        begun: bytes = b"",
+    ) -> None:
         self.socket = sock
         self.stream: StreamSocket = sock if context is None else TlsSocket(sock, context, None)
         self.guest = guest
-        self.handshake = ClientHandshake(guest.address, secure=context is not None)
-        self.reading = trio.CancelScope()
+        self.limit = limit
+        self.is_kept = False  # whether this isn't the first request on its connection
+        self._expect(begun)
+
+    def _expect(self, begun: bytes) -> None:
+        self.begun = begun
+        self.handshake = ClientHandshake(self.guest.peer, secure=self.stream is not self.socket)
+        self.reading = trio.CancelScope(deadline=trio.current_time() + self.limit)
+
+    def keep(self, begun: bytes) -> None:
+        """Its request is over: wait for another one, which may be begun."""
+        self.is_kept = True
+        self._expect(begun)
 
     @property
     def read(self) -> bytes:
         """What it has sent."""
-        return self.handshake.head + self.handshake.rest
+        return self.handshake.head + self.handshake.rest + self.begun
 
 
 class Listener:
-    """Accepts connections and reads each client's request; `enter` has the last word on it.
+    """Accepts connections and reads each client's requests; `enter` has the last word on one.
 
     Whoever is over a limit is refused before anything is read: that costs the least. What is
-    refused here, or by `enter`, goes into `counters`.
+    refused here, or by `enter`, goes into `counters`. Plain requests are `passing`'s.
     """
 
     def __init__(
@@ -66,12 +91,14 @@ class Listener:
         admission: Admission,
         counters: Counters,
         enter: Enter,
+        passing: Passing,
     ) -> None:
         self._policy = policy
         self._certificates = certificates
         self._admission = admission
         self._counters = counters
         self._enter = enter
+        self._passing = passing
         self._lingering = 0
         self.newcomers: set[Newcomer] = set()
 
@@ -107,7 +134,7 @@ class Listener:
         guest = self._admission.arrive(address, trio.current_time())
         context = self._certificates.for_clients
         if isinstance(guest, Guest):
-            self._begin(Newcomer(sock, guest, context), b"", clients)
+            self._begin(Newcomer(sock, guest, context, self._policy.request_timeout), clients)
             return
         self._counters.handshakes[guest.status] += 1
         refused = self._admission.refused
@@ -134,7 +161,7 @@ class Listener:
     async def _linger(self, sock: socket.socket, answer: bytes) -> None:
         self._lingering += 1
         try:
-            await self._refuse(sock, answer)
+            await self._end(sock, answer)
         except OSError:
             pass  # the client is gone
         finally:
@@ -148,11 +175,11 @@ class Listener:
 
         Without TLS: another process can't have begun it.
         """
-        self._begin(Newcomer(sock, guest, None), begun, clients)
+        self._begin(Newcomer(sock, guest, None, self._policy.request_timeout, begun), clients)
 
-    def _begin(self, newcomer: Newcomer, begun: bytes, clients: trio.Nursery) -> None:
+    def _begin(self, newcomer: Newcomer, clients: trio.Nursery) -> None:
         self.newcomers.add(newcomer)
-        clients.start_soon(self._serve, newcomer, begun)
+        clients.start_soon(self._serve, newcomer)
 
     def let_go(self) -> None:
         """The newcomers are another process's: read nothing more from them."""
@@ -161,10 +188,16 @@ class Listener:
             newcomer.socket.close()
         self.newcomers.clear()
 
-    async def _serve(self, newcomer: Newcomer, begun: bytes) -> None:
+    def close_idle(self) -> None:
+        """Wait no longer for those that have been answered and have begun nothing new."""
+        for newcomer in self.newcomers:
+            if newcomer.is_kept and not newcomer.read:
+                newcomer.reading.cancel()
+
+    async def _serve(self, newcomer: Newcomer) -> None:
         entered = False
         try:
-            entered = await self._shake_hands(newcomer, begun)
+            entered = await self._shake_hands(newcomer)
         except OSError:
             pass  # the client is gone, and nothing was begun
         except Exception:
@@ -175,61 +208,96 @@ class Listener:
                 newcomer.socket.close()
                 self._admission.leave(newcomer.guest)
 
-    async def _shake_hands(self, newcomer: Newcomer, begun: bytes) -> bool:
-        """Read a client's request; whether its socket is a session's now."""
-        stream, guest, handshake = newcomer.stream, newcomer.guest, newcomer.handshake
+    async def _shake_hands(self, newcomer: Newcomer) -> bool:
+        """Answer a client's requests; whether its socket is a session's now."""
+        while True:
+            outcome = await self._read_request(newcomer)
+            self.newcomers.discard(newcomer)
+            if isinstance(outcome, UpgradeRequest | PlainRequest):
+                outcome = self._admit(newcomer, outcome)
+            match outcome:
+                case UpgradeRequest():
+                    return True
+                case PlainRequest():
+                    if not await self._pass(newcomer, outcome):
+                        return False
+                case Refusal():
+                    await self._refuse(newcomer, outcome)
+                    return False
+                case None:
+                    return False
+                case _:
+                    assert_never(outcome)
+
+    async def _read_request(self, newcomer: Newcomer) -> Request | Refusal | None:
+        """A client's next request; None: the client is gone, or another process's."""
+        stream, handshake, http = newcomer.stream, newcomer.handshake, self._policy.http
         secured = False
-        outcome: UpgradeRequest | Refusal | None = None
         with newcomer.reading as reading:
-            reading.deadline = trio.current_time() + self._policy.request_timeout
-            if isinstance(stream, TlsSocket) and not await self._secure(stream, guest):
-                return False
+            if not await self._secure(newcomer):
+                return None
             secured = True
-            outcome = handshake.receive_data(begun) if begun else None
-            while outcome is None:
+            data, newcomer.begun = newcomer.begun, b""
+            while (outcome := read_request(handshake, data, http)) is None:
                 data = await receive(stream, 4096)
                 if not data:
-                    return False
-                outcome = handshake.receive_data(data)
-        self.newcomers.discard(newcomer)
-        if isinstance(outcome, UpgradeRequest):
-            answer = self._admission.ask(guest, outcome, trio.current_time())
-            tell(DEBUG, "asked", "client %(address)s asks for a session", address=guest.address)
-            outcome = answer or self._enter(stream, guest, handshake, outcome)
-            if outcome is None:
-                return True
-        elif stream.fileno() < 0:
-            return False  # another process has it
-        elif not secured:
-            self._tell_failure(guest, "TLS: no handshake in time")
-            return False
-        elif outcome is None:
-            limit = f"no complete request in {self._policy.request_timeout:g} seconds"
-            outcome = refusal(408, "request_timeout", limit)
-        self._counters.handshakes[outcome.status] += 1
-        status = outcome.status
-        text = "client %(address)s refused: %(status)d"
-        tell(INFO, "refused", text, address=guest.address, status=status)
-        await self._refuse(stream, handshake.refuse(outcome))
-        return False
+                    return None
+                if newcomer.is_kept and not newcomer.read:
+                    reading.deadline = trio.current_time() + self._policy.request_timeout
+            return outcome
+        if stream.fileno() < 0 or (newcomer.is_kept and not newcomer.read):
+            return None
+        if not secured:
+            self._tell_failure(newcomer.guest, "TLS: no handshake in time")
+            return None
+        limit = f"no complete request in {self._policy.request_timeout:g} seconds"
+        return refusal(408, "request_timeout", limit)
 
-    async def _secure(self, stream: TlsSocket, guest: Guest) -> bool:
-        """The TLS handshake; whether it was one."""
-        try:
-            await stream.shake_hands()
-        except TlsError as error:
-            self._tell_failure(guest, str(error))
+    def _admit(self, newcomer: Newcomer, request: Request) -> Request | Refusal:
+        """The request, if it may go on: one for a session has it then."""
+        guest = newcomer.guest
+        answer = self._admission.ask(guest, request, trio.current_time())
+        if answer is None and isinstance(request, UpgradeRequest):
+            tell(DEBUG, "asked", "client %(address)s asks for a session", address=guest.address)
+            answer = self._enter(newcomer.stream, guest, newcomer.handshake, request)
+        return answer or request
+
+    async def _pass(self, newcomer: Newcomer, request: PlainRequest) -> bool:
+        """Pass a plain request; whether another request may follow."""
+        stream, guest = newcomer.stream, newcomer.guest
+        rest = await self._passing.run(stream, guest.address, newcomer.handshake, request)
+        if rest is None:
+            await self._end(stream)
             return False
+        self._admission.stay(guest)
+        newcomer.keep(rest)
+        self.newcomers.add(newcomer)
+        return True
+
+    async def _refuse(self, newcomer: Newcomer, answer: Refusal) -> None:
+        self._counters.handshakes[answer.status] += 1
+        text = "client %(address)s refused: %(status)d"
+        tell(INFO, "refused", text, address=newcomer.guest.address, status=answer.status)
+        await self._end(newcomer.stream, newcomer.handshake.refuse(answer))
+
+    async def _secure(self, newcomer: Newcomer) -> bool:
+        """The TLS handshake, where one is due; False if it failed."""
+        if isinstance(newcomer.stream, TlsSocket) and not newcomer.is_kept:
+            try:
+                await newcomer.stream.shake_hands()
+            except TlsError as error:
+                self._tell_failure(newcomer.guest, str(error))
+                return False
         return True
 
     def _tell_failure(self, guest: Guest, reason: str) -> None:
         text = "client %(address)s refused: %(reason)s"
         tell(INFO, "tls_failed", text, address=guest.address, reason=reason)
 
-    async def _refuse(self, sock: StreamSocket, answer: bytes) -> None:
-        """Answer, then wait for the client's end: closing at once could cost it the answer."""
+    async def _end(self, sock: StreamSocket, farewell: bytes = b"") -> None:
+        """Say it, then wait for the client's end: closing at once could cost it what was said."""
         with trio.move_on_after(self._policy.close_timeout):
-            await send_all(sock, answer)
+            await send_all(sock, farewell)
             sock.shutdown(socket.SHUT_WR)
             while await receive(sock, 4096):
                 pass

@@ -14,6 +14,7 @@ from reknit_core.commands import Dial, Dropped, Transitioned
 from reknit_core.contexts import Contexts
 from reknit_core.events import ClientConnected, DialFailed, ServerConnected, Side
 from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest
+from reknit_core.plain_http import PlainHttp
 from reknit_core.policy import Policy
 from reknit_core.upstream import Upstream
 
@@ -23,6 +24,7 @@ from reknit.draining import Drain
 from reknit.listener import Listener
 from reknit.listening import close_listeners
 from reknit.logs import tell
+from reknit.plain_http import Passing
 from reknit.reactor import Link, Reactor
 from reknit.sessions import Sessions
 from reknit.streams import StreamSocket
@@ -48,12 +50,20 @@ class Proxy:
         self.reactor = Reactor(
             self._start_dial, self._report, self.sessions.forget, self.admission.leave
         )
-        self.listener = Listener(
-            policy, certificates, self.admission, self.sessions.contexts.counters, self._enter
-        )
         self._dialler = Dialler(upstream, certificates, policy.connect_timeout)
+        counters = self.sessions.contexts.counters
+        # With dials of its own: so many requests don't keep sessions from coming back.
+        self.passing = Passing(
+            PlainHttp(policy, upstream, counters, self.is_ready),
+            Dialler(upstream, certificates, policy.connect_timeout),
+        )
+        self.listener = Listener(
+            policy, certificates, self.admission, counters, self._enter, self.passing
+        )
         self._nursery: trio.Nursery | None = None
-        self.drain = Drain(self.sessions, self.reactor, policy.drain_time, policy.close_timeout)
+        self.drain = Drain(
+            self.sessions, self.passing, self.reactor, policy.drain_time, policy.close_timeout
+        )
         self.inherited: list[tuple[socket.socket, Newcomer]] = []
         """Clients that another process has begun to shake hands with."""
 
@@ -73,6 +83,7 @@ class Proxy:
                 self._nursery.start_soon(self.listener.run, listeners, self._nursery)
                 await stop.wait()
                 self.sessions.contexts.is_draining = True
+                self.listener.close_idle()
                 await self.drain.run()
                 self._nursery.cancel_scope.cancel()
         finally:
@@ -92,10 +103,10 @@ class Proxy:
         self.inherited = []
 
     async def retire(self, stop: trio.Event, keep: bool) -> None:
-        """Another process has taken over: stop, or first `keep` those that could not move."""
-        self.sessions.contexts.is_draining = True
+        """Another process has taken over: stop, or first `keep` what could not move."""
         if keep:
             await self.sessions.wait_empty()
+            await self.passing.wait_empty()
         stop.set()
 
     # -- Clients -------------------------------------------------------------------------------

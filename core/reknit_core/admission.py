@@ -12,6 +12,7 @@ from reknit_core.forwarded import TrustedProxies, parse_address
 from reknit_core.handshake import Refusal, UpgradeRequest, refusal
 from reknit_core.headers import value_of
 from reknit_core.origins import Origins
+from reknit_core.plain_request import PlainRequest
 from reknit_core.policy import Policy
 
 TRACKED = 65536  # addresses whose handshakes are remembered: a flood of addresses has to end there
@@ -19,12 +20,17 @@ RETRY_AFTER = 5  # seconds, where nobody knows when there will be room
 
 
 class Guest:
-    """A client's connection, as admission counts it. `address`: as far as it is known."""
+    """A client's connection, as admission counts it.
 
-    __slots__ = ("address", "gone", "key")
+    `peer`: the address of its other end; `address`: the client's, as far as it is known.
+    """
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    __slots__ = ("address", "asked", "gone", "key", "peer")
+
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
+        self.address = peer
+        self.asked = False  # whether it has made a request before
         self.key: bytes | None = None  # among those of which address it is counted
         self.gone = False
 
@@ -72,19 +78,33 @@ class Admission:
         self.connections += 1
         return guest
 
-    def ask(self, guest: Guest, request: UpgradeRequest, now: float) -> Refusal | None:
+    def ask(
+        self, guest: Guest, request: UpgradeRequest | PlainRequest, now: float
+    ) -> Refusal | None:
         """The guest's request is complete: None if it may go on. It is to leave either way."""
-        peer = guest.address
-        if self._proxies.trusts(peer):
-            guest.address = self._proxies.client(peer, request.headers)
+        answer = None
+        if self._proxies.trusts(guest.peer):
+            guest.address = self._proxies.client(guest.peer, request.headers)
             if not self._proxies.trusts(guest.address):  # a proxy's own checks are not limited
                 answer = self._count(guest, now)
-                if answer is not None:
-                    return answer
+        elif guest.asked:  # its first request was counted with the connection
+            answer = self._pace_out(key_of(guest.address), now)
+        guest.asked = True
+        if answer is not None or isinstance(request, PlainRequest):
+            return answer
         if not self._origins.allow(value_of(request.headers, b"origin")):
             message = "pages of this origin may not connect"
             return self._refuse(403, "origin_not_allowed", message)
         return None
+
+    def stay(self, guest: Guest) -> None:
+        """The guest's request is over, and its connection stays open for another one.
+
+        A proxy in front may send another client's.
+        """
+        if self._proxies.trusts(guest.peer):
+            self._uncount(guest)
+            guest.address = guest.peer
 
     def leave(self, guest: Guest) -> None:
         """The guest's connection is closed; to say so again does no harm."""
@@ -92,10 +112,7 @@ class Admission:
             return
         guest.gone = True
         self.connections -= 1
-        if guest.key is not None:
-            self._open[guest.key] -= 1
-            if not self._open[guest.key]:
-                del self._open[guest.key]
+        self._uncount(guest)
 
     def _count(self, guest: Guest, now: float) -> Refusal | None:
         """Count the guest among those of its address, unless they are too many."""
@@ -106,16 +123,28 @@ class Admission:
         if self._address_limit and count >= self._address_limit:
             message = f"{count} connections are open from this address"
             return self._refuse(429, "address_connections", message, RETRY_AFTER)
+        answer = self._pace_out(key, now)
+        if answer is None:
+            self._enter(guest, key)
+        return answer
+
+    def _pace_out(self, key: bytes, now: float) -> Refusal | None:
         wait = self._pace.wait(key, now)
-        if wait:
-            message = "too many handshakes a second from this address"
-            return self._refuse(429, "address_rate", message, ceil(wait))
-        self._enter(guest, key)
-        return None
+        if not wait:
+            return None
+        message = "too many handshakes a second from this address"
+        return self._refuse(429, "address_rate", message, ceil(wait))
 
     def _enter(self, guest: Guest, key: bytes) -> None:
         self._open[key] = self._open.get(key, 0) + 1
         guest.key = key
+
+    def _uncount(self, guest: Guest) -> None:
+        if guest.key is not None:
+            self._open[guest.key] -= 1
+            if not self._open[guest.key]:
+                del self._open[guest.key]
+            guest.key = None
 
     def _refuse(self, status: int, error: str, message: str, retry_after: int = 0) -> Refusal:
         self.refused += 1

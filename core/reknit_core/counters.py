@@ -139,6 +139,7 @@ class Counters:
         "dials",
         "handshakes",
         "redials",
+        "requests",
         "resumes",
         "states",
         "to_client",
@@ -150,6 +151,7 @@ class Counters:
         self.states: Counter[State] = Counter()  # sessions; closed ones stay counted
         self.transitions: Counter[Transition] = Counter()
         self.handshakes: Counter[int] = Counter()  # answers to clients, by status
+        self.requests: Counter[int] = Counter()  # plain ones that were to be passed, by status
         self.resumes: Counter[tuple[Side, Resume]] = Counter()
         self.dials = 0  # for new sessions
         self.redials = 0  # further attempts, and after a loss

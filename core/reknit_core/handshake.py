@@ -134,8 +134,8 @@ class ClientHandshake:
     def _check(request: Request, head: bytes) -> UpgradeRequest | Refusal:
         """What wsproto leaves to be checked."""
         if not head.partition(b"\r\n")[0].endswith(b"HTTP/1.1"):
-            return _NO_UPGRADE  # in an older version Upgrade means nothing (RFC 9110, 7.8)
-        lines = _lines(head)
+            return NO_UPGRADE  # in an older version Upgrade means nothing (RFC 9110, 7.8)
+        lines = header_lines(head)
         problem = ambiguity(lines, head)
         if problem is not None:
             return _bad(problem)
@@ -179,14 +179,14 @@ class ClientHandshake:
             return _BAD_VERSION
         if re.search(rb"(?im)^upgrade[ \t]*:[ \t]*websocket[ \t]*\r$", head):
             return _bad(str(error))
-        return _NO_UPGRADE
+        return NO_UPGRADE
 
 
 def _bad(message: str) -> Refusal:
     return refusal(400, "bad_request", message)
 
 
-_NO_UPGRADE = refusal(
+NO_UPGRADE = refusal(  # what a request gets that is no handshake at all
     426,
     "upgrade_required",
     "this is a WebSocket proxy: it takes WebSocket upgrade requests of HTTP/1.1 only",
@@ -349,7 +349,7 @@ class ServerHandshake:
         return problem
 
 
-def _lines(head: bytes) -> HeaderList:
+def header_lines(head: bytes) -> HeaderList:
     """The headers as they stand in a head: wsproto hands some over only in part."""
     found = []
     for line in head.removesuffix(_END).split(b"\r\n")[1:]:
@@ -359,4 +359,4 @@ def _lines(head: bytes) -> HeaderList:
 
 
 def _values(head: bytes, name: bytes) -> list[str]:
-    return [value.decode("latin-1") for key, value in _lines(head) if key == name]
+    return [value.decode("latin-1") for key, value in header_lines(head) if key == name]

@@ -32,6 +32,13 @@ class Overflow(Enum):
     DROP_NEWEST = "drop-newest"
 
 
+class Http(Enum):
+    """What happens to a request that is no WebSocket upgrade."""
+
+    REFUSE = "refuse"
+    PASS = "pass"  # noqa: S105
+
+
 class PolicyError(ValueError):
     """A value that is not allowed: for which name, what it was, and what is allowed."""
 
@@ -281,6 +288,15 @@ class Policy:
         "seconds",
         0,
         86400,
+    )
+
+    http: Http = _setting(
+        Http.REFUSE,
+        "What a request that is no WebSocket upgrade gets: 426 (refuse), or the server's own "
+        "answer (pass).",
+    )
+    http_timeout: float = _setting(
+        60.0, "How long such a request may stand still on its way.", "seconds", 0.001, 86400
     )
 
     def __post_init__(self) -> None:

@@ -182,6 +182,12 @@ def _connections(counters: Counters) -> Iterator[Metric]:
         (((str(status),), number) for status, number in counters.handshakes.items()),
     )
     yield _counter(
+        "reknit_requests",
+        "Answers to plain requests that were to be passed.",
+        ("status",),
+        (((str(status),), number) for status, number in counters.requests.items()),
+    )
+    yield _counter(
         "reknit_resumes",
         "Peers that came back to a session.",
         ("peer", "outcome"),
