@@ -1,4 +1,4 @@
-"""Who is let in: limits on open connections, on handshakes a second, and on origins.
+"""Who is let in: limits on open connections, on requests a second, and on origins.
 
 A connection is counted from the moment it is accepted until it is closed, so also while it is in
 its handshake. Where a proxy in front is trusted, the limits are for the client that it names, who
@@ -132,7 +132,7 @@ class Admission:
         wait = self._pace.wait(key, now)
         if not wait:
             return None
-        message = "too many handshakes a second from this address"
+        message = "too many requests a second from this address"
         return self._refuse(429, "address_rate", message, ceil(wait))
 
     def _enter(self, guest: Guest, key: bytes) -> None:

@@ -256,8 +256,8 @@ class Policy:
     )
     address_rate: float = _setting(
         0.0,
-        "Handshakes a second from one address; a further one gets 429; 0: no limit.",
-        "handshakes",
+        "Requests a second from one address; a further one gets 429; 0: no limit.",
+        "requests",
         0,
         10**6,
     )

@@ -125,6 +125,10 @@ class RawConnection:
         self.head = parse_head(await self._reader.readuntil(b"\r\n\r\n"))
         return self.head
 
+    async def read_exactly(self, size: int) -> bytes:
+        """So many bytes."""
+        return await self._reader.readexactly(size)
+
     async def read_body(self) -> bytes:
         """The body of an answer, by its Content-Length; the connection must end behind it."""
         length = int(self.head.value("content-length") or 0)

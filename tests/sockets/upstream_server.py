@@ -113,7 +113,7 @@ class RawUpstream:
 
     def __init__(self, listener: Callable[[], socket.socket]) -> None:
         self.tls: ssl.SSLContext | None = None
-        self._listener = listener
+        self.listener = listener
         self._server: asyncio.Server | None = None
         self._connections: asyncio.Queue[RawConnection] = asyncio.Queue()
         self._all: list[RawConnection] = []
@@ -126,7 +126,7 @@ class RawUpstream:
     async def start(self) -> None:
         """Listen."""
         self._server = await asyncio.start_server(
-            self._connected, sock=self._listener(), ssl=self.tls
+            self._connected, sock=self.listener(), ssl=self.tls
         )
 
     async def accept(self, *headers: str) -> RawConnection:

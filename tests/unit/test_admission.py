@@ -7,7 +7,8 @@ import pytest
 from handshake_bytes import request
 from reknit_core.admission import TRACKED, Admission, Guest, Pace, key_of
 from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest
-from reknit_core.policy import Policy
+from reknit_core.plain_request import PlainRequest, read_request
+from reknit_core.policy import Http, Policy
 
 ALICE, BOB, PROXY = "192.0.2.7", "192.0.2.8", "10.0.0.1"
 
@@ -28,6 +29,15 @@ def refused(answer: Guest | Refusal | None) -> tuple[int, str, bytes | None]:
     """A refusal's status, error and Retry-After."""
     assert isinstance(answer, Refusal)
     return answer.status, json.loads(answer.body)["error"], dict(answer.headers).get(b"retry-after")
+
+
+def asks_plainly(
+    admission: Admission, guest: Guest, *headers: bytes, now: float = 0.0
+) -> Refusal | None:
+    head = b"\r\n".join((b"GET / HTTP/1.1", b"Host: h", *headers, b"", b""))
+    outcome = read_request(ClientHandshake(), head, Http.PASS)
+    assert isinstance(outcome, PlainRequest)
+    return admission.ask(guest, outcome, now)
 
 
 TOO_MANY = (429, "address_connections", b"5")
@@ -238,3 +248,55 @@ def test_addresses_that_left_cost_nothing() -> None:
         admission.leave(let_in(admission, f"10.0.{index // 256}.{index % 256}", index / 100))
     assert admission.connections == 0
     assert admission.tracked <= 2
+
+
+# -- Several requests on one connection --------------------------------------------------------
+
+TOO_OFTEN = (429, "address_rate", b"1")
+
+
+def test_each_request_on_a_connection_counts_as_a_handshake() -> None:
+    admission = Admission(Policy(address_rate=2))
+    guest = let_in(admission)
+    assert asks_plainly(admission, guest) is None  # it was counted with the connection
+    admission.stay(guest)
+    assert asks_plainly(admission, guest) is None
+    admission.stay(guest)
+    assert refused(asks_plainly(admission, guest)) == TOO_OFTEN
+    assert refused(admission.arrive(ALICE, 0.0)) == TOO_OFTEN
+    assert refused(asks(admission, guest)) == TOO_OFTEN
+    assert asks(admission, guest, now=0.5) is None
+    assert admission.connections == 1
+
+
+def test_a_proxy_in_front_sends_requests_of_several_clients() -> None:
+    policy = Policy(address_connections=1, trust_forwarded=frozenset((PROXY,)))
+    admission = Admission(policy)
+    guest, other = let_in(admission, PROXY), let_in(admission, PROXY)
+    for client in (ALICE, BOB, ALICE):
+        assert asks_plainly(admission, guest, b"X-Forwarded-For: " + client.encode()) is None
+        assert guest.address == client
+        forwarded = b"X-Forwarded-For: " + client.encode()
+        assert refused(asks_plainly(admission, other, forwarded)) == TOO_MANY
+        admission.stay(guest)
+        admission.stay(other)
+        assert (guest.address, admission.tracked) == (PROXY, 0)
+    assert asks(admission, guest, b"X-Forwarded-For: " + BOB.encode()) is None
+    admission.leave(guest)
+    assert (admission.connections, admission.tracked) == (1, 0)
+
+
+def test_a_client_stays_counted_between_its_requests() -> None:
+    admission = Admission(Policy(address_connections=1))
+    guest = let_in(admission)
+    assert asks_plainly(admission, guest) is None
+    admission.stay(guest)
+    assert refused(admission.arrive(ALICE, 0.0)) == TOO_MANY
+
+
+def test_origins_are_for_sessions() -> None:
+    admission = Admission(Policy(allow_origin=frozenset(("https://good.example",))))
+    guest = let_in(admission)
+    evil = b"Origin: https://evil.example"
+    assert asks_plainly(admission, guest, evil) is None
+    assert refused(asks(admission, guest, evil))[:2] == (403, "origin_not_allowed")
