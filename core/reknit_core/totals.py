@@ -31,6 +31,7 @@ class Totals(msgspec.Struct):
 
     transitions: dict[Transition, int]
     handshakes: dict[int, int]
+    requests: dict[int, int]
     resumes: dict[tuple[Side, Resume], int]
     dials: int
     redials: int
@@ -45,6 +46,7 @@ def take_totals(contexts: Contexts) -> Totals:
     return Totals(
         dict(counters.transitions),
         dict(counters.handshakes),
+        dict(counters.requests),
         dict(counters.resumes),
         counters.dials,
         counters.redials,
@@ -58,6 +60,7 @@ def add_totals(counters: Counters, totals: Totals) -> None:
     """Go on from what another process has counted."""
     counters.transitions.update(totals.transitions)
     counters.handshakes.update(totals.handshakes)
+    counters.requests.update(totals.requests)
     counters.resumes.update(totals.resumes)
     counters.dials += totals.dials
     counters.redials += totals.redials
