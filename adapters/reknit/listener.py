@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from logging import DEBUG, ERROR, INFO, WARNING
+from sys import intern
 from typing import assert_never
 
 import trio
@@ -130,7 +131,8 @@ class Listener:
         except OSError:
             sock.close()  # gone again
             return
-        address = peer[0] if isinstance(peer, tuple) else ""  # a unix socket has none
+        # Many come from one address: it is kept once.
+        address = intern(peer[0]) if isinstance(peer, tuple) else ""  # a unix socket has none
         guest = self._admission.arrive(address, trio.current_time())
         context = self._certificates.for_clients
         if isinstance(guest, Guest):

@@ -10,7 +10,7 @@ import logging
 import socket
 from collections.abc import Callable
 from heapq import heappop, heappush
-from itertools import count, islice
+from itertools import islice
 from math import inf
 from typing import Final, assert_never
 
@@ -39,7 +39,16 @@ ENDINGS = (
 _CLIENT: Final = Side.CLIENT
 
 
-class Connection:
+class Timed:
+    """What a timer stands for. Those of one time have any order: a heap asks for one."""
+
+    __slots__ = ()
+
+    def __lt__(self, other: object) -> bool:
+        return False
+
+
+class Connection(Timed):
     """One established socket, and the leg that it serves; without a link it is only closing."""
 
     __slots__ = ("fd", "generation", "guest", "leg", "link", "mask", "side", "socket")
@@ -57,7 +66,7 @@ class Connection:
         self.mask = READ
 
 
-class Link:
+class Link(Timed):
     """A context and what the adapter holds for it: its sockets, its dial, its timer.
 
     `recent`: what it went through lately, if somebody may ask. `on_answer`: who waits for what its
@@ -105,8 +114,7 @@ class Reactor:
         self._report = report
         self._poller: Poller = make_poller()
         self._connections: dict[int, Connection] = {}
-        self._timers: list[tuple[float, int, Link | Connection]] = []
-        self._sequence = count()
+        self._timers: list[tuple[float, Timed]] = []
         self._ended: dict[int, int] = {}  # by descriptor: the poller's word of it
         self._sleep: trio.CancelScope | None = None
         self._idle = trio.Event()
@@ -229,7 +237,7 @@ class Reactor:
         for fd in list(islice(self._ended, ENDINGS)):
             self._read_end(self._connections.get(fd), self._ended.pop(fd), now)
         while self._timers and self._timers[0][0] <= now:
-            self._due(heappop(self._timers)[2], now)
+            self._due(heappop(self._timers)[1], now)
         return bool(ready or self._ended)
 
     def _read_end(self, connection: Connection | None, mask: int, now: float) -> None:
@@ -350,15 +358,15 @@ class Reactor:
     def _next_timer(self) -> float:
         return self._timers[0][0] if self._timers else inf
 
-    def _schedule(self, deadline: float, owner: Link | Connection) -> None:
-        heappush(self._timers, (deadline, next(self._sequence), owner))
+    def _schedule(self, deadline: float, owner: Timed) -> None:
+        heappush(self._timers, (deadline, owner))
         if self._sleep is not None and deadline < self._sleep.deadline:
             self._sleep.deadline = deadline
 
-    def _due(self, owner: Link | Connection, now: float) -> None:
+    def _due(self, owner: Timed, now: float) -> None:
         if isinstance(owner, Connection):
             self._close(owner)
-        elif owner.deadline <= now:  # else a later entry stands for this link
+        elif isinstance(owner, Link) and owner.deadline <= now:  # else a later entry stands for it
             owner.deadline = inf
             try:
                 owner.context.handle_timeout(now)

@@ -160,7 +160,9 @@ class Proxy:
         if scope.cancel_called:
             if sock is not None:
                 sock.close()
-        elif sock is not None:
+            return
+        link.dial = None
+        if sock is not None:
             link.handle(ServerConnected(dial.generation), now)
             self.reactor.attach(link, Side.SERVER, sock, now)
         else:

@@ -12,6 +12,7 @@ none is demanded.
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2s
 from hmac import compare_digest
 
@@ -46,7 +47,7 @@ class Binding:
 
         `key`: KEY_BYTES random bytes, the session's own.
         """
-        names = tuple(sorted(names))
+        names = _in_order(frozenset(names))
         return cls(names, key, _digest(key, names, request.headers))
 
     def admits(self, request: UpgradeRequest) -> bool:
@@ -78,6 +79,12 @@ class Binding:
         count = number.to_bytes(8, "big")
         token = blake2s(count, key=self.key, person=b"token", digest_size=_SIZE)
         return token.hexdigest().encode()
+
+
+@cache
+def _in_order(names: frozenset[str]) -> tuple[str, ...]:
+    """These names, always in the same order; all sessions share them."""
+    return tuple(sorted(names))
 
 
 def _digest(key: bytes, names: tuple[str, ...], headers: HeaderList) -> bytes:

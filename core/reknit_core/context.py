@@ -548,8 +548,8 @@ class ContextStateMachine(Session):
         return server.generation == generation and server.phase is Phase.DIALLING
 
     def _start_draining(self) -> None:
-        self._drain_to = (self.client.queue.tail, self.server.queue.tail)
         if self.state is State.DRAINING:
+            self._drain_to = (self.client.queue.tail, self.server.queue.tail)
             self._check_drained()
 
     def _check_drained(self) -> None:

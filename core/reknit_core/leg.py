@@ -34,6 +34,8 @@ SMALL = 4096  # bytes that are cheaper to copy than to keep by reference
 _TO_SERVER = FrameProtocol(client=True, extensions=[])
 _TO_CLIENT = FrameProtocol(client=False, extensions=[])
 
+_NEVER = -inf
+
 
 class Phase(Enum):
     """What a leg's connection is doing."""
@@ -99,7 +101,7 @@ class Leg:
         self.confirm_at = inf  # when to ask the peer to confirm
         self.pinged: bytes | None = None  # a Ping of the peer's own that the other end owes a Pong
         self.full = False  # whether the socket took less than it was given
-        self.drained = -inf  # when it last took more after that
+        self.drained = _NEVER  # when it last took more after that
         self.asked = False  # whether it has had a request of the operator's: its counts are off
         self.ended = False  # whether the peer has ended its stream, in a session that ends
 
@@ -129,7 +131,7 @@ class Leg:
         self.probed = self.confirm_at = inf
         self.missed = 0
         self.full = False
-        self.drained = -inf
+        self.drained = _NEVER
         self.pinged = None
         self.queue.drop_partial()
         self.source.rewind()

@@ -9,6 +9,9 @@ FINAL = frozenset((401, 403, 404, 410))
 """A server that answers a reconnect so will not change its mind (RFC 9110, 15.5)."""
 
 
+_NEVER = -inf
+
+
 class Retry:
     """Counts the attempts to reach a server (the design's retryCount).
 
@@ -20,7 +23,7 @@ class Retry:
     def __init__(self, policy: Policy, seed: bytes) -> None:
         self._policy = policy
         self._seed = seed
-        self._accepted_at = -inf
+        self._accepted_at = _NEVER
         self._start_anew()
 
     def _start_anew(self) -> None:

@@ -26,6 +26,8 @@ TRY_AGAIN_LATER = 1013
 
 OVER = "the session has ended"
 
+_LEAVING = (GOING_AWAY, "")
+
 ENDED = frozenset((State.CLOSING, State.CLOSED))
 
 
@@ -87,7 +89,7 @@ class Session:
         self._bounded = (
             policy.overflow_to_server is not pause or policy.overflow_to_client is not pause
         )
-        self._parting = (GOING_AWAY, "")  # the close code and reason that end the session
+        self._parting = _LEAVING  # the close code and reason that end the session
         self._recover = True  # whether legs that are away are still waited for
 
     # -- A leg is lost -------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from load import Load, RunError
 from processes import memory, processor_seconds
 
 WARM_UP = 0.2  # seconds of load before each measurement
-IDLE_CONNECTIONS = 1000
+IDLE_CONNECTIONS = 1000  # and as many again, whose memory is read
 SETTLE = 1.0  # seconds before memory is read
 IDLE_SECONDS = 3.0  # seconds over which the processor time of idle connections is read
 
@@ -27,7 +27,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Idle connections: KiB each and for the process without any, % of a core for all."""
+    """Idle connections: KiB each and for the process without any, % of a core for 1,000."""
 
     connection: float
     base: float
@@ -65,16 +65,20 @@ def idle(port: int, process: Popen[bytes]) -> Idle:
     try:
         load.rest(SETTLE)
         base = memory(process.pid)
+        # The first thousand makes what is made once: caches, pools, what many openings need.
         load.open(IDLE_CONNECTIONS)
         load.rest(SETTLE)
-        full = memory(process.pid)
+        few = memory(process.pid)
+        load.open(IDLE_CONNECTIONS)
+        load.rest(SETTLE)
+        many = memory(process.pid)
         before = processor_seconds(process.pid)
         load.rest(IDLE_SECONDS)
         used = processor_seconds(process.pid) - before
         return Idle(
-            connection=(full - base) / IDLE_CONNECTIONS / 1024,
+            connection=(many - few) / IDLE_CONNECTIONS / 1024,
             base=base / 1024,
-            processor=used / IDLE_SECONDS * 100,
+            processor=used / IDLE_SECONDS / 2 * 100,
         )
     finally:
         load.close()
