@@ -222,3 +222,20 @@ def test_a_histogram_counts_up_to_each_bound() -> None:
         histogram.observe(value)
     assert histogram.cumulated == [2, 3, 4]
     assert histogram.sum == 10.0
+
+
+@pytest.mark.parametrize(
+    ("end", "lost"),
+    [
+        ("@1.100 > server close 1000", 0),  # it has read as far as the Close
+        ("@6.100 > timeout", 1),  # it proved nothing
+    ],
+)
+def test_what_an_end_that_does_not_answer_the_close_was_given_counts_as_lost(
+    end: str, lost: int
+) -> None:
+    text = "policy delivery=at-least-once\n" + OPEN
+    text += '@1.000 > client message "1234"\n@1.050 > client close 1000\n' + end
+    player = played(text)
+    assert player.contexts.counters.states[State.CONNECTED] == 0
+    assert player.contexts.counters.to_server.lost_messages == lost

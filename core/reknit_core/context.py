@@ -164,7 +164,7 @@ class ContextStateMachine(Session):
             self._check_drained()
         elif leg.phase is Phase.LEAVING:
             if not leg.lane:
-                self._dropped(leg, now, self._policy.close_timeout)
+                self._done(leg, now, self._policy.close_timeout)
         elif leg.phase is Phase.CLOSING and taken:
             self._close_until = now + self._policy.close_timeout
 
@@ -305,7 +305,7 @@ class ContextStateMachine(Session):
                 leg.scanner = None
                 self._settle(now)
             else:  # this is the answer to ours: all before it has arrived
-                self._dropped(leg, now, self._policy.close_timeout)
+                self._done(leg, now, self._policy.close_timeout)
         elif code in self._policy.retry_codes(leg.side):
             linger = self._policy.close_timeout
             self._disconnect(leg, farewell=leg.last_words(code, ""), linger=linger)

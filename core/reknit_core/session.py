@@ -100,15 +100,19 @@ class Session:
             self._counters.dial_results[DialResult.NO_HANDSHAKE] += 1
             self._attempt_failed(reason, now)
         elif leg.phase in (Phase.CLOSE_RECEIVED, Phase.LEAVING):
-            self._dropped(leg, now)  # it had nothing more to say, and nothing more to hear
+            self._done(leg, now)  # it had nothing more to say, and nothing more to hear
         elif leg.phase is not Phase.AWAY:
             self._disconnect(leg)
             self._lost(leg, reason, now)
 
-    def _dropped(self, leg: WebSocket, now: float, linger: float = 0.0) -> None:
-        """The leg's part in a session that ends is over: it is done with what it was given."""
-        self._disconnect(leg, linger=linger)
+    def _done(self, leg: WebSocket, now: float, linger: float = 0.0) -> None:
+        """The peer has closed, or was told to: it is done with what it was given."""
         leg.source.confirm(*leg.source.handed())
+        self._dropped(leg, now, linger)
+
+    def _dropped(self, leg: WebSocket, now: float, linger: float = 0.0) -> None:
+        """The leg's part in a session that ends is over."""
+        self._disconnect(leg, linger=linger)
         leg.gone()
         self._settle(now)
 
