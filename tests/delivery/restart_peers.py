@@ -6,8 +6,9 @@ its journal, and goes on with the first of its own that the proxy has not got. T
 nothing of the kind: its connection is to last.
 
     ready                (started) imported, waits
-    go                   order: begin
+    go START             order: begin; the first message is due at that time
     listening PORT       the server
+    open SESSION         a client is connected
     closed SESSION CODE  a client's connection has ended
     SIGTERM              the server closes all by 1012, handles what has come, and ends
 """
@@ -35,9 +36,9 @@ SERVICE_RESTART = 1012
 class End:
     """What server and client have in common."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, start: float) -> None:
         self.options = options
-        self.schedule = Schedule(options.sessions, options.rate, options.start)
+        self.schedule = Schedule(options.sessions, options.rate, start)
         self.handled = handled_so_far(options.journal, options.sessions)
         self._journal = Journal(options.journal)
 
@@ -69,8 +70,8 @@ class End:
 
 
 class Server(End):
-    def __init__(self, options: argparse.Namespace) -> None:
-        super().__init__(options)
+    def __init__(self, options: argparse.Namespace, start: float) -> None:
+        super().__init__(options, start)
         self._open: dict[int, ServerConnection] = {}
 
     async def run(self) -> None:
@@ -119,6 +120,7 @@ class Client(End):
         uri = f"ws://127.0.0.1:{self.options.port}/{session}"
         async with turn:
             websocket = await connect(uri, compression=None, ping_interval=None, proxy=None)
+        print("open", session, flush=True)
         await self.converse(websocket, session, 0)
         print("closed", session, websocket.close_code, flush=True)
 
@@ -134,11 +136,11 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("--sessions", type=int)
     parser.add_argument("--rate", type=float)
-    parser.add_argument("--start", type=float)
     options = parser.parse_args()
     print("ready", flush=True)
-    if sys.stdin.readline().strip() == "go":
-        asyncio.run((Server if options.role == "server" else Client)(options).run())
+    order, _, start = sys.stdin.readline().partition(" ")
+    if order == "go":
+        asyncio.run((Server if options.role == "server" else Client)(options, float(start)).run())
 
 
 if __name__ == "__main__":

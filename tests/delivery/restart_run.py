@@ -45,7 +45,7 @@ class Restart(Enum):
 class Plan:
     """A run. `rate`: messages a second in all; `times`: restarts of each kind.
 
-    `opening`: seconds for the sessions to be opened; `calm`: from one restart to the next.
+    `opening`: seconds in which the sessions are opened; `calm`: from one restart to the next.
     `serve`: further options of `reknit serve`.
     """
 
@@ -94,8 +94,6 @@ class Run:
         self._children = started
         self._folder = folder
         self._server_port = free_port()
-        self._schedule = Schedule(plan.sessions, plan.rate, monotonic() + plan.opening)
-        self._tallies = [Tally(folder / role, self._schedule) for role in ("server", "client")]
         self._options = ("--takeover", str(folder / "door"), *plan.serve)
         self._takeovers: Counter[Child] = Counter()  # of the processes that log there
 
@@ -115,13 +113,20 @@ class Run:
             os.kill(self._pid, signal.SIGKILL)
 
     async def _begin(self) -> None:
-        self._next_server = await self._prepare("server", self._server_port)
-        await self._start_server()
         self._proxy, port = await start_proxy(self._children, self._server_port, *self._options)
         self._pid = self._proxy.process.pid
         self._client = await self._prepare("client", port)
-        await self._client.order("go")
-        await trio.sleep(self._schedule.due(0, 2) - monotonic())
+        self._next_server = await self._prepare("server", self._server_port)
+        plan = self._plan
+        self._schedule = Schedule(plan.sessions, plan.rate, monotonic() + plan.opening)
+        self._tallies = [
+            Tally(self._folder / role, self._schedule) for role in ("server", "client")
+        ]
+        await self._start_server()
+        await self._client.order(f"go {self._schedule.start}")
+        await self._client.said("open", plan.sessions)
+        second = self._schedule.due(0, 2)  # so each session has had to show that it is open
+        await trio.sleep(max(0.0, second - monotonic()))
 
     # -- Restarts ------------------------------------------------------------------------------
 
@@ -157,7 +162,7 @@ class Run:
     async def _start_server(self) -> None:
         """The next server listens, and the one after it gets ready."""
         self._server = self._next_server
-        await self._server.order("go")
+        await self._server.order(f"go {self._schedule.start}")
         await self._server.said("listening")
         self._next_server = await self._prepare("server", self._server_port)
 
@@ -167,7 +172,6 @@ class Run:
             *(role, str(self._folder / role), str(port)),
             f"--sessions={self._plan.sessions}",
             f"--rate={self._plan.rate}",
-            f"--start={self._schedule.start}",
         )
         await child.said("ready")
         return child
@@ -178,10 +182,12 @@ class Run:
         """Wait until all that is due by now was handled, but not for ever."""
         rounds = self._schedule.rounds(monotonic())
         with trio.move_on_after(LIMIT):
-            while not all(tally.has_come_to(rounds) for tally in self._tallies):
-                await trio.sleep(GLANCE)
+            while True:
                 for tally in self._tallies:
                     tally.read_on()
+                if all(tally.has_come_to(rounds) for tally in self._tallies):
+                    break
+                await trio.sleep(GLANCE)
         at_server, at_client = self._tallies
         return Counts(
             sent=2 * self._plan.sessions * rounds,

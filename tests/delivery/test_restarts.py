@@ -12,7 +12,7 @@ SESSIONS = 20
 def test_restarts_cost_nothing() -> None:
     rows: list[Row] = []
     options = ("--retry-interval", "0.05", "--retry-limit", "1000")
-    plan = Plan(SESSIONS, 400, times=1, opening=1.5, calm=0.3, serve=options)
+    plan = Plan(SESSIONS, 400, times=1, opening=0.5, calm=0.3, serve=options)
     trio.run(play, plan, rows.append)
     assert [row.restart for row in rows] == list(Restart)
     for row in rows:
