@@ -14,9 +14,11 @@ from reknit.admin.metrics import Metrics
 from reknit.admin.page import Page
 from reknit.admin.requests import RequestCalls
 from reknit.admin.router import Route
-from reknit.options import OPTIONS, TlsFiles
+from reknit.options import NEVER, OPTIONS, TlsFiles
 from reknit.reactor import Reactor
 from reknit.sessions import Sessions
+from reknit.state_dir import StateDir
+from reknit.store import Store
 from reknit_core.context import GAP, OVERFLOW, TAKEN_OVER
 from reknit_core.contexts import Contexts
 from reknit_core.counters import Histogram
@@ -71,15 +73,16 @@ def admin_section() -> str:
     return README[README.index("## See what it does") : README.index("## What is said on the wire")]
 
 
-def admin() -> tuple[Metrics, list[Route]]:
+def admin(folder: Path) -> tuple[Metrics, list[Route]]:
     contexts = Contexts(Policy(), Upstream("h", 1), lambda size: b"\0" * size)
     sessions = Sessions(contexts, records=True)
     reactor = Reactor(*[lambda *_: None] * 4)
-    metrics = Metrics(sessions, Histogram(), lambda: 0)
+    store = Store(StateDir(folder, NEVER), contexts)
+    metrics = Metrics(sessions, Histogram(), lambda: 0, store)
     calls = ContextCalls(sessions, reactor)
     requests = RequestCalls(sessions, reactor, is_allowed=True)
     parts = (Page(), Feed(sessions), metrics, calls, requests)
-    health = routes(lambda: True, lambda: None)
+    health = routes(lambda: True, lambda: None, store)
     return metrics, [*health, *(route for part in parts for route in part.routes())]
 
 
@@ -91,15 +94,15 @@ def collected(metrics: Metrics) -> set[str]:
     return trio.run(collect)
 
 
-def test_the_metrics_table_names_what_there_is() -> None:
+def test_the_metrics_table_names_what_there_is(tmp_path: Path) -> None:
     named = set(re.findall(r"`(reknit_\w+)(?:\{[a-z,]+\})?`", admin_section()))
-    assert named == collected(admin()[0])
+    assert named == collected(admin(tmp_path)[0])
 
 
-def test_the_calls_table_names_what_there_is() -> None:
+def test_the_calls_table_names_what_there_is(tmp_path: Path) -> None:
     named = set(re.findall(r"`(GET|POST) (/[\w/]*)[?`]", admin_section()))
     there = {
         (route.method, route.path.replace("{session}", "SESSION").replace("{file}", "FILE"))
-        for route in admin()[1]
+        for route in admin(tmp_path)[1]
     }
     assert named == there

@@ -54,13 +54,14 @@ def serve(config_file: str | None, **options: object) -> None:
     from reknit.certificates import CertificateError
     from reknit.serve import ListenError
     from reknit.serve import serve as run
+    from reknit.state_dir import StateError
     from reknit.takeover import TakeoverError
 
     try:
         trio.run(run, config)
     except CertificateError as error:
         raise Misuse(error) from None
-    except (ListenError, TakeoverError) as error:
+    except (ListenError, StateError, TakeoverError) as error:
         raise Failure(error) from None
 
 

@@ -19,7 +19,12 @@ from reknit.options import OPTIONS, PREFIX, LogFormat, LogLevel, Option, Staying
 CONFIG = "config"  # names the file itself, so it can't stand in one
 SHOWN = 60  # characters of a bad value in an error
 
-_NEEDS = {"tls_key": "tls_cert", "tls_client_ca": "tls_cert", "upstream_key": "upstream_cert"}
+_NEEDS = {
+    "tls_key": "tls_cert",
+    "tls_client_ca": "tls_cert",
+    "upstream_key": "upstream_cert",
+    "state_sync": "state_dir",
+}
 _UPSTREAM_TLS = ("upstream_ca", "upstream_cert", "upstream_key")
 
 # Kubernetes sets some for a service of the name "reknit"; REKNIT_COMPILE is the build's, and
@@ -62,6 +67,8 @@ class Config:
     on_event: str | None = field(default=None, repr=False)
     takeover: Path | None = None
     takeover_tls: Staying = Staying.KEEP
+    state_dir: Path | None = None
+    state_sync: float = 1.0
     tls: TlsFiles = field(default_factory=TlsFiles)
 
 
@@ -132,7 +139,7 @@ def merge(*layers: Layer) -> Config:
     if not isinstance(upstream, Upstream):
         raise ConfigError(f"UPSTREAM is missing: the server's URL, {OPTIONS['upstream'].allowed}")
     own = {name: values.pop(name) for name in _OWN & values.keys()}
-    _check_tls(given, upstream)
+    _check_needs(given, upstream)
     names = [item.name for item in fields(TlsFiles) if item.name in values]
     tls = TlsFiles(**{name: str(values.pop(name)) for name in names})
     try:
@@ -145,7 +152,7 @@ def merge(*layers: Layer) -> Config:
     return config
 
 
-def _check_tls(given: Layer, upstream: Upstream) -> None:
+def _check_needs(given: Layer, upstream: Upstream) -> None:
     """An option that would do nothing is a mistake, and may be a dangerous one."""
     for name, item in given.items():
         needs = _NEEDS.get(name)

@@ -96,7 +96,8 @@ def take(proxy: "Proxy", channel: Channel) -> Doors:
     Nothing is written or dialled until the proxy runs.
     """
     try:
-        clients, admin, estate = take_over(channel)
+        state = "" if proxy.store is None else proxy.store.name
+        clients, admin, estate = take_over(channel, state)
         _build(proxy, estate)
         accept(channel)
     except (TakeoverError, FrozenError) as error:

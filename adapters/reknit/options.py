@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from math import inf
+from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
@@ -18,6 +20,11 @@ from reknit_core.upstream import URL_FORMS, parse_upstream
 from reknit.addresses import MAX_UNIX_PATH, parse_address, parse_path
 
 PREFIX = "REKNIT_"
+
+ALWAYS = 0.0  # --state-sync: on the disk before it is passed on
+NEVER = inf  # or when the system likes
+MIN_SYNC = 0.01  # seconds
+MAX_SYNC = 3600.0
 
 
 class LogFormat(Enum):
@@ -100,6 +107,15 @@ def parse_token(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._~+/-]{16,}=*", text):
         raise ValueError
     return text
+
+
+def parse_sync(text: str) -> float:
+    """Seconds until what is kept must be on the disk, or a word for it. Raises ValueError."""
+    words = {"always": ALWAYS, "off": NEVER}
+    seconds = words[text] if text in words else float(text)
+    if text not in words and not MIN_SYNC <= seconds <= MAX_SYNC:
+        raise ValueError(text)
+    return seconds
 
 
 def parse_hook(text: str) -> str:
@@ -251,6 +267,25 @@ def _options() -> Iterable[Option]:
         Staying.KEEP.value,
         str.lower,
         Staying,
+    )
+    yield Option(
+        "state_dir",
+        "DIR",
+        "A directory in which sessions are kept, so that they outlive a crash of the proxy.",
+        "the name of a directory",
+        "none",
+        str,
+        lambda value: Path(_read_file_name(value)),
+    )
+    yield Option(
+        "state_sync",
+        "always|SECONDS|off",
+        "When what is kept there must be on the disk: before it is passed on, after that time, "
+        "or when the system likes.",
+        f"always, {MIN_SYNC:g} to {MAX_SYNC:g} seconds, or off",
+        "1",
+        str.lower,
+        lambda value: parse_sync(str(value)),
     )
     yield Option(
         "log_level",

@@ -93,13 +93,18 @@ def open_takeover_socket(path: Path | None, *, must: bool) -> TakeoverSocket | N
 class Restarts:
     """Lets new processes take over, who come to `takeover_socket` or whom SIGUSR2 starts.
 
-    `hand_over` gives everything away, or raises TakeoverError.
+    `hand_over` gives everything away, or raises TakeoverError. `state`: the directory in which
+    sessions are kept, if there is one.
     """
 
     def __init__(
-        self, hand_over: Callable[[Channel], None], takeover_socket: TakeoverSocket | None = None
+        self,
+        hand_over: Callable[[Channel], None],
+        takeover_socket: TakeoverSocket | None = None,
+        state: str = "",
     ) -> None:
         self._hand_over = hand_over
+        self._state = state
         self._socket = takeover_socket
         self._turn = trio.Lock()
         self._done = False
@@ -157,7 +162,7 @@ class Restarts:
         """
         try:
             _check_user(channel.socket)
-            channel.send(Hello(os.getpid()))
+            channel.send(Hello(os.getpid(), state=self._state))
             with trio.move_on_after(limit):
                 await trio.lowlevel.wait_readable(channel.socket)
             channel.renew()

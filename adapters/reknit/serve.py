@@ -21,6 +21,7 @@ from reknit.listening import close_listeners, open_listeners, wrap_listeners
 from reknit.logs import tell
 from reknit.options import Staying
 from reknit.restart import Restarts, TakeoverSocket, open_takeover_socket, predecessor
+from reknit.state_dir import StateDir
 from reknit.takeover import Channel
 from reknit.trio_sockets import Proxy
 
@@ -99,13 +100,14 @@ async def serve(
 ) -> None:
     """Run a proxy until it is told to stop, or until another process has taken over.
 
-    Takes over from a running process if there is one. Reports its port (0: a Unix
-    socket's) when it listens. Raises CertificateError, ListenError or TakeoverError.
+    Takes over from a running process if there is one. Reports its port (0: a Unix socket's) when
+    it listens. Raises CertificateError, ListenError, StateError or TakeoverError.
     """
     certificates = Certificates(config.tls, secure_upstream=config.upstream.secure)
     _collect_garbage_rarely()
     records = config.admin is not None
-    proxy = Proxy(config.policy, config.upstream, certificates, records=records)
+    state = None if config.state_dir is None else StateDir(config.state_dir, config.state_sync)
+    proxy = Proxy(config.policy, config.upstream, certificates, records=records, state=state)
     hook = _make_hook(config)
     channel = predecessor(config.takeover)
     if channel is not None:
@@ -125,8 +127,12 @@ async def serve(
             with serving_admin:
                 await run_admin()
 
+    state_name = "" if proxy.store is None else proxy.store.name
+
     def hand_over(channel: Channel) -> None:
         give(proxy, doors, channel)
+        if proxy.store is not None:
+            proxy.store.close(remove=False)
         serving_admin.cancel()
         nursery.start_soon(proxy.retire, stop, config.takeover_tls is Staying.KEEP)
 
@@ -134,7 +140,7 @@ async def serve(
         if hook is not None:
             nursery.start_soon(hook.run)
         nursery.start_soon(serve_admin)
-        await nursery.start(Restarts(hand_over, takeover_socket).run)
+        await nursery.start(Restarts(hand_over, takeover_socket, state_name).run)
         with (
             _stop_on_signals(proxy, drain, nursery),
             _reload_on_hangup(certificates, nursery),
@@ -170,10 +176,13 @@ async def _open_doors(
     """Where to listen: as the process before did, as systemd says, or as configured."""
     if channel is not None:
         doors = take(proxy, channel)
+        if proxy.store is not None:
+            await proxy.store.take_over()
         if not _may_serve_admin(config, doors.admin):
             close_listeners(doors.admin)
             doors.admin = []
     else:
+        proxy.restore()
         try:
             doors = Doors(wrap_listeners(systemd.listening_sockets()))
         except OSError as error:
@@ -229,6 +238,7 @@ def _prepare_admin(
         drain,
         count_lost,
         requests=config.admin_requests,
+        store=proxy.store,
     )
     shown = str(address_of(listeners[0]))
     tell(INFO, "admin_listening", "admin listening on %(address)s", address=shown)

@@ -42,11 +42,15 @@ class TakeoverError(Exception):
 
 
 class Hello(msgspec.Struct, tag=True):
-    """Who speaks: its process id, and the versions of this protocol and of frozen contexts."""
+    """Who speaks: its process id, and the versions of this protocol and of frozen contexts.
+
+    `state`: the directory in which its sessions are kept; empty: they are not.
+    """
 
     pid: int
     version: int = VERSION
     frozen: int = frozen.VERSION
+    state: str = ""
 
 
 class Listeners(msgspec.Struct, tag=True):
@@ -255,18 +259,23 @@ def _send_sessions(channel: Channel, batch: list[Moving]) -> None:
 
 
 def take_over(
-    channel: Channel,
+    channel: Channel, state: str = ""
 ) -> tuple[list[socket.socket], list[socket.socket], Estate]:
     """Receive the listeners, those of the admin listener, and the rest.
 
-    The sessions come while they are iterated over. accept() makes it all this process's own.
-    Raises TakeoverError.
+    `state`: where sessions are to be kept; it must be where they are kept now. The sessions come
+    while they are iterated over. accept() makes it all this process's own. Raises TakeoverError.
     """
     hello, _ = channel.receive(Hello)
     if (hello.version, hello.frozen) != (VERSION, frozen.VERSION):
         raise TakeoverError(
             f"it speaks version {hello.version}.{hello.frozen} of the takeover, "
             f"this process speaks {VERSION}.{frozen.VERSION}"
+        )
+    if hello.state != state:
+        raise TakeoverError(
+            f"it keeps its sessions in {hello.state or 'no state directory'}, "
+            f"this process would in {state or 'none'}"
         )
     channel.send(Hello(os.getpid()))
     # Who gives decides how long it may take. If this process gave up by itself, the other's

@@ -21,12 +21,15 @@ from reknit_core.upstream import Upstream
 from reknit.certificates import Certificates
 from reknit.dialler import DialError, Dialler
 from reknit.draining import Drain
+from reknit.durable import DurableReactor
 from reknit.listener import Listener
 from reknit.listening import close_listeners
 from reknit.logs import tell
 from reknit.plain_http import Passing
 from reknit.reactor import Link, Reactor
 from reknit.sessions import Sessions
+from reknit.state_dir import StateDir
+from reknit.store import Store
 from reknit.streams import StreamSocket
 from reknit.takeover import Newcomer
 
@@ -34,7 +37,8 @@ from reknit.takeover import Newcomer
 class Proxy:
     """Brings listener, dialler and reactor together for the sessions.
 
-    `records`: whether each session keeps what it went through lately.
+    `records`: whether each session keeps what it went through lately. `state`: where sessions are
+    kept, so that they outlive this process; then `store` must be begun before it runs.
     """
 
     def __init__(
@@ -44,11 +48,15 @@ class Proxy:
         certificates: Certificates,
         *,
         records: bool = False,
+        state: StateDir | None = None,
     ) -> None:
-        self.sessions = Sessions(Contexts(policy, upstream, os.urandom), records=records)
+        contexts = Contexts(policy, upstream, os.urandom)
+        self.sessions = Sessions(contexts, records=records)
         self.admission = Admission(policy)
-        self.reactor = Reactor(
-            self._start_dial, self._report, self.sessions.forget, self.admission.leave
+        self.store = None if state is None else Store(state, contexts)
+        calls = (self._start_dial, self._report, self._forget, self.admission.leave)
+        self.reactor = (
+            Reactor(*calls) if self.store is None else DurableReactor(*calls, self.store.commit)
         )
         self._dialler = Dialler(upstream, certificates, policy.connect_timeout)
         counters = self.sessions.contexts.counters
@@ -71,6 +79,12 @@ class Proxy:
         """Whether new sessions are taken."""
         return not self.sessions.contexts.is_draining
 
+    def restore(self) -> None:
+        """Go on with what a process has left that died. Raises StateError."""
+        if self.store is not None:
+            for context in self.store.restore():
+                self.sessions.link(context, trio.current_time())
+
     async def run(self, listeners: list[trio.SocketListener], stop: trio.Event) -> None:
         """Serve the listeners until `stop` is set, then send every session away.
 
@@ -79,6 +93,8 @@ class Proxy:
         try:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self.reactor.run)
+                if self.store is not None:
+                    self._nursery.start_soon(self.store.run)
                 self._go_on(self._nursery)
                 self._nursery.start_soon(self.listener.run, listeners, self._nursery)
                 await stop.wait()
@@ -86,11 +102,13 @@ class Proxy:
                 self.listener.close_idle()
                 await self.drain.run()
                 self._nursery.cancel_scope.cancel()
+            if self.store is not None:
+                self.store.close(remove=True)
         finally:
             close_listeners(listeners)
 
     def _go_on(self, clients: trio.Nursery) -> None:
-        """Nothing was written or dialled yet for what another process has given: now it is."""
+        """Nothing was written or dialled yet for what another process had: now it is."""
         now = trio.current_time()
         for link in self.sessions:
             try:
@@ -177,6 +195,11 @@ class Proxy:
             )
             link.handle(DialFailed(dial.generation, reason), now)
             self.reactor.settle(link, now)
+
+    def _forget(self, link: Link) -> None:
+        self.sessions.forget(link)
+        if self.store is not None:
+            self.store.forget(link.context)
 
     def _report(self, link: Link, change: Transitioned | Dropped) -> None:
         if isinstance(change, Dropped):

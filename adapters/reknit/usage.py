@@ -12,7 +12,7 @@ from reknit.options import OPTIONS, Option
 
 # Headings of `serve --help`; an option belongs to the first pattern that its name matches.
 _HEADINGS = (
-    ("Proxy", r"listen|takeover.*|log_.*|config_file|session_.*|drain_.*"),
+    ("Proxy", r"listen|takeover.*|state_.*|log_.*|config_file|session_.*|drain_.*"),
     ("Admin", r"admin.*|on_event"),
     ("TLS", r"tls_.*|upstream_.+"),
     ("A lost server", r"retry_.*|server_retry_codes"),

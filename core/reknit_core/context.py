@@ -23,7 +23,7 @@ from reknit_core.events import (
     StopAsking,
 )
 from reknit_core.frames import FrameScanner, Opcode, Violation, payload
-from reknit_core.frozen import decode, encode, freeze, restore
+from reknit_core.frozen import FrozenContext, decode, encode, freeze, restore
 from reknit_core.handshake import (
     Accepted,
     Failed,
@@ -73,6 +73,17 @@ class ContextStateMachine(Session):
     def connection_id(self) -> str:
         """The session's connection id."""
         return self._pinned.connection_id
+
+    @property
+    def nonce(self) -> bytes:
+        """A few bytes that are this session's own, and no secret of its ends."""
+        return self._nonce
+
+    @property
+    def terms(self) -> tuple[int, int, float, bool]:
+        """On what terms a client may return: its tokens, until when, and whether it is awaited."""
+        binding = self._pinned.binding
+        return binding.handed, binding.proven, self._grace_until, self._recover
 
     @property
     def resumable(self) -> bool:
@@ -133,7 +144,19 @@ class ContextStateMachine(Session):
 
         A dial that was under way is among its commands again. Raises FrozenError.
         """
-        frozen = decode(data)
+        return cls.restored(decode(data), policy, upstream, budget, counters, now)
+
+    @classmethod
+    def restored(
+        cls,
+        frozen: FrozenContext,
+        policy: Policy,
+        upstream: Upstream,
+        budget: Budget,
+        counters: Counters,
+        now: float,
+    ) -> "ContextStateMachine":
+        """As thaw(), of what stands in its data."""
         context = cls(policy, upstream, frozen.pinned, frozen.nonce, budget, counters)
         restore(context, frozen, now)
         if context.server.phase is Phase.DIALLING:

@@ -9,8 +9,9 @@ from reknit_core.binding import KEY_BYTES
 from reknit_core.budget import Budget
 from reknit_core.context import GAP, ContextStateMachine
 from reknit_core.counters import Counters, Resume
-from reknit_core.events import ClientConnected
+from reknit_core.events import ClientConnected, ConnectionLost
 from reknit_core.forwarded import TrustedProxies
+from reknit_core.frozen import FrozenContext, decode
 from reknit_core.handshake import (
     ClientHandshake,
     Refusal,
@@ -19,6 +20,7 @@ from reknit_core.handshake import (
     shutting_down,
 )
 from reknit_core.headers import cookie, query_value, value_of
+from reknit_core.leg import Phase
 from reknit_core.lifecycle import State
 from reknit_core.pinned import (
     HELLO_QUERY,
@@ -29,6 +31,7 @@ from reknit_core.pinned import (
     received_count,
 )
 from reknit_core.policy import Policy
+from reknit_core.revival import Kept
 from reknit_core.side import Side
 from reknit_core.upstream import Upstream
 
@@ -36,6 +39,7 @@ NOT_YOURS = 4403  # as 403, for a browser
 UNKNOWN = 4404  # as 404
 ID_BYTES = 16  # of randomness in an id that the proxy makes
 NONCE_BYTES = 8
+DIED = "the proxy died"
 
 _ID = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
 
@@ -110,8 +114,27 @@ class Contexts:
 
         Raises FrozenError.
         """
-        context = ContextStateMachine.thaw(
-            data, self._policy, self._upstream, self.budget, self.counters, now
+        return self._restore(decode(data), now)
+
+    def revive(self, kept: Kept, now: float, wall: float) -> ContextStateMachine | None:
+        """Take in a context that was written down by a process which then died; None if it is over.
+
+        Both its connections are lost. A client that was connected has all of the grace, from now
+        on. For one that was away it has run on by the clock on the `wall` (seconds since 1970).
+        """
+        context = self._restore(kept.last_form(), now - max(0.0, wall - kept.wall))
+        for leg in (context.client, context.server):
+            leg.queue.trim()
+            if leg.phase not in (Phase.AWAY, Phase.DIALLING):
+                context.handle(ConnectionLost(leg.side, leg.generation, DIED), now)
+        if context.state is State.CLOSED:
+            self.forget(context)
+            return None
+        return context
+
+    def _restore(self, frozen: FrozenContext, now: float) -> ContextStateMachine:
+        context = ContextStateMachine.restored(
+            frozen, self._policy, self._upstream, self.budget, self.counters, now
         )
         self.counters.began(context.state)
         known = self._contexts.get(context.connection_id)

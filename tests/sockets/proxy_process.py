@@ -100,6 +100,12 @@ class ProxyProcess(ProxyLog):
         receiver.close()
         return proxy
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._process.pid is not None
+        return self._process.pid
+
     def memory(self) -> int:
         """The resident size in bytes (Linux)."""
         status = Path(f"/proc/{self._process.pid}/status").read_text()

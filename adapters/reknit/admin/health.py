@@ -6,16 +6,23 @@ from logging import INFO
 from reknit.admin.messages import Request, Response, json_response, text_response
 from reknit.admin.router import Route
 from reknit.logs import tell
+from reknit.store import Store
 
 
-def routes(is_ready: Callable[[], bool], drain: Callable[[], None]) -> tuple[Route, ...]:
+def routes(
+    is_ready: Callable[[], bool], drain: Callable[[], None], store: Store | None
+) -> tuple[Route, ...]:
     """`/livez` and `/readyz`, open to all, as they give nothing away; and `/drain`."""
 
     async def livez(request: Request) -> Response:
         return text_response("alive")  # the loop that serves all sessions has come round to this
 
     async def readyz(request: Request) -> Response:
-        return text_response("ready") if is_ready() else text_response("draining", 503)
+        if not is_ready():
+            return text_response("draining", 503)
+        if store is not None and store.trouble:  # still better than no proxy at all
+            return text_response("ready, but sessions are not kept: see the log")
+        return text_response("ready")
 
     async def start_drain(request: Request) -> Response:
         tell(INFO, "operator", "%(call)s by the operator", call="drain")

@@ -21,6 +21,7 @@ from reknit.admin.server import Server
 from reknit.listening import close_listeners
 from reknit.reactor import Reactor
 from reknit.sessions import Sessions
+from reknit.store import Store
 
 
 class Admin:
@@ -28,6 +29,7 @@ class Admin:
 
     `is_ready`: whether new sessions are taken. `drain`: stop taking any, and send those away that
     there are. `untold`: how many events a hook has lost. `requests`: whether peers may be asked.
+    `store`: where the sessions are kept.
     """
 
     def __init__(
@@ -39,14 +41,15 @@ class Admin:
         untold: Callable[[], int] | None = None,
         *,
         requests: bool = False,
+        store: Store | None = None,
     ) -> None:
         self._lag = Histogram()
         self._feed = Feed(sessions)
         self._routes = (
             *Page().routes(),
             *self._feed.routes(),
-            *health.routes(is_ready, drain),
-            *Metrics(sessions, self._lag, untold).routes(),
+            *health.routes(is_ready, drain, store),
+            *Metrics(sessions, self._lag, untold, store).routes(),
             *ContextCalls(sessions, reactor).routes(),
             *RequestCalls(sessions, reactor, is_allowed=requests).routes(),
         )

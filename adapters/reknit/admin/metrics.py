@@ -23,19 +23,28 @@ from reknit_core.survey import Flow, survey
 from reknit.admin.messages import Request, Response
 from reknit.admin.router import Route
 from reknit.sessions import Sessions
+from reknit.store import Store
 
 Sample = tuple[tuple[str, ...], float]
 
 
 class Metrics(Collector):
-    """Collects from the sessions; `lag` is the loop's, `untold` the events that a hook lost."""
+    """Collects from the sessions; `lag` is the loop's, `untold` the events that a hook lost.
+
+    `store`: where the sessions are kept.
+    """
 
     def __init__(
-        self, sessions: Sessions, lag: Histogram, untold: Callable[[], int] | None = None
+        self,
+        sessions: Sessions,
+        lag: Histogram,
+        untold: Callable[[], int] | None = None,
+        store: Store | None = None,
     ) -> None:
         self._sessions = sessions
         self._lag = lag
         self._untold = untold
+        self._store = store
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -97,6 +106,8 @@ class Metrics(Collector):
             yield CounterMetricFamily(
                 "reknit_events_lost", "Events that --on-event could not tell.", self._untold()
             )
+        if self._store is not None:
+            yield from _state(self._store)
 
 
 def _messages(flows: dict[str, Flow]) -> Iterator[Metric]:
@@ -171,6 +182,15 @@ def _deliveries(sides: dict[str, Towards]) -> Iterator[Metric]:
         "Time from the proxy's Ping to the Pong of that side.",
         ("to",),
         [((to,), side.round_trips) for to, side in sides.items()],
+    )
+
+
+def _state(store: Store) -> Iterator[Metric]:
+    yield GaugeMetricFamily("reknit_state_bytes", "Bytes in --state-dir.", store.size)
+    yield GaugeMetricFamily(
+        "reknit_state_trouble",
+        "1 while sessions are not kept in --state-dir, as it can't be written to.",
+        bool(store.trouble),
     )
 
 

@@ -1,0 +1,21 @@
+"""In every scenario, after every event: what is written down brings the session back.
+
+It is what it would be if it had lost both connections at that moment. Nothing that is not
+confirmed is missing.
+"""
+
+from pathlib import Path
+
+import pytest
+from crashing_player import play_crashing
+from reknit_core import trace
+
+FILES = sorted((Path(__file__).parent / "scenarios").glob("*.scn"))
+OVER_AT_ONCE = ("close_in_opening", "opening_server_lost")  # a loss would be their end
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_scenario_with_crashes(file: Path) -> None:
+    text = file.read_text()
+    returns = play_crashing(trace.parse(text))
+    assert returns or "= connected" not in text or file.stem in OVER_AT_ONCE
