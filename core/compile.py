@@ -23,6 +23,7 @@ MODULES = (
     "core/reknit_core/sockets.py",
     "core/reknit_core/stream.py",
     "core/reknit_core/websocket.py",
+    "adapters/reknit/durable.py",
     "adapters/reknit/reactor.py",
 )
 

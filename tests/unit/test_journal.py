@@ -1,9 +1,7 @@
 """What is written down of sessions: complete, bounded, and read back whatever a crash has left."""
 
-import sys
-from pathlib import Path
-
 import pytest
+from crashing_player import WALL, Files, successor
 from frame_bytes import BINARY, FIN, TEXT, frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,9 +15,6 @@ from reknit_core.policy import Delivery, Overflow, Policy
 from reknit_core.records import FILE_HEAD, JournalError
 from reknit_core.revival import Replay
 from test_contexts import accept, contexts, lose_client, session, take
-
-sys.path.append(str(Path(__file__).parent.parent))
-from crashing_player import WALL, Files, successor
 
 PATIENT = Policy(client_grace=60.0, heartbeat_interval=0.0)
 
