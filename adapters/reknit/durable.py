@@ -26,7 +26,7 @@ class DurableReactor(Reactor):
     ) -> None:
         super().__init__(dial, report, forget, leave)
         self._commit = commit
-        self._touched: dict[Link, None] = {}  # to be written down, and then written to
+        self._touched: dict[int, Link] = {}  # by id(): to be written down, and then written to
 
     def settle(self, link: Link, now: float) -> None:
         """Do what the context asks for; what it has to write goes out after the next sweep."""
@@ -36,12 +36,12 @@ class DurableReactor(Reactor):
     def let_go(self, link: Link) -> None:
         """The session is another process's, or over: touch its sockets no more."""
         super().let_go(link)
-        self._touched.pop(link, None)
+        self._touched.pop(id(link), None)
 
     def _sweep(self, now: float) -> bool:
         more = super()._sweep(now)
         while self._touched:
-            links = list(self._touched)
+            links = list(self._touched.values())
             self._touched = {}
             self._commit([link.context for link in links], now)
             for link in links:
@@ -69,7 +69,7 @@ class DurableReactor(Reactor):
         self._touch(link)
 
     def _touch(self, link: Link) -> None:
-        self._touched[link] = None
+        self._touched[id(link)] = link
         if self._sleep is not None:  # outside of a sweep: have one
             self._sleep.deadline = 0.0
 
