@@ -31,6 +31,7 @@ LOG = logging.getLogger("reknit")
 READ_SIZE = 68 * 1024  # bytes a read: one of 64 KiB with its header; more costs the allocator
 TURN = 0.01  # seconds of sweeps before other trio tasks get their turn
 READS = 256  # of an ended connection in one go
+TIMERS = 16  # a sweep: thousands of sessions may be late in one moment
 ENDINGS = (
     32  # ended connections a sweep: an end costs more than a message, and may come in thousands
 )
@@ -230,15 +231,18 @@ class Reactor:
                     self._read(connection, link, now)
                 if mask & WRITE and connection.link is not None:
                     self._write(connection, link, now)
+                    self._read_on(connection)  # what was said in its other end's place is out
                 if link.context.attention:
                     self.settle(link, now)
             except Exception:
                 self.abandon(link)
         for fd in list(islice(self._ended, ENDINGS)):
             self._read_end(self._connections.get(fd), self._ended.pop(fd), now)
-        while self._timers and self._timers[0][0] <= now:
+        for _ in range(TIMERS):
+            if not self._timers or self._timers[0][0] > now:
+                return bool(ready or self._ended)
             self._due(heappop(self._timers)[1], now)
-        return bool(ready or self._ended)
+        return True
 
     def _read_end(self, connection: Connection | None, mask: int, now: float) -> None:
         """Read what a peer sent before it ended the connection, and then the end.
@@ -256,6 +260,8 @@ class Reactor:
                 self._read(connection, link, now)
                 if link.context.attention:
                     self.settle(link, now)
+                if connection.leg.is_behind:
+                    break  # the poller will tell of the end again
         except Exception:
             self.abandon(link)
 
@@ -334,6 +340,8 @@ class Reactor:
                 if not data:
                     break
                 link.context.receive_data(connection.side, data, now)
+                if connection.leg.is_behind:
+                    break
         except OSError:
             pass
         if connection.link is not None:
@@ -371,6 +379,8 @@ class Reactor:
             try:
                 owner.context.handle_timeout(now)
                 self.settle(owner, now)
+                self._read_on(owner.client)
+                self._read_on(owner.server)
             except Exception:
                 self.abandon(owner)
 

@@ -49,6 +49,7 @@ GAP = 4410  # a peer that counts named a message that can't be gone on from
 OVERFLOW = 4413  # a queue is full, and the policy is to end the session then
 TAKEN_OVER = 4409  # the same connection id has come with a newer connection
 LATE = 1.0  # seconds: a time-out handled later than this means that the proxy itself stood still
+LAST_TURNS = 4  # scans of what a connection has left: in so many small frames few peers end
 
 _TAKEN_OVER = "a newer connection took over"
 _TAKEN_OVER_OPENING = refusal(409, "taken_over", _TAKEN_OVER)
@@ -169,7 +170,8 @@ class ContextStateMachine(Session):
         deadline = min(self._opening_until, self._grace_until, self._close_until)
         if self.server.phase is Phase.HANDSHAKE:
             deadline = min(deadline, self.server.since + self._policy.connect_timeout)
-        deadline = min(deadline, self.client.deadline(), self.server.deadline())
+        for leg in (self.client, self.server):
+            deadline = min(deadline, leg.heard if leg.is_behind else leg.deadline())
         self._asked = deadline
         return None if deadline == inf else deadline
 
@@ -233,6 +235,8 @@ class ContextStateMachine(Session):
         elif data:
             straight = False
             queue.append(data, scanner.boundary, scanner.messages)
+        if scanner.behind:
+            self.attention = True  # the rest is due when others have had their turn
         if queue.tail >= queue.alarm:
             self._attend(leg, scanner, now)
         return False
@@ -266,12 +270,19 @@ class ContextStateMachine(Session):
     def receive_eof(self, side: Side, now: float) -> None:
         """That side's connection ended its stream."""
         leg = self.client if side is Side.CLIENT else self.server
+        self._catch_up(leg, now)
         if leg is self.server and leg.phase is Phase.HANDSHAKE and self.server.handshake:
             self._server_answered(self.server.handshake.receive_eof(), now)
         elif leg.phase in (Phase.CLOSE_RECEIVED, Phase.LEAVING):
             leg.ended = True  # it may still read our Close, and what comes before it
         else:
             self._broken(leg, "end of stream without a Close frame", now)
+
+    def _catch_up(self, leg: WebSocket, now: float) -> None:
+        """The connection has ended: read what has come, unless it would take too many turns."""
+        for _ in range(LAST_TURNS):
+            if leg.is_behind:
+                self.receive_data(leg.side, b"", now)
 
     def _receive_unopened(self, leg: WebSocket, data: bytes, now: float) -> None:
         if leg is self.server and leg.phase is Phase.HANDSHAKE and self.server.handshake:
@@ -371,6 +382,7 @@ class ContextStateMachine(Session):
             case ConnectionLost():
                 leg = self.client if event.side is Side.CLIENT else self.server
                 if event.generation == leg.generation:
+                    self._catch_up(leg, now)
                     self._broken(leg, event.reason, now)
             case Shutdown():
                 self._recover = False
@@ -400,6 +412,9 @@ class ContextStateMachine(Session):
         late = now - self._asked
         if late > LATE:
             self._postpone(late + LATE)
+        for leg in (self.client, self.server):
+            if leg.is_behind:
+                self.receive_data(leg.side, b"", now)
         if now >= self._opening_until:
             self._give_up(503, "the server did not accept in time", now)
         if now >= self._grace_until:

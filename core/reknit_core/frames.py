@@ -12,6 +12,7 @@ PROTOCOL_ERROR = 1002
 MESSAGE_TOO_BIG = 1009
 
 MAX_CONTROL_FRAME = 2 + 4 + 125  # bytes: header, mask, payload
+STEPS = 64  # control frames and fragments in one scan: each costs as much as a read
 
 
 class Opcode(IntEnum):
@@ -82,6 +83,7 @@ class FrameScanner:
     * `controls`: the control frames in the data, whole
     * `plain`: the data was whole data messages and nothing else
     * `violation`: set once, when the bytes break the RFC; nothing after is read
+    * `behind`: there is more in the data than one scan takes: scan(b"") goes on with it
     """
 
     __slots__ = (
@@ -95,6 +97,8 @@ class FrameScanner:
         "_skip",
         "_skip_ends",
         "_stopped",
+        "_turn",
+        "behind",
         "boundary",
         "controls",
         "messages",
@@ -113,6 +117,8 @@ class FrameScanner:
         self._heads = 0  # and of its frames' headers
         self._skip = 0  # payload bytes of the current frame still to come
         self._skip_ends = False  # whether that frame ends its message
+        self._turn = STEPS
+        self.behind = False
         self.boundary = 0
         self.messages = 0
         self.controls = _NO_CONTROLS
@@ -150,9 +156,11 @@ class FrameScanner:
         return self._scan_on(data, pos)
 
     def _scan_on(self, data: bytes, pos: int) -> bytes:
-        """Walk whatever frames there are from `pos` on."""
+        """Walk whatever frames there are from `pos` on, as many as one scan takes."""
         size = len(data)
-        while pos + 2 <= size:
+        steps = 0
+        while pos + 2 <= size and steps < self._turn:
+            steps += 1
             step = self._step(data, pos, size)
             if step == pos or self._stopped:
                 pos = step
@@ -162,6 +170,7 @@ class FrameScanner:
                 step = self._walk(data, pos)
                 if step > pos:
                     pos = self.boundary = step
+        self.behind = steps == self._turn and pos < size and not self._stopped
         if pos < size and not self._stopped:
             self._held = data[pos:]
         self.plain = not (self._held or self._skip or self._open or self.controls or self._stopped)

@@ -22,7 +22,7 @@ from reknit_core.session import Session
 from reknit_core.stream import Mark
 from reknit_core.websocket import NOBODY, WebSocket
 
-VERSION = 2
+VERSION = 3
 
 _MAGIC = b"reknit"
 _HEAD = struct.Struct(">6sHI")
@@ -67,6 +67,7 @@ class FrozenScanner(Form):
     heads: int
     skip: int
     skip_ends: bool
+    behind: bool
     plain: bool
 
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 import msgspec
 from wsproto.frame_protocol import FrameProtocol
 
-from reknit_core.frames import ControlFrame, FrameScanner, message_ends, unmask
+from reknit_core.frames import STEPS, ControlFrame, FrameScanner, message_ends, unmask
+from reknit_core.stream import MORE
 
 MAX_REPLY = 256 * 1024  # bytes: a larger message, also when inflated, is none
 
@@ -46,6 +47,8 @@ class InbandScanner(FrameScanner):
         self._heads = before._heads
         self._skip = before._skip
         self._skip_ends = before._skip_ends
+        self.behind = before.behind
+        self._turn = MORE  # it has to see a message whole
         self._expected: Expected | None = expected
         self.plain = False
         self.reply: bytes | None = None
@@ -58,6 +61,7 @@ class InbandScanner(FrameScanner):
     def close(self) -> None:
         """Look no more: the reply is taken, or nobody waits for it."""
         self._expected = None
+        self._turn = STEPS
 
     def scan(self, data: bytes) -> bytes:
         """As FrameScanner.scan(), without the reply, and without what can't be judged yet."""

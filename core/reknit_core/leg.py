@@ -177,6 +177,12 @@ class Leg:
                 self.queue.append(part, 0, 0)
 
     @property
+    def is_behind(self) -> bool:
+        """Whether this peer has sent more frames at one time than are read in one turn."""
+        scanner = self.scanner
+        return scanner is not None and scanner.behind
+
+    @property
     def delivers(self) -> bool:
         """Whether this peer's messages still go to the other end.
 
@@ -233,7 +239,13 @@ class Leg:
 
     def say(self, data: bytes, position: int) -> None:
         """Put bytes of the proxy's own into the stream, at a message end."""
-        self.lane.append((position, data))
+        lane = self.lane
+        if lane and data is not self.ping:
+            place, last = lane[-1]
+            if place == position and last is not self.ping and len(last) + len(data) <= SMALL:
+                lane[-1] = (place, last + data)  # a flood of them would cost much more apart
+                return
+        lane.append((position, data))
 
     # -- Control frames --------------------------------------------------------------------------
 

@@ -82,9 +82,9 @@ class Stream:
         return self._received - self._base
 
     @property
-    def is_partial(self) -> bool:
-        """Whether a message has begun that is not complete yet."""
-        return self._received > self.tail
+    def partial(self) -> int:
+        """Bytes of a message that has begun and is not complete yet."""
+        return self._received - self.tail
 
     def append(self, data: Buffer, boundary: int, messages: int) -> None:
         """Add bytes; the first `boundary` of them complete `messages` more messages."""

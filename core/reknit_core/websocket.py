@@ -11,7 +11,7 @@ from reknit_core.budget import SHARE
 from reknit_core.leg import Leg, Phase
 from reknit_core.policy import Overflow, Policy
 
-MAX_LANE = 64  # frames: a peer that sends more control frames than are taken is no longer read
+MAX_LANE = 64  # buffers: a peer that sends more control frames than are taken is no longer read
 MIN_MESSAGE = 2  # bytes of the smallest one: a frame's header
 MAX_EARLY = 64 * 1024  # bytes that a peer may send before its handshake is done
 MAX_AHEAD = 16 * 2**20  # bytes: more than two systems' buffers hold in front of a Pong
@@ -27,7 +27,9 @@ class WebSocket(Leg):
     # -- The queue's bounds ----------------------------------------------------------------------
 
     def wants_read(self) -> bool:
-        """Whether what this peer sends has somewhere to go."""
+        """Whether what this peer sends has somewhere to go, and what it has sent is read."""
+        if self.is_behind:
+            return False
         if self.phase is not Phase.OPEN and not self.delivers:
             return len(self.early) < MAX_EARLY and not self.ended
         queue = self.queue
@@ -43,10 +45,15 @@ class WebSocket(Leg):
             or (queue.count - queue.confirmed_count >= policy.queue_messages and not owes)
         ) and (self.phase is not Phase.OPEN or policy.overflow(self.side) is Overflow.PAUSE):
             return False
-        budget = queue.budget
-        if budget.used >= budget.limit and held >= SHARE + ahead:
+        if queue.budget.used >= queue.budget.limit and (held >= SHARE + ahead or self.is_stuck):
             return False
         return len(self.lane) < MAX_LANE and len(self.other.lane) < MAX_LANE
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether its message is too large to go on with while all bytes are in use."""
+        queue = self.queue
+        return queue.budget.used >= queue.budget.limit and queue.partial >= SHARE
 
     def next_alarm(self, *, confirms: bool) -> int:
         """The queue's tail at which to look again: before a bound, or to ask for confirmation."""
@@ -161,16 +168,19 @@ class WebSocket(Leg):
         Any byte counts as life, and so does a full socket that has taken more. A peer that isn't
         read can't be heard: its silence doesn't count. Its Pong may stand behind much else that
         it sends, so at-least-once waits twice for it, and then asks again, as some stacks leave
-        out a Pong. A peer that leaves that out too confirms nothing, and is given up.
+        out a Pong. A peer that leaves that out too confirms nothing, and is given up. So is one
+        that can't go on with its message all the time, since what there is of it fills the memory.
         """
         if self.probed != inf:
+            if self.is_stuck:
+                return True
             silent = self.heard <= self.probed
             if self.drained > self.probed or not self.wants_read():
                 self.probed = now
                 return False
             if silent or self.missed == PATIENCE:
                 return True
-            if self.queue.is_partial or self.source.eager:
+            if self.queue.partial or self.source.eager:
                 self.probed = now
                 return False
             self.missed += 1

@@ -1,15 +1,19 @@
 """What a hostile peer may send, by the core: nothing of it raises, stalls or outgrows a bound."""
 
+from collections.abc import Iterator
+from math import inf
+
 import pytest
 from frame_bytes import CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, frame, message
 from handshake_bytes import request
 from reknit_core.backlog import Backlog
 from reknit_core.budget import SHARE
-from reknit_core.context import ContextStateMachine
+from reknit_core.context import LAST_TURNS, ContextStateMachine
 from reknit_core.contexts import Contexts
-from reknit_core.events import Side
-from reknit_core.frames import FrameScanner, Violation, payload
+from reknit_core.events import ConnectionLost, Side
+from reknit_core.frames import STEPS, FrameScanner, Violation, payload
 from reknit_core.handshake import ClientHandshake, Refusal
+from reknit_core.leg import SMALL
 from reknit_core.lifecycle import State
 from reknit_core.stream import GATHER
 from test_contexts import accept, connect, contexts, lose_client, session, take
@@ -86,23 +90,108 @@ def test_a_subprotocol_that_is_no_token_is_refused(offer: bytes) -> None:
 # -- Floods ------------------------------------------------------------------------------------
 
 
-def test_a_flood_of_pings_is_written_in_parts() -> None:
-    """A system refuses a gathered write of more buffers, and the other leg would be lost."""
+def scan_all(scanner: FrameScanner, data: bytes) -> tuple[bytes, list[bytes]]:
+    """What the scanner passes in all its turns, without the control frames, and these."""
+    kept = b""
+    controls: list[bytes] = []
+    while data or scanner.behind:
+        part = scanner.scan(data)
+        data = b""
+        start = 0
+        for control in scanner.controls:
+            kept += part[start : control.start]
+            controls.append(part[control.start : control.end])
+            start = control.end
+        kept += part[start:]
+    return kept, controls
+
+
+def turns(context: ContextStateMachine, now: float) -> Iterator[None]:
+    """Let the context go on as often as it asks to at once."""
+    while (context.next_deadline() or inf) <= now:
+        context.handle_timeout(now)
+        yield
+
+
+PINGS = (
+    frame(FIN | PING, masked=True),
+    frame(FIN | PONG, b"x" * 125, masked=True),
+    frame(FIN | PING, masked=True) + message(b"x", masked=True).data,
+)
+
+
+@pytest.mark.parametrize("data", PINGS, ids=["Pings", "Pongs", "Pings between messages"])
+def test_a_flood_of_control_frames_is_read_in_turns(data: bytes) -> None:
+    """Each of them costs as much as a read: in one go the other sessions would wait for them."""
     context = session(contexts())
     accept(context)
-    ping = frame(FIN | PING, masked=True)
-    context.receive_data(Side.CLIENT, ping * 3000, 1.0)
-    assert len(context.pending(Side.SERVER)) == GATHER
+    context.receive_data(Side.CLIENT, data * 3000, 1.0)
+    assert len(take(context, Side.SERVER)) == STEPS * len(data)
     assert not context.wants_read(Side.CLIENT)
-    assert len(take(context, Side.SERVER)) == 3000 * len(ping)
+    assert context.attention
+    for _ in turns(context, 1.0):
+        assert len(take(context, Side.SERVER)) <= STEPS * len(data)
+    assert context.wants_read(Side.CLIENT)
 
 
-def test_pings_behind_queued_messages_are_written_in_parts_too() -> None:
+def test_nothing_of_what_is_read_in_turns_is_lost_or_moved() -> None:
+    context = session(contexts())
+    accept(context)
+    pings = [frame(FIN | PING, b"%d" % number, masked=True) for number in range(500)]
+    parts = [message(b"%d" % number, b".", masked=True).frames for number in range(500)]
+    flood = [first + ping + last for ping, (first, last) in zip(pings, parts, strict=True)]
+    context.receive_data(Side.CLIENT, b"".join(flood), 1.0)
+    written = take(context, Side.SERVER)
+    for _ in turns(context, 1.0):
+        written += take(context, Side.SERVER)
+    scanner = FrameScanner(masked=True, deflate=False, limit=1000)
+    data, controls = scan_all(scanner, written)
+    assert controls == pings
+    assert data == b"".join(first + last for first, last in parts)
+
+
+def test_a_fragmented_flood_is_read_in_turns() -> None:
+    context = session(contexts())
+    accept(context)
+    part = frame(CONTINUATION, b"x", masked=True)
+    end = frame(FIN | CONTINUATION, masked=True)
+    data = frame(TEXT, masked=True) + part * 1000 + end
+    context.receive_data(Side.CLIENT, data, 1.0)
+    assert not context.wants_read(Side.CLIENT)
+    number = sum(1 for _ in turns(context, 1.0))
+    assert 1000 // STEPS <= number <= 1000 // STEPS + 1
+    assert take(context, Side.SERVER) == data
+
+
+def test_a_connection_that_ends_is_read_on_for_some_turns_only() -> None:
+    """Its Pings are nobody's any more, and its end may not cost others what they saved."""
+    context = session(contexts())
+    accept(context)
+    data = message(b"x", b"y", masked=True).data
+    context.receive_data(Side.CLIENT, data * 1000, 1.0)
+    context.handle(ConnectionLost(Side.CLIENT, context.client.generation, "reset"), 1.0)
+    assert context.state is State.CLIENT_DOWN
+    whole = take(context, Side.SERVER)
+    assert whole == data * (len(whole) // len(data))
+    assert STEPS < 2 * len(whole) // len(data) <= STEPS * (1 + LAST_TURNS)
+
+
+def test_pings_that_nobody_takes_cost_little_memory() -> None:
+    _, server = legs()
+    ping = frame(FIN | PING, masked=True)
+    for _ in range(10_000):
+        server.say(ping, server.source.tail)
+    assert len(server.lane) <= 1 + 10_000 * len(ping) // (SMALL - len(ping))
+    assert write(server) == ping * 10_000
+
+
+def test_pings_behind_queued_messages_are_written_in_parts() -> None:
+    """A system refuses a gathered write of more buffers, and the leg would be lost."""
     client, server = legs()
     for _ in range(GATHER - 10):
         feed(client, message(b"x" * 3000, masked=True).data)
     for _ in range(20):
-        server.say(frame(FIN | PONG, masked=True), server.source.tail)
+        server.say(bytes(SMALL), server.source.tail)
     assert len(server.pending()) == GATHER
 
 
@@ -113,15 +202,15 @@ def test_empty_fragments_count_to_the_limit_of_a_message(whole: bool) -> None:
     flood = frame(TEXT, masked=True) + more * 1000
     kept = b""
     for part in [flood] if whole else [flood[at : at + 7] for at in range(0, len(flood), 7)]:
-        kept += scanner.scan(part)
+        kept += scan_all(scanner, part)[0]
     assert scanner.violation == Violation(1009, "message over 1000 bytes")
     assert len(kept) <= 1000
 
 
 def test_fragments_within_the_limit_are_counted_by_message() -> None:
-    scanner = FrameScanner(masked=False, deflate=False, limit=1000)
-    data = message(*[b""] * 400).data
-    for _ in range(5):
+    scanner = FrameScanner(masked=False, deflate=False, limit=200)
+    data = message(*[b""] * (STEPS - 1)).data
+    for _ in range(5 * 400 // STEPS):
         assert scanner.scan(data) == data
         assert scanner.messages == 1
     assert scanner.violation is None

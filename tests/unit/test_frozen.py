@@ -31,7 +31,8 @@ LEFT_OUT = {
     | {"alarm", "_packed"},
     FrameScanner: {"_first", "_limit", "_mask"}
     # What the last scan has found: it was acted upon.
-    | {"boundary", "controls", "messages", "violation"},
+    | {"boundary", "controls", "messages", "violation"}
+    | {"_turn"},
     IncomingWebSocket: {"other", "policy", "source"},
     OutgoingWebSocket: {"other", "policy", "source"},
     Retry: {"_policy", "_seed"},
