@@ -19,6 +19,7 @@ from reknit.reactor import Reactor
 from reknit.sessions import Sessions
 from reknit.state_dir import StateDir
 from reknit.store import Store
+from reknit_core.admission import Admission
 from reknit_core.context import GAP, OVERFLOW, TAKEN_OVER
 from reknit_core.contexts import Contexts
 from reknit_core.counters import Histogram
@@ -78,7 +79,7 @@ def admin(folder: Path) -> tuple[Metrics, list[Route]]:
     sessions = Sessions(contexts, records=True)
     reactor = Reactor(*[lambda *_: None] * 4)
     store = Store(StateDir(folder, NEVER), contexts)
-    metrics = Metrics(sessions, Histogram(), lambda: 0, store)
+    metrics = Metrics(sessions, Admission(Policy()), Histogram(), lambda: 0, store)
     calls = ContextCalls(sessions, reactor)
     requests = RequestCalls(sessions, reactor, is_allowed=True)
     parts = (Page(), Feed(sessions), metrics, calls, requests)

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -32,11 +33,22 @@ from reknit.tls import TlsError, TlsSocket
 LOG = logging.getLogger("reknit")
 
 LINGERING = 64  # that are refused at the door and waited for: the answer needs it, a flood doesn't
+PAUSE = 0.02  # seconds until the next client, where there is no file for one
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+_NO_FILE = refusal(503, "connection_limit", "too many connections", ((b"retry-after", b"5"),))
 
 Request = UpgradeRequest | PlainRequest
 Enter = Callable[[StreamSocket, Guest, ClientHandshake, UpgradeRequest], Refusal | None]
 """Takes over the socket of a client that asks for a session, or says why not."""
+
+
+def _open_spare() -> int | None:
+    """A file that can be closed where one more is needed; None if there is none left."""
+    try:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
 
 
 class Newcomer:
@@ -101,6 +113,8 @@ class Listener:
         self._enter = enter
         self._passing = passing
         self._lingering = 0
+        self._spare = _open_spare()
+        self._too_many = 0  # clients for whom there was no file
         self.newcomers: set[Newcomer] = set()
 
     async def run(self, listeners: list[trio.SocketListener], clients: trio.Nursery) -> None:
@@ -110,19 +124,58 @@ class Listener:
                 accepting.start_soon(self._accept, listener, clients)
 
     async def _accept(self, listener: trio.SocketListener, clients: trio.Nursery) -> None:
-        while True:
-            try:
-                stream = await listener.accept()
-            except trio.ClosedResourceError:
-                return  # another process accepts from here on
-            except OSError as error:
-                if error.errno not in _NO_ROOM:
-                    raise
-                reason = error.strerror or str(error)
-                tell(ERROR, "accept_failed", "can't accept a connection: %(reason)s", reason=reason)
-                await trio.sleep(0.1)
-            else:
-                self._receive(plain_socket(stream), clients)
+        with suppress(trio.ClosedResourceError):  # another process accepts from then on
+            while True:
+                try:
+                    stream = await listener.accept()
+                except OSError as error:
+                    if error.errno not in _NO_ROOM:
+                        raise
+                    await self._accept_last(listener, error.strerror or str(error), clients)
+                else:
+                    self._receive(plain_socket(stream), clients)
+
+    async def _accept_last(
+        self, listener: trio.SocketListener, reason: str, clients: trio.Nursery
+    ) -> None:
+        """Files have run out, which the system says before it looks whether there is a client."""
+        await trio.lowlevel.wait_readable(listener.socket)
+        sock = self._take_with_spare(listener.socket.fileno())
+        if sock is not None and self._spare is not None:  # there is room again
+            sock.setblocking(False)
+            self._receive(sock, clients)
+        elif sock is not None:
+            self._turn_away(sock, reason)
+            await trio.sleep(PAUSE)
+
+    def _take_with_spare(self, listening: int) -> socket.socket | None:
+        """A client that finds no file gets the one that is kept for this; None if it has gone."""
+        if self._spare is not None:
+            os.close(self._spare)
+        listener = socket.socket(fileno=listening)
+        try:
+            sock, _ = listener.accept()
+        except OSError:
+            sock = None
+        finally:
+            listener.detach()
+        self._spare = _open_spare()
+        return sock
+
+    def _turn_away(self, sock: socket.socket, reason: str) -> None:
+        """There is no file for this client: tell it so, and have the spare one back."""
+        self._too_many += 1
+        if self._too_many & (self._too_many - 1) == 0:  # said at 1, 2, 4, 8, …
+            text = "can't accept a connection: %(reason)s; %(total)d so far"
+            tell(ERROR, "accept_failed", text, reason=reason, total=self._too_many)
+        self._counters.handshakes[_NO_FILE.status] += 1
+        sock.setblocking(False)
+        with suppress(OSError), sock:
+            if self._certificates.for_clients is None:
+                sock.send(encode_refusal(_NO_FILE))
+                sock.shutdown(socket.SHUT_WR)
+                sock.recv(4096)  # what is left unread would cost the client the answer
+        self._spare = _open_spare()
 
     def _receive(self, sock: socket.socket, clients: trio.Nursery) -> None:
         """Let a connection in, or refuse it at the door."""
@@ -139,7 +192,7 @@ class Listener:
             self._begin(Newcomer(sock, guest, context, self._policy.request_timeout), clients)
             return
         self._counters.handshakes[guest.status] += 1
-        refused = self._admission.refused
+        refused = self._admission.refused.total()
         if refused & (refused - 1) == 0:  # said at 1, 2, 4, 8, …: a flood must not fill the log
             tell(
                 WARNING,

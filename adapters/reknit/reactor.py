@@ -31,7 +31,7 @@ LOG = logging.getLogger("reknit")
 READ_SIZE = 68 * 1024  # bytes a read: one of 64 KiB with its header; more costs the allocator
 TURN = 0.01  # seconds of sweeps before other trio tasks get their turn
 READS = 256  # of an ended connection in one go
-TIMERS = 16  # a sweep: thousands of sessions may be late in one moment
+TIMERS = 8  # a sweep: thousands of sessions may be late in one moment
 ENDINGS = (
     32  # ended connections a sweep: an end costs more than a message, and may come in thousands
 )

@@ -15,7 +15,7 @@ from reknit import systemd
 from reknit.addresses import Address
 from reknit.certificates import CertificateError, Certificates
 from reknit.config import Config
-from reknit.file_limit import raise_file_limit
+from reknit.file_limit import fit_to_files, tell_room
 from reknit.handover import Doors, give, take
 from reknit.listening import close_listeners, open_listeners, wrap_listeners
 from reknit.logs import tell
@@ -106,12 +106,11 @@ async def serve(
     certificates = Certificates(config.tls, secure_upstream=config.upstream.secure)
     _collect_garbage_rarely()
     records = config.admin is not None
+    policy = fit_to_files(config.policy)
     state = None if config.state_dir is None else StateDir(config.state_dir, config.state_sync)
-    proxy = Proxy(config.policy, config.upstream, certificates, records=records, state=state)
+    proxy = Proxy(policy, config.upstream, certificates, records=records, state=state)
     hook = _make_hook(config)
     channel = predecessor(config.takeover)
-    if channel is not None:
-        raise_file_limit(config.policy.session_limit)  # its sockets are to come
     doors, takeover_socket = await _open_doors(config, proxy, channel)
     stop = trio.Event()
 
@@ -146,8 +145,7 @@ async def serve(
             _reload_on_hangup(certificates, nursery),
         ):
             port = _tell_listening(doors.clients[0], config.upstream)
-            if channel is None:
-                raise_file_limit(config.policy.session_limit)
+            tell_room(config.policy, policy)
             systemd.notify(systemd.READY)
             task_status.started(port)
             await proxy.run(doors.clients, stop)
@@ -233,6 +231,7 @@ def _prepare_admin(
     count_lost = None if hook is None else hook.count_lost
     admin = Admin(
         proxy.sessions,
+        proxy.admission,
         proxy.reactor,
         proxy.is_ready,
         drain,

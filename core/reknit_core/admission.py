@@ -5,6 +5,7 @@ its handshake. Where a proxy in front is trusted, the limits are for the client 
 is known only when the request is complete.
 """
 
+from collections import Counter
 from ipaddress import IPv6Address
 from math import ceil
 
@@ -47,8 +48,8 @@ class Admission:
         self._origins = Origins(policy.allow_origin)
         self._open: dict[bytes, int] = {}  # connections by address
         self.connections = 0
-        self.refused = 0
-        """How many were refused so far, for one of the limits or for their origin."""
+        self.refused: Counter[str] = Counter()
+        """How many were refused so far, by the limit's name, or for their origin."""
 
     @property
     def tracked(self) -> int:
@@ -147,7 +148,7 @@ class Admission:
             guest.key = None
 
     def _refuse(self, status: int, error: str, message: str, retry_after: int = 0) -> Refusal:
-        self.refused += 1
+        self.refused[error] += 1
         after = ((b"retry-after", str(retry_after).encode()),) if retry_after else ()
         return refusal(status, error, message, after)
 

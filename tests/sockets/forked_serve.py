@@ -1,13 +1,19 @@
 """What a forked proxy process runs. Imports little: each process imports it."""
 
 import os
+import resource
 from multiprocessing.connection import Connection
 
 
-def serve(options: tuple[str, ...], log: Connection) -> None:
-    """Run `reknit serve` with these options and standard error into `log`; never returns."""
+def serve(options: tuple[str, ...], log: Connection, files: int) -> None:
+    """Run `reknit serve` with these options and standard error into `log`; never returns.
+
+    `files`: how many may be open; 0: as many as may be here.
+    """
     from reknit.cli import main
 
+    if files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     os.dup2(log.fileno(), 2)
     log.close()
     for name in [name for name in os.environ if name.startswith("REKNIT_")]:

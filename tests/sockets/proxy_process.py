@@ -7,6 +7,7 @@ import asyncio
 import multiprocessing
 import os
 import re
+import resource
 import signal
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -88,11 +89,14 @@ class ProxyProcess(ProxyLog):
         self._process = process
 
     @classmethod
-    async def start(cls, upstream: str, *options: str) -> Self:
-        """Start a proxy for that upstream URL; it listens when this returns."""
+    async def start(cls, upstream: str, *options: str, files: int = 0) -> Self:
+        """Start a proxy for that upstream URL; it listens when this returns.
+
+        `files`: how many it may have open; 0: as many as this process may.
+        """
         receiver, sender = _FORKS.Pipe(duplex=False)
         options = (upstream, "--listen", "127.0.0.1:0", *options)
-        process = _FORKS.Process(target=serve, args=(options, sender))
+        process = _FORKS.Process(target=serve, args=(options, sender, files))
         process.start()
         sender.close()
         proxy = cls(process)
@@ -112,6 +116,23 @@ class ProxyProcess(ProxyLog):
         found = re.search(r"VmRSS:\s+(\d+) kB", status)
         assert found is not None
         return int(found[1] or 0) * 1024
+
+    @property
+    def open_files(self) -> int:
+        """The highest number of an open file, and one (Linux)."""
+        return 1 + max(int(name.name) for name in Path(f"/proc/{self._process.pid}/fd").iterdir())
+
+    def limit_files(self, number: int) -> None:
+        """Files with this or a higher number can't be opened any more (Linux)."""
+        assert self._process.pid is not None
+        _, most = resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, (number, most))
+
+    @property
+    def processor_seconds(self) -> float:
+        """How much processor time it has used (Linux)."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def signal(self, number: signal.Signals) -> None:
         """Send the process a signal."""

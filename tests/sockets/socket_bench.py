@@ -65,12 +65,14 @@ class Bench:
         self._tasks.append(task)
         return task
 
-    async def proxy(self, *options: str, host: str = "127.0.0.1", path: str = "") -> ProxyProcess:
+    async def proxy(
+        self, *options: str, host: str = "127.0.0.1", path: str = "", files: int = 0
+    ) -> ProxyProcess:
         """Start a proxy for the upstream server; the last one is `bench.proxies[-1]`."""
         upstream = f"{self.scheme}://{host}:{self._port.number}{path}"
         quick = ("--retry-interval", "0.05", "--client-grace", "20", "--close-timeout", "2")
         quick += ("--drain-time", "0")
-        proxy = await ProxyProcess.start(upstream, *quick, *options)
+        proxy = await ProxyProcess.start(upstream, *quick, *options, files=files)
         self.proxies.append(proxy)
         return proxy
 

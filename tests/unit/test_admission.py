@@ -48,7 +48,7 @@ def test_by_default_an_address_has_no_limit() -> None:
     admission = Admission(Policy())
     for _ in range(1000):
         assert asks(admission, let_in(admission), b"Origin: https://any.example") is None
-    assert (admission.connections, admission.refused, admission.tracked) == (1000, 0, 0)
+    assert (admission.connections, admission.refused, admission.tracked) == (1000, {}, 0)
 
 
 def test_connections_are_limited_overall() -> None:
@@ -57,7 +57,7 @@ def test_connections_are_limited_overall() -> None:
     let_in(admission, PROXY)  # in its handshake: it counts already
     assert refused(admission.arrive(BOB, 0.0)) == FULL
     assert refused(admission.arrive(PROXY, 0.0)) == FULL
-    assert (admission.connections, admission.refused) == (2, 2)
+    assert (admission.connections, admission.refused) == (2, {"connection_limit": 2})
     admission.leave(first)
     admission.leave(first)  # does no harm
     assert admission.connections == 1
@@ -73,7 +73,7 @@ def test_connections_are_limited_by_address() -> None:
     for _ in range(3):
         assert refused(admission.arrive(ALICE, 0.0)) == TOO_MANY
     let_in(admission, BOB)
-    assert (admission.connections, admission.refused) == (3, 3)
+    assert (admission.connections, admission.refused) == (3, {"address_connections": 3})
     admission.leave(second)
     let_in(admission)
     assert refused(admission.arrive(ALICE, 0.0)) == TOO_MANY
@@ -165,7 +165,7 @@ def test_a_page_of_another_origin_is_refused() -> None:
     for origin in (b"https://b.example", b"null", b""):
         answer = asks(admission, guest, b"Origin: " + origin)
         assert refused(answer) == (403, "origin_not_allowed", None)
-    assert admission.refused == 3
+    assert admission.refused == {"origin_not_allowed": 3}
 
 
 # -- Addresses ---------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 
 import trio
+from reknit_core.admission import Admission
 from reknit_core.counters import Histogram
 
 from reknit.addresses import Address, Listen, UnixPath, is_loopback
@@ -35,6 +36,7 @@ class Admin:
     def __init__(
         self,
         sessions: Sessions,
+        admission: Admission,
         reactor: Reactor,
         is_ready: Callable[[], bool],
         drain: Callable[[], None],
@@ -49,7 +51,7 @@ class Admin:
             *Page().routes(),
             *self._feed.routes(),
             *health.routes(is_ready, drain, store),
-            *Metrics(sessions, self._lag, untold, store).routes(),
+            *Metrics(sessions, admission, self._lag, untold, store).routes(),
             *ContextCalls(sessions, reactor).routes(),
             *RequestCalls(sessions, reactor, is_allowed=requests).routes(),
         )

@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 from prometheus_client.registry import Collector
+from reknit_core.admission import Admission
 from reknit_core.counters import Counters, DialResult, Histogram, Towards
 from reknit_core.survey import Flow, survey
 
@@ -29,19 +30,21 @@ Sample = tuple[tuple[str, ...], float]
 
 
 class Metrics(Collector):
-    """Collects from the sessions; `lag` is the loop's, `untold` the events that a hook lost.
+    """Collects what sessions and doorkeeper count.
 
-    `store`: where the sessions are kept.
+    `lag` is the loop's, `untold` the events that a hook lost. `store`: where the sessions are kept.
     """
 
     def __init__(
         self,
         sessions: Sessions,
+        admission: Admission,
         lag: Histogram,
         untold: Callable[[], int] | None = None,
         store: Store | None = None,
     ) -> None:
         self._sessions = sessions
+        self._admission = admission
         self._lag = lag
         self._untold = untold
         self._store = store
@@ -99,6 +102,7 @@ class Metrics(Collector):
         )
         yield from _deliveries({"client": counters.to_client, "server": counters.to_server})
         yield from _connections(counters)
+        yield from _admissions(self._admission)
         yield _histogram(
             "reknit_loop_lag_seconds", "How late the loop's timers go off.", (), [((), self._lag)]
         )
@@ -224,6 +228,20 @@ def _connections(counters: Counters) -> Iterator[Metric]:
         "How attempts to reach the server ended.",
         ("result",),
         (((result.value,), counters.dial_results[result]) for result in DialResult),
+    )
+
+
+def _admissions(admission: Admission) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "reknit_connections",
+        "Connections of clients that are open, those in their handshake included.",
+        admission.connections,
+    )
+    yield _counter(
+        "reknit_refused",
+        "Clients that a limit or their origin kept out.",
+        ("why",),
+        (((why,), number) for why, number in admission.refused.items()),
     )
 
 
