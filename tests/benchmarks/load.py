@@ -205,7 +205,7 @@ class Load:
         count = self._finish(case.flow) - (before if case.flow is Flow.TO_SERVER else 0)
         took = perf_counter() - began
         self._check()
-        return Result(count, took, _part(self.trips, 0.5), _part(self.trips, 0.99))
+        return Result(count, took, part_of(self.trips, 0.5), part_of(self.trips, 0.99))
 
     def _finish(self, flow: Flow) -> int:
         """Wait until all is there; the number of messages, for a stream to the server all yet."""
@@ -273,7 +273,7 @@ class Load:
             raise RunError(self.failures[0])
 
 
-def _part(trips: dict[int, int], part: float) -> float | None:
+def part_of(trips: dict[int, int], part: float) -> float | None:
     """The round trip that this part of all is not slower than, in seconds."""
     left = sum(trips.values()) * part
     for ticks in sorted(trips):

@@ -172,6 +172,10 @@ class RawConnection:
             pass
         return found
 
+    async def read_some(self) -> bytes:
+        """What has come; nothing at the end of the stream."""
+        return await self._reader.read(65536)
+
     async def read_all(self) -> bytes:
         """All that still comes until the end of the stream."""
         return await self._reader.read()
