@@ -109,7 +109,7 @@ class CrashingPlayer(Player):
     ) -> None:
         assert after.mark == expected.mark
         assert after.dropped == expected.dropped
-        assert not after.is_partial
+        assert not after.partial
         assert after._marks[0] <= expected._marks[0]  # it can be gone on from as many places
         assert after.handed() >= expected.handed()
         if self._policy.delivery is Delivery.AT_LEAST_ONCE or not receiver_was_connected:
