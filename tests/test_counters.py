@@ -52,6 +52,9 @@ def test_what_is_counted_is_what_the_transcript_shows(file: Path) -> None:
         counted[row.source, row.target] += number
     assert counted == moves
     assert +counters.states == (Counter([states[-1]]) if player.context else Counter())
+    for side in Side:
+        lost = outcomes(player, f"< {side.value} undelivered messages=")
+        assert counters.towards(side).lost_messages == sum(map(int, lost))
     assert counters.dials + counters.redials == len(outcomes(player, "< dial attempt="))
     answers = Counter(outcomes(player, "< client response "))
     for status in BEFORE_THE_SESSION:

@@ -9,7 +9,15 @@ from collections.abc import Callable
 from math import inf, isclose
 from typing import assert_never
 
-from reknit_core.commands import Answered, Command, Dial, Disconnect, Dropped, Transitioned
+from reknit_core.commands import (
+    Answered,
+    Command,
+    Dial,
+    Disconnect,
+    Dropped,
+    Transitioned,
+    Undelivered,
+)
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.policy import Delivery, Policy
 
@@ -81,7 +89,7 @@ class Auditor:
                 self._transitioned(name, command)
             case Dropped():
                 self.note(name, f"{command.total} messages dropped")
-            case Disconnect() | Answered():
+            case Disconnect() | Undelivered() | Answered():
                 pass
             case _:
                 assert_never(command)

@@ -7,7 +7,7 @@ the reactor pays for that; see reknit_core.journal for what is written.
 from collections.abc import Callable, Iterable
 
 from reknit_core.admission import Guest
-from reknit_core.commands import Dial, Dropped, Transitioned
+from reknit_core.commands import Dial, Dropped, Transitioned, Undelivered
 from reknit_core.context import ContextStateMachine
 
 from reknit.reactor import Connection, Link, Reactor
@@ -19,7 +19,7 @@ class DurableReactor(Reactor):
     def __init__(
         self,
         dial: Callable[[Link, Dial], None],
-        report: Callable[[Link, Transitioned | Dropped], None],
+        report: Callable[[Link, Transitioned | Dropped | Undelivered], None],
         forget: Callable[[Link], None],
         leave: Callable[[Guest], None],
         commit: Callable[[Iterable[ContextStateMachine], float], None],

@@ -9,7 +9,15 @@ from functools import partial
 from math import inf
 from typing import assert_never
 
-from reknit_core.commands import Answered, Command, Dial, Disconnect, Dropped, Transitioned
+from reknit_core.commands import (
+    Answered,
+    Command,
+    Dial,
+    Disconnect,
+    Dropped,
+    Transitioned,
+    Undelivered,
+)
 from reknit_core.context import ContextStateMachine
 from reknit_core.contexts import Contexts
 from reknit_core.events import ConnectionLost, DialFailed, ServerConnected, Shutdown, Side
@@ -127,7 +135,7 @@ class MemoryProxy:
             case Transitioned():
                 if command.state is State.CLOSED:
                     self.contexts.forget(session.context)
-            case Dropped() | Answered():
+            case Dropped() | Undelivered() | Answered():
                 pass  # for the observer
             case _:
                 assert_never(command)

@@ -16,7 +16,7 @@ from typing import Final, assert_never
 
 import trio
 from reknit_core.admission import Guest
-from reknit_core.commands import Answered, Dial, Disconnect, Dropped, Transitioned
+from reknit_core.commands import Answered, Dial, Disconnect, Dropped, Transitioned, Undelivered
 from reknit_core.context import ContextStateMachine
 from reknit_core.events import ConnectionLost, Event, Side
 from reknit_core.lifecycle import State
@@ -105,7 +105,7 @@ class Reactor:
     def __init__(
         self,
         dial: Callable[[Link, Dial], None],
-        report: Callable[[Link, Transitioned | Dropped], None],
+        report: Callable[[Link, Transitioned | Dropped | Undelivered], None],
         forget: Callable[[Link], None],
         leave: Callable[[Guest], None],
     ) -> None:
@@ -189,10 +189,12 @@ class Reactor:
                         self._dial(link, command)
                     case Disconnect():
                         self._disconnect(link, command, now)
-                    case Transitioned() | Dropped():
+                    case Transitioned():
                         self._report(link, command)
                         if context.state is State.CLOSED:
                             self._forget(link)
+                    case Dropped() | Undelivered():
+                        self._report(link, command)
                     case Answered():
                         if link.on_answer is not None:
                             link.on_answer(command)

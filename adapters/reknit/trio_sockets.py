@@ -6,11 +6,11 @@ Nothing is decided here: the core says what to do.
 
 import os
 import socket
-from logging import DEBUG, INFO, WARNING
+from logging import DEBUG, INFO
 
 import trio
 from reknit_core.admission import Admission, Guest
-from reknit_core.commands import Dial, Dropped, Transitioned
+from reknit_core.commands import Dial
 from reknit_core.contexts import Contexts
 from reknit_core.events import ClientConnected, DialFailed, ServerConnected, Side
 from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest
@@ -27,6 +27,7 @@ from reknit.listening import close_listeners
 from reknit.logs import tell
 from reknit.plain_http import Passing
 from reknit.reactor import Link, Reactor
+from reknit.reports import report
 from reknit.sessions import Sessions
 from reknit.state_dir import StateDir
 from reknit.store import Store
@@ -54,7 +55,7 @@ class Proxy:
         self.sessions = Sessions(contexts, records=records)
         self.admission = Admission(policy)
         self.store = None if state is None else Store(state, contexts)
-        calls = (self._start_dial, self._report, self._forget, self.admission.leave)
+        calls = (self._start_dial, report, self._forget, self.admission.leave)
         self.reactor = (
             Reactor(*calls) if self.store is None else DurableReactor(*calls, self.store.commit)
         )
@@ -200,25 +201,3 @@ class Proxy:
         self.sessions.forget(link)
         if self.store is not None:
             self.store.forget(link.context)
-
-    def _report(self, link: Link, change: Transitioned | Dropped) -> None:
-        if isinstance(change, Dropped):
-            tell(
-                WARNING,
-                "dropped",
-                "%(session)s queue full: %(total)d to the %(side)s dropped",
-                session=link.label,
-                state=link.context.state.value,
-                side=change.side.value,
-                total=change.total,
-            )
-            return
-        tell(
-            INFO,
-            "transition",
-            "%(session)s %(state)s by %(trigger)s" + (": %(reason)s" if change.reason else ""),
-            session=link.label,
-            state=change.state.value,
-            trigger=change.trigger.value,
-            reason=change.reason,
-        )

@@ -55,6 +55,15 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
+class Undelivered:
+    """The session is over, and so many messages still waited for this side: they are lost."""
+
+    side: Side
+    messages: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """The operator's request to that side is over: with the `reply`, or None and the `reason`."""
 
@@ -63,4 +72,4 @@ class Answered:
     reason: str
 
 
-Command = Dial | Disconnect | Transitioned | Dropped | Answered
+Command = Dial | Disconnect | Transitioned | Dropped | Undelivered | Answered

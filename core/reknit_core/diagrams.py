@@ -137,7 +137,7 @@ def _outcome(kind: str, text: str) -> str:
             return f"Note over P: no longer reads from the {name}"
         case ["resume"]:
             return f"Note over P: reads from the {name} again"
-        case ["dropped"]:
+        case ["dropped" | "undelivered"]:
             return f"Note over P: {_escape(f'for the {name}: {what}')}"
         case _:
             return f"P->>{_NAMES[name]}: {_escape(what)}"

@@ -5,7 +5,15 @@ Nothing per message, no payload, no id: connections that come and go, dials and 
 
 from math import inf
 
-from reknit_core.commands import Answered, Command, Dial, Disconnect, Dropped, Transitioned
+from reknit_core.commands import (
+    Answered,
+    Command,
+    Dial,
+    Disconnect,
+    Dropped,
+    Transitioned,
+    Undelivered,
+)
 from reknit_core.events import (
     Ask,
     ClientConnected,
@@ -105,6 +113,9 @@ class Recent:
                 return [outcome_line("=", state.value), comment]
             case Dropped(side, total):
                 return [outcome_line("<", f"{side.value} dropped total={total}")]
+            case Undelivered(side, messages, size):
+                text = f"{side.value} undelivered messages={messages} bytes={size}"
+                return [outcome_line("<", text)]
             case Answered(side, reply, reason):
                 what = f"no reply: {reason}" if reply is None else "reply"
                 return [outcome_line("<", f"{side.value} {what}")]

@@ -7,7 +7,7 @@ from math import ceil, inf
 
 from reknit_core.backlog import Backlog
 from reknit_core.budget import Budget
-from reknit_core.commands import Answered, Command, Dial, Disconnect, Transitioned
+from reknit_core.commands import Answered, Command, Dial, Disconnect, Transitioned, Undelivered
 from reknit_core.counters import Counters, DialResult
 from reknit_core.handshake import Refusal, encode_refusal, refusal, shutting_down
 from reknit_core.inband import Expected, InbandScanner, request_frame
@@ -285,7 +285,11 @@ class Session:
             if self.state is State.CLOSING:
                 self._fire(Trigger.LEGS_CLOSED, "")
             for leg in (self.client, self.server):
-                self._counters.towards(leg.side).add_lost(*leg.source.clear())
+                size, messages = leg.source.clear()
+                self._counters.towards(leg.side).add_lost(size, messages)
+                if messages:
+                    self._commands.append(Undelivered(leg.side, messages, size))
+                    self.attention = True
             self.client.other = self.server.other = NOBODY
 
     # -- Helpers -------------------------------------------------------------------------------

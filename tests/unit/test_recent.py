@@ -1,6 +1,6 @@
 """What a session remembers of itself, in the form that scenarios have."""
 
-from reknit_core.commands import Dial, Disconnect, Dropped, Transitioned
+from reknit_core.commands import Dial, Disconnect, Dropped, Transitioned, Undelivered
 from reknit_core.events import ConnectionLost, DialFailed, ServerConnected, Shutdown, Side
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.recent import KEPT, Recent
@@ -20,6 +20,7 @@ def test_it_reads_like_a_scenario() -> None:
     recent.note(Disconnect(Side.SERVER, 2), 102.0)
     recent.note(Transitioned(Trigger.SERVER_LOST, State.SERVER_DOWN, "reset"), 102.0)
     recent.note(Dropped(Side.SERVER, 4), 103.0)
+    recent.note(Undelivered(Side.CLIENT, 2, 30), 103.0)
     recent.note_event(Shutdown(1012, "later"), 104.0)
     assert recent.lines() == [
         "@0.000 > wait",
@@ -36,6 +37,7 @@ def test_it_reads_like_a_scenario() -> None:
         "       # server_lost: reset",
         "@3.000 > wait",
         "       < server dropped total=4",
+        "       < client undelivered messages=2 bytes=30",
         '@4.000 > shutdown 1012 "later"',
     ]
     parse("\n".join(recent.lines()))

@@ -7,7 +7,7 @@ late events on. Each call that tells of something raises ImpossibleError where i
 from collections.abc import Callable, Iterable
 from typing import assert_never
 
-from reknit_core.commands import Answered, Dial, Disconnect, Dropped, Transitioned
+from reknit_core.commands import Answered, Dial, Disconnect, Dropped, Transitioned, Undelivered
 from reknit_core.context import ContextStateMachine
 from reknit_core.events import ConnectionLost, DialFailed, ServerConnected, Side
 from reknit_core.play.peers import ClientPeer, Peer, ServerPeer
@@ -166,6 +166,8 @@ class PlayedAdapter:
                     self._write_line("=", command.state.value)
                 case Dropped(side, total):
                     self._out(f"{side.value} dropped total={total}")
+                case Undelivered(side, messages, size):
+                    self._out(f"{side.value} undelivered messages={messages} bytes={size}")
                 case Answered(side, reply, reason):
                     what = f"no reply: {reason}" if reply is None else f"reply {describe(reply)}"
                     self._out(f"{side.value} {what}")
