@@ -276,6 +276,8 @@ class Model:
                 end.attended = self.now
             case "disconnect":
                 self._disconnect(end, rest)
+            case "undelivered":
+                end.incoming.check_lost(int(rest.split()[0].removeprefix("messages=")))
             case "cut" | "dropped":
                 pass  # bytes that the end does not tell of; a count that is checked elsewhere
             case _:

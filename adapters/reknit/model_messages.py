@@ -177,6 +177,12 @@ class Direction:
             gone = [self.sent[index].phrase for index in lost] or "nothing"
             raise BrokenError(f"{gone} to {self.name} is gone, and {dropped} count as dropped")
 
+    def check_lost(self, count: int) -> None:
+        """The session is over, and the proxy says that so many messages are lost by that."""
+        most = len(self._kept(min(self.claimed, self.next), len(self.sent)))
+        if count > most:
+            raise BrokenError(f"{count} messages to {self.name} are lost, of {most}")
+
     def _kept(self, start: int, end: int) -> Sequence[int]:
         if not self.dropped:
             return range(start, end)
