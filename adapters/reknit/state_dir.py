@@ -59,12 +59,13 @@ class StateDir:
         found = ((_NAME.fullmatch(path.name), path) for path in self.path.iterdir())
         yield from sorted((int(match[1]), path) for match, path in found if match)
 
-    def append(self, number: int, data: bytes) -> None:
+    def append(self, number: int, data: bytearray) -> None:
         """Write to the end of that file: of the last one, or of a new one."""
         if number != self._number:
             self._begin(number)
-        while data:
-            data = data[os.write(self._file, data) :]
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._file, rest) :]
         if self.sync == ALWAYS:
             os.fdatasync(self._file)
         self._is_dirty = True

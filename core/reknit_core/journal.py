@@ -42,7 +42,7 @@ class Block(NamedTuple):
     """Bytes to append to the file of that number, which begins with it if it isn't there yet."""
 
     file: int
-    data: bytes
+    data: bytearray
 
 
 class _Queue:
@@ -191,9 +191,7 @@ class Journal:
 
     def _block(self) -> Block:
         number = self._file
-        data = encode_block(self._records)
-        if number not in self._sizes:
-            data = FILE_HEAD + data
+        data = encode_block(self._records, b"" if number in self._sizes else FILE_HEAD)
         self._records = []
         self._pending = 0
         size = self._sizes[number] = self._sizes.get(number, 0) + len(data)

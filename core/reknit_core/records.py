@@ -93,11 +93,15 @@ _DECODER = msgspec.msgpack.Decoder(list[AnyRecord])
 _ENCODER = msgspec.msgpack.Encoder()
 
 
-def encode_block(records: Sequence[Record]) -> bytes:
-    """A block with these records."""
-    body = _ENCODER.encode(records)
+def encode_block(records: Sequence[Record], before: bytes = b"") -> bytearray:
+    """A block with these records, behind what comes `before` it."""
+    start = len(before) + _HEAD
+    data = bytearray(start)  # one buffer for all: a block may be large
+    _ENCODER.encode_into(records, data, start)
+    body = memoryview(data)[start:]
     sizes = _SIZES.pack(len(body), crc32(body))
-    return b"".join((sizes, _CHECK.pack(crc32(sizes)), body))
+    data[:start] = b"".join((before, sizes, _CHECK.pack(crc32(sizes))))
+    return data
 
 
 def read_file(data: bytes) -> Iterator[list[AnyRecord]]:
