@@ -162,7 +162,8 @@ class Journal:
         queue = leg.queue
         if queue.tail > before.tail:
             messages = queue.count - before.count
-            data = memoryview(queue.since(before.tail))
+            parts = queue.since(before.tail)
+            data = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
             self._add(Appended(key, leg.side, before.tail, messages, data), len(data))
         elif queue.confirmed == before.confirmed and queue.dropped == before.dropped:
             return
@@ -258,7 +259,7 @@ def _form(context: ContextStateMachine, now: float, *, whole: bool) -> FrozenCon
     form = freeze(context, now)
     for leg, queue in ((form.client, context.client.queue), (form.server, context.server.queue)):
         kept = leg.queue
-        kept.chunks = [bytes(queue.since(kept.base))] if whole else []
+        kept.chunks = queue.since(kept.base) if whole else []  # type: ignore[assignment]
         kept.marks = kept.marks if whole else []
         kept.received = kept.tail
     return form

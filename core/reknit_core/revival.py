@@ -21,7 +21,7 @@ from reknit_core.records import (
 )
 from reknit_core.side import Side
 
-_STRIDE = 4096  # bytes between two marks of message ends
+_STRIDE = 4096  # bytes between two marks of message ends, and in a chunk
 
 _NOT_CONNECTED = (Phase.AWAY, Phase.DIALLING, Phase.HANDSHAKE)
 
@@ -50,11 +50,7 @@ class Kept:
         for leg, source in legs:
             if leg.phase not in _NOT_CONNECTED:
                 source.sent = source.tail
-            data = b"".join(source.chunks)
-            source.chunks = [data] if data else []
-            all_sent = source.sent == source.tail
-            source.cursor = len(source.chunks) if all_sent else 0
-            source.offset = 0 if all_sent else source.sent - source.base
+            source.cursor, source.offset = _place(source)
         return form
 
 
@@ -108,7 +104,10 @@ def _go_on(kept: Kept, record: Changed | Appended | Confirmed) -> bool:
             queue = kept.queue(sender)
             if queue.tail != start:
                 return False
-            queue.chunks.append(bytes(data))
+            if queue.chunks and len(queue.chunks[-1]) < _STRIDE:
+                queue.chunks[-1] += data
+            else:
+                queue.chunks.append(bytes(data))
             queue.tail += len(data)
             queue.received = queue.tail
             queue.count += messages
@@ -123,3 +122,13 @@ def _go_on(kept: Kept, record: Changed | Appended | Confirmed) -> bool:
         case _:
             assert_never(record)
     return True
+
+
+def _place(queue: FrozenBacklog) -> tuple[int, int]:
+    """In which chunk, and where in it, `sent` stands."""
+    offset = queue.sent - queue.base
+    for index, chunk in enumerate(queue.chunks):
+        if offset < len(chunk):
+            return index, offset
+        offset -= len(chunk)
+    return len(queue.chunks), 0

@@ -194,8 +194,8 @@ class Stream:
         """Free what the window no longer holds: it is given up while too much waits elsewhere."""
         self.confirm(self.confirmed, self.confirmed_count)
 
-    def since(self, position: int) -> Buffer:
-        """The whole messages from that position on, which must still be held."""
+    def since(self, position: int) -> list[Buffer]:
+        """The bytes of whole messages from that position on, which must still be held."""
         parts: list[Buffer] = []
         end = self._received
         for chunk in reversed(self._chunks):
@@ -207,7 +207,8 @@ class Stream:
                 part = memoryview(chunk)[max(0, position - start) : self.tail - start]
                 parts.append(chunk if whole else part)
             end = start
-        return parts[0] if len(parts) == 1 else b"".join(reversed(parts))
+        parts.reverse()
+        return parts
 
     def next_end(self) -> Mark:
         """The nearest known message end at or after `sent`: where a control frame may go."""

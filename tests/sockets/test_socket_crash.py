@@ -134,7 +134,11 @@ async def test_what_waits_for_a_server_outlives_the_proxy(bench: Bench, tmp_path
     assert await server.recv() == "before"
     await bench.upstream.kill()
     await proxy.reached("server_down")
+    file = tmp_path / "state" / "sessions-00000001"
+    before = file.stat().st_size
     await send_all(client, WAITING)
+    while file.stat().st_size < before + sum(map(len, WAITING)):
+        await asyncio.sleep(PAUSE)
     await (await client.ping())  # the proxy answers: it has taken them
     await crash(bench, *kept(tmp_path))
     again = await bench.connect(headers={"x-reconnect-id": id_of(client)})

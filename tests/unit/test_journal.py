@@ -171,6 +171,24 @@ def test_the_next_process_writes_anew_what_it_goes_on_with() -> None:
     assert len(files.replay().kept) == 5
 
 
+def test_what_was_confirmed_is_held_no_longer_than_the_window_asks_for() -> None:
+    policy = Policy(heartbeat_interval=0.0, replay_window=10_000)
+    sessions = contexts(policy)
+    context = connected(sessions)
+    journal, files = Journal(sessions.budget), Files()
+    for _ in range(100):
+        context.receive_data(Side.SERVER, frame(FIN | BINARY, bytes(1000)), 0.0)
+        files.commit(journal, context)
+        take(context, Side.CLIENT)
+        source = context.client.source
+        source.confirm(*source.mark)
+    context.receive_data(Side.SERVER, text(1, masked=False), 0.0)
+    files.commit(journal, context)
+    (after,) = revive(files.replay(), sessions)
+    assert 10_000 <= after.server.queue.held < 20_000
+    assert waiting(after, Side.CLIENT) == text(1, masked=False)
+
+
 # -- What a crash, or a bad disk, leaves -------------------------------------------------------
 
 
