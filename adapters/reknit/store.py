@@ -66,6 +66,9 @@ class Store:
                 self._directory.keep_from(self._journal.needed_from)
         except (OSError, StateError) as error:
             self._go_without(error, now)
+        except Exception:  # a bug of ours must not end the sessions
+            LOG.exception("sessions can't be kept")
+            self._go_without(StateError("an error of the proxy"), now)
 
     def forget(self, context: ContextStateMachine) -> None:
         """The session is over."""

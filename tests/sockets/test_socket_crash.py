@@ -134,11 +134,7 @@ async def test_what_waits_for_a_server_outlives_the_proxy(bench: Bench, tmp_path
     assert await server.recv() == "before"
     await bench.upstream.kill()
     await proxy.reached("server_down")
-    file = tmp_path / "state" / "sessions-00000001"
-    before = file.stat().st_size
     await send_all(client, WAITING)
-    while file.stat().st_size < before + sum(map(len, WAITING)):
-        await asyncio.sleep(PAUSE)
     await (await client.ping())  # the proxy answers: it has taken them
     await crash(bench, *kept(tmp_path))
     again = await bench.connect(headers={"x-reconnect-id": id_of(client)})
@@ -156,13 +152,16 @@ async def test_what_waits_for_a_client_outlives_the_proxy(
     bench: Bench, tmp_path: Path, policy: tuple[str, ...]
 ) -> None:
     await bench.upstream.start()
-    proxy = await bench.proxy(*kept(tmp_path), *policy)
+    proxy = await bench.proxy(*kept(tmp_path), *policy, "--heartbeat-interval", "0")
     client = await bench.connect()
     server = await bench.upstream.accept()
     client.transport.abort()
     await proxy.reached("client_down")
+    file = tmp_path / "state" / "sessions-00000001"
+    before = file.stat().st_size
     await send_all(server, WAITING)
-    await (await server.ping())  # the proxy answers: it has taken them
+    while file.stat().st_size < before + sum(map(len, WAITING)):  # nothing else happens
+        await asyncio.sleep(PAUSE)
     for _ in range(2):  # the second time nothing has happened in between
         proxy = await crash(bench, *kept(tmp_path), *policy)
     again = await bench.connect(headers={"x-reconnect-id": id_of(client)})
