@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from reknit_core.policy import Policy
 from reknit.certificates import Certificates
 from reknit.logs import tell
 from reknit.plain_http import Passing
+from reknit.spare_file import SpareFile
 from reknit.streams import StreamSocket, plain_socket, receive, send_all
 from reknit.tls import TlsError, TlsSocket
 
@@ -41,14 +41,6 @@ _NO_FILE = refusal(503, "connection_limit", "too many connections", ((b"retry-af
 Request = UpgradeRequest | PlainRequest
 Enter = Callable[[StreamSocket, Guest, ClientHandshake, UpgradeRequest], Refusal | None]
 """Takes over the socket of a client that asks for a session, or says why not."""
-
-
-def _open_spare() -> int | None:
-    """A file that can be closed where one more is needed; None if there is none left."""
-    try:
-        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
 
 
 class Newcomer:
@@ -113,7 +105,7 @@ class Listener:
         self._enter = enter
         self._passing = passing
         self._lingering = 0
-        self._spare = _open_spare()
+        self._spare = SpareFile()
         self._too_many = 0  # clients for whom there was no file
         self.newcomers: set[Newcomer] = set()
 
@@ -140,27 +132,13 @@ class Listener:
     ) -> None:
         """Files have run out, which the system says before it looks whether there is a client."""
         await trio.lowlevel.wait_readable(listener.socket)
-        sock = self._take_with_spare(listener.socket.fileno())
-        if sock is not None and self._spare is not None:  # there is room again
-            sock.setblocking(False)
+        sock = self._spare.accept(listener.socket.fileno())
+        has_room = self._spare.restore()
+        if sock is not None and has_room:
             self._receive(sock, clients)
         elif sock is not None:
             self._turn_away(sock, reason)
             await trio.sleep(PAUSE)
-
-    def _take_with_spare(self, listening: int) -> socket.socket | None:
-        """A client that finds no file gets the one that is kept for this; None if it has gone."""
-        if self._spare is not None:
-            os.close(self._spare)
-        listener = socket.socket(fileno=listening)
-        try:
-            sock, _ = listener.accept()
-        except OSError:
-            sock = None
-        finally:
-            listener.detach()
-        self._spare = _open_spare()
-        return sock
 
     def _turn_away(self, sock: socket.socket, reason: str) -> None:
         """There is no file for this client: tell it so, and have the spare one back."""
@@ -169,13 +147,12 @@ class Listener:
             text = "can't accept a connection: %(reason)s; %(total)d so far"
             tell(ERROR, "accept_failed", text, reason=reason, total=self._too_many)
         self._counters.handshakes[_NO_FILE.status] += 1
-        sock.setblocking(False)
         with suppress(OSError), sock:
             if self._certificates.for_clients is None:
                 sock.send(encode_refusal(_NO_FILE))
                 sock.shutdown(socket.SHUT_WR)
                 sock.recv(4096)  # what is left unread would cost the client the answer
-        self._spare = _open_spare()
+        self._spare.restore()
 
     def _receive(self, sock: socket.socket, clients: trio.Nursery) -> None:
         """Let a connection in, or refuse it at the door."""
