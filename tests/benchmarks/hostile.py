@@ -7,6 +7,7 @@ import argparse
 import gc
 import json
 import os
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -263,6 +264,7 @@ def main() -> int:
     options = _options()
     raise_file_limit()
     gc.disable()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     status = 0
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
