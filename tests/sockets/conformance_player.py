@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from conformance_cases import FLUSHED, Await, Case, HalfClose, Send
 from raw_websocket import CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, RawConnection, frame
 
-PATIENCE = 3.0  # seconds that an end is waited for
+PATIENCE = 10.0  # seconds that an end is waited for
 _VIOLATIONS = (1002, 1007, 1009)
 _ALONE = ("server_no_context_takeover", "client_no_context_takeover")
 
