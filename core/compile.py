@@ -19,6 +19,7 @@ MODULES = (
     "core/reknit_core/frames.py",
     "core/reknit_core/inband.py",
     "core/reknit_core/leg.py",
+    "core/reknit_core/opening.py",
     "core/reknit_core/session.py",
     "core/reknit_core/sockets.py",
     "core/reknit_core/stream.py",

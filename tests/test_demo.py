@@ -140,7 +140,7 @@ def test_a_whole_run_keeps_the_promise(promise: Promise, terminal: bool) -> None
     text = file.getvalue()
     assert result.broken_promises() == []
     assert result.cuts == 6
-    assert min(flow.received for flow in result.flows) > 100
+    assert min(flow.received for flow in result.flows) > 10
     for state in ("connected", "server_down", "client_down", "both_down", "draining", "closed"):
         assert state in text
     assert "6 connections were cut; to both ends it was one session." in text

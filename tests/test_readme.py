@@ -20,11 +20,11 @@ from reknit.sessions import Sessions
 from reknit.state_dir import StateDir
 from reknit.store import Store
 from reknit_core.admission import Admission
-from reknit_core.context import GAP, OVERFLOW, TAKEN_OVER
 from reknit_core.contexts import Contexts
 from reknit_core.counters import Histogram
 from reknit_core.drain import SERVICE_RESTART
 from reknit_core.policy import SETTINGS, Policy
+from reknit_core.session import GAP, OVERFLOW, TAKEN_OVER
 from reknit_core.upstream import Upstream
 
 README = (Path(__file__).parents[1] / "README.md").read_text()

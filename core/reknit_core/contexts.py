@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from reknit_core.binding import KEY_BYTES
 from reknit_core.budget import Budget
-from reknit_core.context import GAP, ContextStateMachine
+from reknit_core.context import ContextStateMachine
 from reknit_core.counters import Counters, Resume
 from reknit_core.events import ClientConnected, ConnectionLost
 from reknit_core.forwarded import TrustedProxies
@@ -32,6 +32,7 @@ from reknit_core.pinned import (
 )
 from reknit_core.policy import Policy
 from reknit_core.revival import Kept
+from reknit_core.session import GAP
 from reknit_core.side import Side
 from reknit_core.upstream import Upstream
 

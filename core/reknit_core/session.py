@@ -1,6 +1,7 @@
 """What a session consists of, how its legs are lost and awaited, and how it ends.
 
-The base of ContextStateMachine (context.py), which has the interface and the opening handshakes.
+The base of ContextStateMachine (context.py), which has the interface, by way of Opening
+(opening.py), which has the opening handshakes.
 """
 
 from math import ceil, inf
@@ -23,6 +24,9 @@ from reknit_core.websocket import NOBODY, WebSocket
 
 GOING_AWAY = 1001
 TRY_AGAIN_LATER = 1013
+TAKEN_OVER = 4409  # the same connection id has come with a newer connection
+GAP = 4410  # a peer that counts named a message that can't be gone on from
+OVERFLOW = 4413  # a queue is full, and the policy is to end the session then
 
 OVER = "the session has ended"
 
