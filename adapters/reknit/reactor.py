@@ -48,6 +48,9 @@ class Timed:
     def __lt__(self, other: object) -> bool:
         return False
 
+    def __hash__(self) -> int:
+        return id(self)  # compiled, a class with an order has no hash of its own
+
 
 class Connection(Timed):
     """One established socket, and the leg that it serves; without a link it is only closing."""
