@@ -25,6 +25,7 @@ MODULES = (
     "core/reknit_core/stream.py",
     "core/reknit_core/websocket.py",
     "adapters/reknit/durable.py",
+    "adapters/reknit/links.py",
     "adapters/reknit/reactor.py",
 )
 

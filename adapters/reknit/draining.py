@@ -6,9 +6,10 @@ from logging import INFO, WARNING
 import trio
 from reknit_core.drain import FAREWELL, Toll, schedule
 
+from reknit.links import Link
 from reknit.logs import tell
 from reknit.plain_http import Passing
-from reknit.reactor import Link, Reactor
+from reknit.reactor import Reactor
 from reknit.sessions import Sessions
 
 

@@ -10,7 +10,8 @@ from reknit_core.admission import Guest
 from reknit_core.commands import Dial, Dropped, Transitioned, Undelivered
 from reknit_core.context import ContextStateMachine
 
-from reknit.reactor import Connection, Link, Reactor
+from reknit.links import Connection, Link
+from reknit.reactor import Reactor
 
 
 class DurableReactor(Reactor):

@@ -13,9 +13,9 @@ from reknit_core.events import Side
 from reknit_core.frozen import FrozenError
 from reknit_core.totals import add_totals, take_totals
 
+from reknit.links import Connection, Link
 from reknit.listening import close_listeners, wrap_listeners
 from reknit.logs import tell
-from reknit.reactor import Connection, Link
 from reknit.takeover import (
     Channel,
     Estate,

@@ -5,8 +5,8 @@ from typing import assert_never
 
 from reknit_core.commands import Dropped, Transitioned, Undelivered
 
+from reknit.links import Link
 from reknit.logs import tell
-from reknit.reactor import Link
 
 
 def report(link: Link, change: Transitioned | Dropped | Undelivered) -> None:

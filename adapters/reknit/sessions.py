@@ -10,7 +10,7 @@ from reknit_core.contexts import Contexts
 from reknit_core.recent import Recent
 from reknit_core.side import Side
 
-from reknit.reactor import Link
+from reknit.links import Link
 
 LABEL = 6  # bytes of a session's digest: enough to tell a hundred thousand apart
 

@@ -22,11 +22,12 @@ from reknit.certificates import Certificates
 from reknit.dialler import DialError, Dialler
 from reknit.draining import Drain
 from reknit.durable import DurableReactor
+from reknit.links import Link
 from reknit.listener import Listener
 from reknit.listening import close_listeners
 from reknit.logs import tell
 from reknit.plain_http import Passing
-from reknit.reactor import Link, Reactor
+from reknit.reactor import Reactor
 from reknit.reports import report
 from reknit.sessions import Sessions
 from reknit.state_dir import StateDir

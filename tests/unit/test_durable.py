@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 from frame_bytes import FIN, TEXT, frame
 from reknit.durable import DurableReactor
-from reknit.reactor import Link
+from reknit.links import Link
 from reknit_core.context import ContextStateMachine
 from reknit_core.events import Side
 from test_contexts import accept, contexts, lose_client, session

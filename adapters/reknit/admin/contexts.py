@@ -12,8 +12,9 @@ from reknit_core.websocket import WebSocket
 
 from reknit.admin.messages import ProblemError, Request, Response, json_response
 from reknit.admin.router import Route
+from reknit.links import Link
 from reknit.logs import tell
-from reknit.reactor import Link, Reactor
+from reknit.reactor import Reactor
 from reknit.sessions import Sessions
 
 PAGE = 100  # sessions, unless a request asks for another number

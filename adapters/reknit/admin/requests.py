@@ -15,7 +15,8 @@ from reknit_core.side import Side
 from reknit.admin.contexts import find_link, steer
 from reknit.admin.messages import ProblemError, Request, Response
 from reknit.admin.router import Route
-from reknit.reactor import Link, Reactor
+from reknit.links import Link
+from reknit.reactor import Reactor
 from reknit.sessions import Sessions
 
 TIMEOUT = 10.0  # seconds to wait for the reply, unless a request says otherwise
