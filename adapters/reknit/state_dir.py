@@ -116,6 +116,7 @@ class StateDir:
             if descriptor >= 0:
                 os.close(descriptor)
         self._file = self._directory = self._lock = -1
+        self._is_dirty = False
 
     def _close_retired(self) -> None:
         for file in self._retired:

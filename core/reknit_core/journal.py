@@ -35,6 +35,7 @@ BLOCK = 2**20  # bytes of records after which a block is written
 FILE = 16 * 2**20  # bytes after which another file is begun
 SLACK = 2  # times what is alive that the files may take, and two files more
 SESSION = 2048  # bytes that a session takes beside its queues, roughly
+SMALL = 32  # bytes of a record without data, roughly
 REWRITE = 64 * 1024  # bytes of the oldest file's sessions that a commit writes anew at least
 
 
@@ -114,7 +115,7 @@ class Journal:
         written = self._written.pop(context, None)
         if written is not None:
             self._unbase(written)
-            self._records.append(Ended(written.key))
+            self._add(Ended(written.key), SMALL)
 
     def commit(
         self, contexts: Iterable[ContextStateMachine], now: float, wall: float
@@ -169,7 +170,7 @@ class Journal:
             return
         if queue.confirmed != before.confirmed or queue.dropped != before.dropped:
             mark = (queue.confirmed, queue.confirmed_count)
-            self._add(Confirmed(key, leg.side, *mark, queue.dropped), 0)
+            self._add(Confirmed(key, leg.side, *mark, queue.dropped), SMALL)
         before.note(queue)
 
     def _write_whole(self, written: _Written, now: float, wall: float) -> None:

@@ -279,6 +279,23 @@ def test_a_session_of_which_records_are_missing_is_given_up() -> None:
     assert to_client == b"".join(text(number, masked=False) for number in (1, 3, 5))
 
 
+def test_another_form_has_another_version() -> None:
+    """But for the form of a whole session, which has a version and a test of its own."""
+    block = records.encode_block(
+        [
+            records.Appended(b"k", Side.CLIENT, 3, 2, memoryview(b"data")),
+            records.Confirmed(b"k", Side.SERVER, 9, 4, 1),
+            records.Ended(b"k"),
+        ],
+        FILE_HEAD,
+    )
+    head = "72656b6e6974 0001" + records.frozen.VERSION.to_bytes(2, "big").hex()
+    sizes = "00000029 607c8a4c 71388951"
+    body = "93 9602c4016ba6636c69656e740302c40464617461 9603c4016ba6736572766572090401 9204c4016b"
+    assert records.VERSION == 1
+    assert block.hex(" ") == bytes.fromhex(head + sizes + body).hex(" "), "count VERSION up"
+
+
 def test_a_file_of_another_version_is_refused_with_the_reason() -> None:
     other = DATA[:6] + (records.VERSION + 1).to_bytes(2, "big") + DATA[8:]
     problem = Replay().read(other)
