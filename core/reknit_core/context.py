@@ -35,7 +35,7 @@ from reknit_core.upstream import Upstream
 from reknit_core.websocket import WebSocket
 
 LATE = 1.0  # seconds: a time-out handled later than this means that the proxy itself stood still
-LAST_TURNS = 4  # scans of what a connection has left: in so many small frames few peers end
+LAST_TURNS = 4  # scans of what a connection has left that find nothing but control frames
 
 _CLIENT: Final = Side.CLIENT
 _OPEN: Final = Phase.OPEN
@@ -262,10 +262,12 @@ class ContextStateMachine(Opening):
             self._broken(leg, "end of stream without a Close frame", now)
 
     def _catch_up(self, leg: WebSocket, now: float) -> None:
-        """The connection has ended: read what has come, unless it would take too many turns."""
-        for _ in range(LAST_TURNS):
-            if leg.is_behind:
-                self.receive_data(leg.side, b"", now)
+        """The connection ends: read what it has left, except where that is a flood of Pings."""
+        turns = 0
+        while leg.is_behind and turns < LAST_TURNS:
+            held = leg.queue.held
+            self.receive_data(leg.side, b"", now)
+            turns += leg.queue.held == held
 
     def _receive_unopened(self, leg: WebSocket, data: bytes, now: float) -> None:
         if leg is self.server and leg.phase is Phase.HANDSHAKE and self.server.handshake:
@@ -356,6 +358,7 @@ class ContextStateMachine(Opening):
         """A lifecycle event. One that belongs to an earlier connection is ignored."""
         match event:
             case ClientConnected():
+                self._catch_up(self.client, now)
                 self._client_connected(event, now)
             case ServerConnected():
                 if self._awaits(event.generation):
@@ -371,6 +374,8 @@ class ContextStateMachine(Opening):
                     self._broken(leg, event.reason, now)
             case Shutdown():
                 self._recover = False
+                for leg in (self.client, self.server):
+                    self._catch_up(leg, now)
                 if self.state not in ENDED:
                     self._end(
                         Trigger.SESSION_ENDED,

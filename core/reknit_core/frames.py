@@ -13,6 +13,9 @@ MESSAGE_TOO_BIG = 1009
 
 MAX_CONTROL_FRAME = 2 + 4 + 125  # bytes: header, mask, payload
 STEPS = 64  # control frames and fragments in one scan: each costs as much as a read
+EASY = 32  # whole messages that cost as much as one of these
+WALK = 16384  # bytes of whole messages before it is looked how many they are
+LITTLE = 1024  # bytes that are not worth another turn
 
 
 class Opcode(IntEnum):
@@ -159,7 +162,11 @@ class FrameScanner:
         """Walk whatever frames there are from `pos` on, as many as one scan takes."""
         size = len(data)
         steps = 0
-        while pos + 2 <= size and steps < self._turn:
+        while (
+            pos + 2 <= size
+            and steps < self._turn
+            and (self.messages < self._turn * EASY or size - pos < LITTLE)
+        ):
             steps += 1
             step = self._step(data, pos, size)
             if step == pos or self._stopped:
@@ -170,7 +177,8 @@ class FrameScanner:
                 step = self._walk(data, pos)
                 if step > pos:
                     pos = self.boundary = step
-        self.behind = steps == self._turn and pos < size and not self._stopped
+        many = self.messages >= self._turn * EASY and size - pos >= LITTLE
+        self.behind = (steps == self._turn or many) and pos < size and not self._stopped
         if pos < size and not self._stopped:
             self._held = data[pos:]
         self.plain = not (self._held or self._skip or self._open or self.controls or self._stopped)
@@ -179,10 +187,10 @@ class FrameScanner:
     def _walk(self, data: bytes, pos: int) -> int:
         """The fast path: whole messages with a length of one or three bytes, as many as stand here.
 
-        Returns the offset after them.
+        Returns the offset after them. Those that begin later than `WALK` are for the next walk.
         """
         size = len(data)
-        last = size - 2
+        last = min(size - 2, pos + WALK)
         first = self._first
         mask = self._mask
         header = 6 if mask else 2

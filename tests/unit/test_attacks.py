@@ -10,8 +10,8 @@ from reknit_core.backlog import Backlog
 from reknit_core.budget import SHARE
 from reknit_core.context import LAST_TURNS, ContextStateMachine
 from reknit_core.contexts import Contexts
-from reknit_core.events import ConnectionLost, Side
-from reknit_core.frames import STEPS, FrameScanner, Violation, payload
+from reknit_core.events import ConnectionLost, Shutdown, Side
+from reknit_core.frames import EASY, STEPS, WALK, FrameScanner, Violation, payload
 from reknit_core.handshake import ClientHandshake, Refusal
 from reknit_core.leg import SMALL
 from reknit_core.lifecycle import State
@@ -163,17 +163,72 @@ def test_a_fragmented_flood_is_read_in_turns() -> None:
     assert take(context, Side.SERVER) == data
 
 
-def test_a_connection_that_ends_is_read_on_for_some_turns_only() -> None:
+def end(sessions: Contexts, context: ContextStateMachine, how: str) -> None:
+    match how:
+        case "lost":
+            context.handle(ConnectionLost(Side.CLIENT, context.client.generation, "reset"), 1.0)
+        case "end of stream":
+            context.receive_eof(Side.CLIENT, 1.0)
+        case "taken over":
+            assert connect(sessions, NAMED) is context
+        case _:
+            context.handle(Shutdown(1012, "restart"), 1.0)
+
+
+ENDS = pytest.mark.parametrize("how", ["lost", "end of stream", "taken over", "shutdown"])
+
+
+@ENDS
+def test_a_connection_that_ends_with_a_flood_of_pings_is_read_on_for_some_turns_only(
+    how: str,
+) -> None:
     """Its Pings are nobody's any more, and its end may not cost others what they saved."""
+    sessions = contexts()
+    context = session(sessions, NAMED)
+    accept(context)
+    ping = frame(FIN | PING, masked=True)
+    context.receive_data(Side.CLIENT, ping * 3000, 1.0)
+    end(sessions, context, how)
+    read = take(context, Side.SERVER).count(ping)
+    assert STEPS < read <= STEPS * (1 + LAST_TURNS)
+
+
+@ENDS
+@pytest.mark.parametrize("parts", [(b"x", b"y"), (b"x",) * 9, (b"x",)], ids=len)
+def test_no_message_that_came_before_the_end_is_lost(how: str, parts: tuple[bytes, ...]) -> None:
+    sessions = contexts()
+    context = session(sessions, NAMED)
+    accept(context)
+    data = message(*parts, masked=True).data + message(b"longer", masked=True).data
+    context.receive_data(Side.CLIENT, data * 3000, 1.0)
+    assert context.client.is_behind
+    end(sessions, context, how)
+    assert take(context, Side.SERVER).startswith(data * 3000)
+
+
+@pytest.mark.parametrize("sizes", [(0, 1, 2), (1, 1, 30)], ids=str)
+def test_a_flood_of_small_messages_is_read_in_turns(sizes: tuple[int, ...]) -> None:
     context = session(contexts())
     accept(context)
-    data = message(b"x", b"y", masked=True).data
-    context.receive_data(Side.CLIENT, data * 1000, 1.0)
-    context.handle(ConnectionLost(Side.CLIENT, context.client.generation, "reset"), 1.0)
-    assert context.state is State.CLIENT_DOWN
-    whole = take(context, Side.SERVER)
-    assert whole == data * (len(whole) // len(data))
-    assert STEPS < 2 * len(whole) // len(data) <= STEPS * (1 + LAST_TURNS)
+    data = b"".join(message(b"x" * size, masked=True).data for size in sizes) * 3000
+    context.receive_data(Side.CLIENT, data, 1.0)
+    assert context.client.is_behind
+    written = take(context, Side.SERVER)
+    for _ in turns(context, 1.0):
+        more = take(context, Side.SERVER)
+        assert len(more) <= WALK + STEPS * EASY * max(sizes)
+        written += more
+    assert written == data
+    assert context.client.queue.count == len(sizes) * 3000
+
+
+def test_small_messages_of_one_size_cost_little_and_need_no_turns() -> None:
+    context = session(contexts())
+    accept(context)
+    data = message(b"x", masked=True).data * 9000
+    context.receive_data(Side.CLIENT, data + data[:3], 1.0)
+    assert not context.client.is_behind
+    assert take(context, Side.SERVER) == data
 
 
 def test_pings_that_nobody_takes_cost_little_memory() -> None:
