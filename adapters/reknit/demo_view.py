@@ -1,8 +1,7 @@
 """What the demo shows: a live picture in a terminal, plain lines anywhere else."""
 
-import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from logging import Handler, LogRecord
@@ -19,8 +18,6 @@ from reknit.demo_peers import RATE, Flow
 
 LINES = 14  # of the story that the live picture shows
 BAR = 22  # characters
-_STATES = "|".join(state.value for state in State)
-_LOGGED = re.compile(rf"[0-9a-f]{{8}} (?P<what>(?P<state>{_STATES}) by .*|.*)", re.DOTALL)
 _COLOURS = {
     State.CONNECTED: "bold green",
     State.DRAINING: "bold yellow",
@@ -133,11 +130,11 @@ class LogToView(Handler):
 
     def emit(self, record: LogRecord) -> None:
         """Show one line of the log; a session's label is left out, as there is one session."""
-        text = record.getMessage()
-        match = _LOGGED.fullmatch(text)
-        note = Note(self._board.at, match["what"] if match else text)
-        if match and match["state"]:
-            note.state = self._board.state = State(match["state"])
+        fields = record.args if isinstance(record.args, Mapping) else {}
+        text = record.getMessage().removeprefix(f"{fields.get('session', '')} ")
+        note = Note(self._board.at, text)
+        if getattr(record, "event", "") == "transition":
+            note.state = self._board.state = State(fields["state"])
         self._board.notes.append(note)
         self._view.note(note)
 
