@@ -308,8 +308,9 @@ class Listener:
 
     async def _refuse(self, newcomer: Newcomer, answer: Refusal) -> None:
         self._counters.handshakes[answer.status] += 1
-        text = "client %(address)s refused: %(status)d"
-        tell(INFO, "refused", text, address=newcomer.guest.address, status=answer.status)
+        text = "client %(address)s refused: %(status)d %(error)s"
+        address, status, error = newcomer.guest.address, answer.status, answer.error
+        tell(INFO, "refused", text, address=address, status=status, error=error)
         await self._end(newcomer.stream, newcomer.handshake.refuse(answer))
 
     async def _secure(self, newcomer: Newcomer) -> bool:

@@ -49,13 +49,14 @@ class Refusal:
     """An HTTP answer other than 101.
 
     `close`: the code and reason for a browser that asks to be told in its stead: it can't read a
-    status, only a Close frame.
+    status, only a Close frame. `error`: what is wrong, in one word; empty in a server's answer.
     """
 
     status: int
     headers: HeaderList
     body: bytes
     close: tuple[int, str] | None = None
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class Failed:
 def refusal(status: int, error: str, message: str, headers: HeaderList = ()) -> Refusal:
     """An answer of the proxy's own, with a JSON body for programs and people."""
     body = json.dumps({"error": error, "message": message}).encode() + b"\n"
-    return Refusal(status, ((b"content-type", b"application/json"), *headers), body)
+    return Refusal(status, ((b"content-type", b"application/json"), *headers), body, error=error)
 
 
 def shutting_down(message: str) -> Refusal:

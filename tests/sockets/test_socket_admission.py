@@ -31,7 +31,7 @@ async def let_in_at_last(bench: Bench) -> RawConnection:
 async def test_pages_of_other_origins_are_refused(bench: Bench) -> None:
     await bench.upstream.start()
     options = ("--allow-origin", "https://a.test", "--allow-origin", "*.b.test,localhost:*")
-    await bench.proxy(*options)
+    proxy = await bench.proxy(*options)
     for origin in ("https://a.test", "http://x.b.test", "http://localhost:3000"):
         await bench.raw_client("/", f"Origin: {origin}")
     await bench.raw_client("/")
@@ -40,6 +40,7 @@ async def test_pages_of_other_origins_are_refused(bench: Bench) -> None:
         client.send(request("/", f"Origin: {origin}"))
         assert await refused(client) == (403, "origin_not_allowed", None), origin
     assert bench.upstream.accepted == 4
+    await proxy.logged("refused: 403 origin_not_allowed", times=4)
 
 
 @socket_test

@@ -32,6 +32,7 @@ async def test_a_stranger_gets_403_and_the_owner_notices_nothing(
     named = {"x-connection-id": id_of(owner)}
     answer = await bench.refused("/", {**theirs, **named})
     assert (answer.status_code, json.loads(answer.body)["error"]) == (403, "not_yours")
+    await proxy.logged("refused: 403 not_yours")
     await server.send("still yours")
     assert await owner.recv() == "still yours"
     cut(owner)
