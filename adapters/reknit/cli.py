@@ -34,7 +34,7 @@ def main() -> None:
 # -- serve -------------------------------------------------------------------------------------
 
 
-@main.command(cls=ServeCommand)
+@main.command(cls=ServeCommand, short_help="Stand between clients and a server.")
 @configurable
 @click.option("--config", "config_file", metavar="FILE", help="A TOML file with settings.")
 def serve(config_file: str | None, **options: object) -> None:
@@ -84,7 +84,7 @@ def _read_text(name: str) -> str:
 # -- demo --------------------------------------------------------------------------------------
 
 
-@main.command()
+@main.command(short_help="See it work, without any set-up.")
 @click.option(
     "--seconds",
     type=click.FloatRange(1, 600),
@@ -156,7 +156,7 @@ def _replay(name: str, *, quiet: bool) -> bool:
 # -- diagram -----------------------------------------------------------------------------------
 
 
-@main.command()
+@main.command(short_help="Draw the lifecycle and each scenario.")
 @click.option("--check", is_flag=True, help="Write nothing; fail where a file differs.")
 @click.option(
     "--output",
@@ -199,7 +199,7 @@ def diagram(check: bool, output: Path, scenarios: Path) -> None:
 # -- fuzz --------------------------------------------------------------------------------------
 
 
-@main.command()
+@main.command(short_help="Play random sessions against a reference model.")
 @click.option(
     "--examples",
     metavar="SESSIONS",
