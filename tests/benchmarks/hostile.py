@@ -239,7 +239,10 @@ class Stage:
             used = processor_seconds(process.pid)
             during, straight = watch.look(seconds)
             used = processor_seconds(process.pid) - used
-            said, _ = attack.communicate(timeout=PATIENCE)
+            end = perf_counter() + PATIENCE
+            while attack.poll() is None and perf_counter() < end:
+                watch.look(SETTLE)  # nobody else answers the proxy's Pings for the bystander
+            said, _ = attack.communicate(timeout=SETTLE)
             watch.look(SETTLE)
             if process.poll() is not None:
                 raise RunError("the proxy has ended")
