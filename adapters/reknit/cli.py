@@ -227,8 +227,8 @@ def diagram(check: bool, output: Path, scenarios: Path) -> None:
     "--bytes",
     "any_bytes",
     is_flag=True,
-    help="Feed any bytes to the handshakes, the frame scanner and whole sessions instead, guided "
-    "by what code they reach; --seconds and --corpus are for this.",
+    help="Feed any bytes to the handshakes, plain requests, the frame scanner and whole sessions "
+    "instead, guided by what code they reach; --seconds and --corpus are for this.",
 )
 @click.option(
     "--seconds",

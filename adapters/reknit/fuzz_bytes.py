@@ -27,8 +27,9 @@ from reknit_core.leg import Phase
 from reknit_core.policy import Policy
 from reknit_core.upstream import Upstream
 
-from reknit.fuzz_choices import Choices
+from reknit.fuzz_choices import Choices, pieces
 from reknit.fuzz_events import play
+from reknit.fuzz_plain import BETWEEN, feed_plain
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
 ACCEPT = base64.b64encode(
@@ -58,7 +59,7 @@ def feed_request(data: bytes) -> None:
     """A client's request. What it brings about at the server is well-formed, and one request."""
     handshake = ClientHandshake("192.0.2.1")
     outcome: UpgradeRequest | ContextStateMachine | Refusal | None = None
-    for piece in _pieces(data):
+    for piece in pieces(data):
         outcome = handshake.receive_data(piece)
         if outcome is not None:
             break
@@ -82,7 +83,7 @@ def feed_answer(data: bytes) -> None:
     asked = context.server.handshake
     assert asked is not None
     handshake = context.server.handshake = ServerHandshake.again(asked.asked, KEY, b"")
-    for piece in _pieces(data):
+    for piece in pieces(data):
         context.receive_data(Side.SERVER, piece, 0.0)
         if context.server.phase is not Phase.HANDSHAKE:
             break
@@ -126,8 +127,8 @@ def feed_frames(data: bytes) -> None:
     limit = choices.pick((125, 1000, 2**24))
     rest = choices.rest()
     whole = _scan(FrameScanner(masked=masked, deflate=deflate, limit=limit), [rest[1:]])
-    pieces = _scan(FrameScanner(masked=masked, deflate=deflate, limit=limit), _pieces(rest))
-    _check(pieces == whole, f"cut into pieces, {whole} becomes {pieces}")
+    cut = _scan(FrameScanner(masked=masked, deflate=deflate, limit=limit), pieces(rest))
+    _check(cut == whole, f"cut into pieces, {whole} becomes {cut}")
     _check(rest[1:].startswith(whole[0]), "other bytes come out than went in")
 
 
@@ -154,6 +155,7 @@ def _scan(
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "request": feed_request,
     "answer": feed_answer,
+    "plain": feed_plain,
     "frames": feed_frames,
     "session": play,
 }
@@ -174,6 +176,18 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         b"\x00HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno",
         b"\x03HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n",
         b"\x00HTTP/1.1 302 Found\r\nLocation: /\r\n\r\nelsewhere",
+    ),
+    "plain": (
+        b"\x00GET /a HTTP/1.1\r\nHost: h\r\nConnection: x\r\nX: y\r\n\r\nGET / HTTP/1.1\r\n"
+        + BETWEEN
+        + b"HTTP/1.1 103 Hints\r\nX: y\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+        b"\x09POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2;a=b\r\nhi\r\n"
+        b"0\r\nX: y\r\n\r\n"
+        + BETWEEN
+        + b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX: y\r\n\r\n",
+        b"\x00HEAD / HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi"
+        + BETWEEN
+        + b"HTTP/1.0 404 No\r\n\r\nhi",
     ),
     "frames": (
         b"\x00\x00\x00\x00\x81\x02hi\x89\x00\x01\x00\x80\x00\x88\x02\x03\xe8",
@@ -196,13 +210,6 @@ def broken(target: str, data: bytes) -> str | None:
             what = f"# {type(error).__name__}: {what}\n{again}(bytes.fromhex({data.hex()!r}))\n"
         return what
     return None
-
-
-def _pieces(data: bytes) -> Iterator[bytes]:
-    """What follows the first byte, in pieces of as many bytes as that says."""
-    size = (data[0] if data else 0) or len(data) or 1
-    for start in range(1, len(data), size):
-        yield data[start : start + size]
 
 
 def _check(holds: bool, otherwise: str) -> None:

@@ -1,6 +1,6 @@
 """Decisions out of a fuzzer's bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -43,3 +43,10 @@ class Choices:
         """All that is left."""
         start, self._position = self._position, len(self._data)
         return self._data[start:]
+
+
+def pieces(data: bytes) -> Iterator[bytes]:
+    """What follows the first byte, in pieces of as many bytes as that says; 0: in one."""
+    size = (data[0] if data else 0) or len(data) or 1
+    for start in range(1, len(data), size):
+        yield data[start : start + size]

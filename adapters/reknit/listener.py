@@ -314,8 +314,8 @@ class Listener:
         await self._end(newcomer.stream, newcomer.handshake.refuse(answer))
 
     async def _secure(self, newcomer: Newcomer) -> bool:
-        """The TLS handshake, where one is due; False if it failed."""
-        if isinstance(newcomer.stream, TlsSocket) and not newcomer.is_kept:
+        """The TLS handshake, where one is due; False if it failed. Again it does nothing."""
+        if isinstance(newcomer.stream, TlsSocket):
             try:
                 await newcomer.stream.shake_hands()
             except TlsError as error:

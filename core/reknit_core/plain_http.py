@@ -233,7 +233,7 @@ class Exchange:
                 self._say(Side.SERVER, h11.EndOfMessage(headers=list(trailers)))
 
     def _pass_to_client(self, event: object) -> None:
-        is_modern = self._client.their_http_version != b"1.0"
+        is_modern = (self._client.their_http_version or b"") >= b"1.1"
         match event:
             case h11.InformationalResponse() if is_modern:
                 headers = end_to_end(_raw(event.headers))

@@ -7,16 +7,20 @@ from pathlib import Path
 import pytest
 import reknit_core.handshake
 import reknit_core.pinned
+import reknit_core.plain_http
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reknit.fuzz_bytes import SEEDS, TARGETS, broken
+from reknit.fuzz_plain import BETWEEN
 from reknit_core import trace
 from reknit_core.headers import HeaderList
 from reknit_core.retry import Retry
 
+TRAILERS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n\r\n"
 FOUND = (  # that once broke something
     ("answer", b"\xff" + b"HTTP/1.1 100 Continue\r\n\r\n" * 45_000),
     ("frames", b""),
+    ("plain", b"\0GET / HTTP/0.9\r\n\r\n" + BETWEEN + TRAILERS),
 )
 BREAKS = "from reknit_core import handshake; handshake._KEY = None; "
 
@@ -62,6 +66,14 @@ def test_an_injected_header_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(reknit_core.pinned, "for_server", injects)
     assert "a body in a request" in (broken("request", SEEDS["request"][0]) or "")
+
+
+def test_a_body_that_goes_on_for_the_next_reader_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_framing(headers: HeaderList) -> HeaderList:
+        return ()
+
+    monkeypatch.setattr(reknit_core.plain_http, "_framing", no_framing)
+    assert "Error" in (broken("plain", SEEDS["plain"][1]) or "")
 
 
 def test_an_answer_without_a_limit_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -293,6 +293,18 @@ async def test_limits_count_requests_and_origins_are_for_sessions(bench: Bench) 
 
 
 @socket_test
+async def test_a_proxy_in_front_sends_requests_of_several_clients(bench: Bench) -> None:
+    await bench.raw_upstream.start()
+    await bench.proxy(*PASS, "--address-connections", "1", "--trust-forwarded", HOST)
+    client = await bench.raw()
+    for address in ("192.0.2.1", "192.0.2.2", "192.0.2.1"):
+        client.send(plain("/", f"X-Forwarded-For: {address}"))
+        server = await bench.raw_upstream.next()
+        assert server.head.value("x-forwarded-for") == f"{address}, {HOST}"
+        await exchange(client, server)
+
+
+@socket_test
 async def test_a_request_with_an_ambiguous_body_reaches_no_server(bench: Bench) -> None:
     await bench.raw_upstream.start()
     await bench.proxy(*PASS)
@@ -356,7 +368,7 @@ async def test_unix_sockets_on_both_legs(bench: Bench, tmp_path: Path) -> None:
 @socket_test
 async def test_a_proxy_that_drains_lets_requests_end(bench: Bench) -> None:
     await bench.raw_upstream.start()
-    proxy = await bench.proxy(*PASS, "--drain-time", "3600")
+    proxy = await bench.proxy(*PASS, "--drain-time", "3600", "--request-timeout", "3600")
     idle, busy = await bench.raw(), await bench.raw()
     idle.send(plain())
     await exchange(idle, await bench.raw_upstream.next())
@@ -394,7 +406,8 @@ async def test_a_proxy_that_has_drained_says_what_it_cut(bench: Bench) -> None:
 async def test_a_takeover_with_requests_on_their_way(bench: Bench) -> None:
     """What has begun ends in the old process; connections between two requests go on in the new."""
     await bench.raw_upstream.start()
-    proxy = Succession(f"ws://{HOST}:{bench.upstream.port}", *PASS)
+    hasty = ("--drain-time", "0", "--close-timeout", "0.05")  # but what is on its way is awaited
+    proxy = Succession(f"ws://{HOST}:{bench.upstream.port}", *PASS, *hasty)
     await proxy.begin()
     bench.proxies.append(proxy)
     idle, begun, busy = [await bench.raw() for _ in range(3)]

@@ -464,3 +464,4 @@ def test_a_trusted_proxy_is_believed() -> None:
     _, headers, _ = head(Passage(request, policy).take(SERVER))
     assert headers[b"x-forwarded-for"] == b"198.51.100.1, 192.0.2.7"
     assert headers[b"x-forwarded-proto"] == b"https"
+    assert headers[b"connection"] == b"close"
