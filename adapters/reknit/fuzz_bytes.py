@@ -8,7 +8,7 @@ cut into reads. For the coverage-guided fuzzer see fuzz_guided.py.
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from reknit_core.context import ContextStateMachine
 from reknit_core.contexts import Contexts
@@ -132,12 +132,20 @@ def feed_frames(data: bytes) -> None:
     _check(rest[1:].startswith(whole[0]), "other bytes come out than went in")
 
 
+def _in_turns(scanner: FrameScanner, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The pieces, and nothing more as often as the scanner has to go on."""
+    for piece in pieces:
+        yield piece
+        while scanner.behind:
+            yield b""
+
+
 def _scan(
-    scanner: FrameScanner, pieces: Iterator[bytes] | list[bytes]
+    scanner: FrameScanner, pieces: Iterable[bytes]
 ) -> tuple[bytes, int, int, list[bytes], object]:
     """What passes, where the last message ends, how many there are, control frames, violation."""
     passed, boundary, messages, controls = b"", 0, 0, []
-    for piece in pieces:
+    for piece in _in_turns(scanner, pieces):
         kept = scanner.scan(piece)
         if scanner.boundary:
             boundary = len(passed) + scanner.boundary

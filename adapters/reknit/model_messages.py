@@ -170,7 +170,7 @@ class Direction:
                     break
         if rest:
             raise BrokenError(f"what waits for {self.name} begins with {rest!r}")
-        self.dropped.update(lost)
+        self.dropped.update(self._not_had(lost))
         if not self.dropped.isdisjoint(self.had):
             raise BrokenError(f"messages that {self.name} has had count as dropped")
         if len(self.dropped) != dropped:
@@ -182,6 +182,21 @@ class Direction:
         most = len(self._kept(min(self.claimed, self.next), len(self.sent)))
         if count > most:
             raise BrokenError(f"{count} messages to {self.name} are lost, of {most}")
+
+    def _not_had(self, lost: list[int]) -> list[int]:
+        """Of messages that look alike, the one that was lost is one that nobody has had."""
+        found = list(lost)
+        for place, index in enumerate(found):
+            if index in self.had:
+                twins = (
+                    other
+                    for other in self._kept(index + 1, self.taken)
+                    if self.sent[other].wire == self.sent[index].wire
+                    and other not in self.had
+                    and other not in found
+                )
+                found[place] = next(twins, index)
+        return found
 
     def _kept(self, start: int, end: int) -> Sequence[int]:
         if not self.dropped:

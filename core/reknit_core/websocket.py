@@ -184,7 +184,7 @@ class WebSocket(Leg):
                 self.probed = now
                 return False
             self.missed += 1
-            if self.missed < PATIENCE:
+            if self.missed < PATIENCE or self.ping:  # one that isn't out yet need not be repeated
                 self.probed = now
                 return False
         self.ask(nonce, now)

@@ -201,7 +201,7 @@ class PlayedAdapter:
         data = peer.take(offered)
         self.context.advance(side, len(data), now)
         self.tell(peer, data)
-        return bool(data)
+        return bool(data) or self.context.attention
 
     def _watch(self) -> bool:
         """Show where the proxy stops or begins to read."""
