@@ -90,6 +90,14 @@ class StateDir:
                 if old < number:
                     path.unlink(missing_ok=True)
 
+    def take_back(self, number: int) -> None:
+        """Remove the files from that one on: they could not be written to their end."""
+        self._close_files()
+        self._number = 0
+        for new, path in self.files():
+            if new >= number:
+                path.unlink(missing_ok=True)
+
     def set_aside(self, path: Path) -> Path:
         """Look at that file no more, but leave it to people; returns what it is called then."""
         aside = path.with_name(path.name + ".damaged")
@@ -111,11 +119,17 @@ class StateDir:
 
     def close(self) -> None:
         """Let another process have it."""
-        self._close_retired()
-        for descriptor in (self._file, self._directory, self._lock):
+        self._close_files()
+        for descriptor in (self._directory, self._lock):
             if descriptor >= 0:
                 os.close(descriptor)
-        self._file = self._directory = self._lock = -1
+        self._directory = self._lock = -1
+
+    def _close_files(self) -> None:
+        self._close_retired()
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
         self._is_dirty = False
 
     def _close_retired(self) -> None:

@@ -112,9 +112,17 @@ class Store:
             return
         self._is_open = False
         if remove and self._is_mine():
+            self._clear()
+        self._directory.close()
+
+    def _clear(self) -> None:
+        try:
             for _, path in self._directory.files():
                 path.unlink(missing_ok=True)
-        self._directory.close()
+        except OSError as error:
+            text = "what is in %(path)s can't be removed: %(reason)s"
+            reason = error.strerror or str(error)
+            tell(ERROR, "state_left", text, path=str(self.path), reason=reason)
 
     def _is_mine(self) -> bool:
         try:
@@ -191,7 +199,11 @@ class Store:
         self._journal = Journal(self._contexts.budget, last + 1, past)
         for context in contexts:
             self._journal.adopt(context)
-        self._write(contexts, now)
+        try:
+            self._write(contexts, now)
+        except OSError:
+            self._directory.take_back(last + 1)  # leave the room to others
+            raise
 
     def _write(self, contexts: Iterable[ContextStateMachine], now: float) -> None:
         for file, data in self._journal.commit(contexts, now, time()):

@@ -4,6 +4,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 import trio
@@ -30,6 +31,11 @@ def full_disk() -> Iterator[None]:
 def kept(folder: Path) -> dict[str, int]:
     """The files, and their sizes."""
     return {path.name: path.stat().st_size for path in sorted(folder.glob("sessions-*"))}
+
+
+def open_files() -> int:
+    """How many this process has open."""
+    return len(list(Path("/dev/fd").iterdir()))
 
 
 async def fill_disk(folder: Path) -> None:
@@ -65,6 +71,66 @@ async def fill_disk(folder: Path) -> None:
 
 def test_a_full_disk_is_tried_again(tmp_path: Path) -> None:
     trio.run(fill_disk, tmp_path)
+
+
+async def keep_trying(folder: Path) -> None:
+    sessions = contexts()
+    store = Store(StateDir(folder, 0.01), sessions)
+    store.restore()
+    context = session(sessions)
+    accept(context)
+    store.commit([context], 0.0)
+    before, descriptors = kept(folder), open_files()
+    with full_disk():
+        for attempt in range(1, 4):
+            data = frame(FIN | TEXT, b"more", masked=True)
+            context.receive_data(Side.CLIENT, data, attempt * RETRY)
+            store.commit([context], attempt * RETRY)
+            assert store.trouble
+            assert kept(folder) == before
+            assert open_files() <= descriptors
+    store.commit([context], 4 * RETRY)
+    assert not store.trouble
+    assert list(kept(folder)) == ["sessions-00000002"]
+    store.close(remove=True)
+
+
+def test_attempts_on_a_full_disk_leave_nothing(tmp_path: Path) -> None:
+    trio.run(keep_trying, tmp_path)
+
+
+async def start_on_a_full_disk(folder: Path) -> None:
+    sessions = contexts()
+    store = Store(StateDir(folder, NEVER), sessions)
+    store.restore()
+    context = session(sessions)
+    accept(context)
+    store.commit([context], 0.0)
+    store.close(remove=False)
+    before = kept(folder)
+    state = StateDir(folder, NEVER)
+    with full_disk(), pytest.raises(StateError):
+        Store(state, contexts()).restore()
+    state.close()
+    assert kept(folder) == before
+
+
+def test_a_start_on_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
+    trio.run(start_on_a_full_disk, tmp_path)
+
+
+async def end_without_directory(folder: Path) -> None:
+    store = Store(StateDir(folder, NEVER), contexts())
+    store.restore()
+    rmtree(folder)
+    store.close(remove=True)
+
+
+def test_a_directory_that_is_gone_is_no_error_at_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trio.run(end_without_directory, tmp_path / "state")
+    assert f"what is in {tmp_path}/state can't be removed: No such file" in caplog.text
 
 
 async def flushed(folder: Path) -> None:
