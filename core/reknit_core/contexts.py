@@ -142,7 +142,8 @@ class Contexts:
         if context.state is State.CLOSED:
             return context  # it only takes leave of its ends
         self.counters.leave_out(context.client.queue, context.server.queue)
-        if known is not None and known.resumable:
+        ends = context.state is State.CLOSING  # then one that goes on has the id
+        if known is not None and known.resumable and (ends or known.state is not State.CLOSING):
             self._replaced.add(context)
         else:
             self._put(context)

@@ -2,7 +2,7 @@
 
 import pytest
 from crashing_player import WALL, Files, successor
-from frame_bytes import BINARY, FIN, TEXT, frame
+from frame_bytes import BINARY, CLOSE, FIN, TEXT, frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reknit_core import frozen, records
@@ -98,6 +98,27 @@ def test_the_grace_of_a_client_that_was_away_runs_on(passed: float, left: float)
     after = successor(sessions).revive(kept, 1000.0, WALL + passed)
     assert after is not None
     assert after.next_deadline() == pytest.approx(1000.0 + left)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_id_is_that_of_the_session_which_goes_on(order: int) -> None:
+    """The other one ends, but still owes its client a message."""
+    sessions = contexts(PATIENT)
+    older = session(sessions, b"x-connection-id: same")
+    accept(older)
+    bye = frame(FIN | CLOSE, (1000).to_bytes(2, "big"), masked=False)
+    older.receive_data(Side.SERVER, text(1, masked=False) + bye, 0.0)
+    newer = session(sessions, b"x-connection-id: same")
+    accept(newer)
+    journal, files = Journal(sessions.budget), Files()
+    files.commit(journal, *[older, newer][::order])
+    after = successor(sessions)
+    for kept in files.replay().kept.values():
+        after.revive(kept, 0.0, WALL)
+    states = {context.nonce: context.state for context in after}
+    assert states == {older.nonce: State.CLOSING, newer.nonce: State.BOTH_DOWN}
+    back = session(after, b"x-reconnect-id: same")
+    assert back.nonce == newer.nonce
 
 
 def test_nothing_is_written_of_sessions_that_open_or_are_over() -> None:
