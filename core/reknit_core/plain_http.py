@@ -21,6 +21,7 @@ from reknit_core.upstream import Upstream
 
 BOUND = 64 * 1024  # bytes that wait for one side, above which the other is not read
 EVENTS = 64  # of h11 in one go: a body in tiny chunks must not hold up the sessions
+NO_CONTENT = 204  # an answer that says nothing of a body (RFC 9110, 8.6; RFC 9112, 6.1)
 
 _LENGTH = b"content-length"
 _CODING = b"transfer-encoding"
@@ -245,7 +246,9 @@ class Exchange:
                 )
             case h11.Response():
                 headers = _raw(event.headers)
-                self._answer(event.status_code, (*end_to_end(headers), *_framing(headers)), event)
+                is_bare = event.status_code == NO_CONTENT
+                framing = () if is_bare else _framing(headers)
+                self._answer(event.status_code, (*end_to_end(headers), *framing), event)
             case h11.Data():
                 self._say(Side.CLIENT, h11.Data(data=event.data))
             case h11.EndOfMessage():

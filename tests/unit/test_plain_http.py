@@ -153,6 +153,8 @@ def test_chunks_and_trailers_pass_both_ways() -> None:
         (b"HEAD", b"200 OK\r\nContent-Length: 99", {b"content-length": b"99"}),
         (b"HEAD", b"200 OK\r\nTransfer-Encoding: chunked", {b"transfer-encoding": b"chunked"}),
         (b"GET", b"204 No Content", {}),
+        (b"GET", b"204 No Content\r\nContent-Length: 99", {}),
+        (b"GET", b"204 No Content\r\nTransfer-Encoding: chunked", {}),
         (b"GET", b"304 Not Modified\r\nContent-Length: 99", {b"content-length": b"99"}),
     ],
 )
