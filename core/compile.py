@@ -13,20 +13,20 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 MODULES = (
-    "core/reknit_core/backlog.py",
-    "core/reknit_core/budget.py",
-    "core/reknit_core/context.py",
-    "core/reknit_core/frames.py",
-    "core/reknit_core/inband.py",
-    "core/reknit_core/leg.py",
-    "core/reknit_core/opening.py",
-    "core/reknit_core/session.py",
-    "core/reknit_core/sockets.py",
-    "core/reknit_core/stream.py",
-    "core/reknit_core/websocket.py",
-    "adapters/reknit/durable.py",
-    "adapters/reknit/links.py",
-    "adapters/reknit/reactor.py",
+    "core/reknit_core/queue/backlog.py",
+    "core/reknit_core/queue/budget.py",
+    "core/reknit_core/queue/stream.py",
+    "core/reknit_core/session/context.py",
+    "core/reknit_core/session/leg.py",
+    "core/reknit_core/session/opening.py",
+    "core/reknit_core/session/session.py",
+    "core/reknit_core/session/sockets.py",
+    "core/reknit_core/session/websocket.py",
+    "core/reknit_core/wire/frames.py",
+    "core/reknit_core/wire/inband.py",
+    "adapters/reknit/trio/durable.py",
+    "adapters/reknit/trio/links.py",
+    "adapters/reknit/trio/reactor.py",
 )
 
 
@@ -75,4 +75,4 @@ def _compile(root: Path, output: Path) -> list[Path]:
         command.run()
     finally:
         os.chdir(here)
-    return [path for pattern in ("*.so", "*/*.so") for path in output.glob(pattern)]
+    return list(output.rglob("*.so"))

@@ -1,17 +1,17 @@
 """A player whose session is written down, and brought back from that after every single event."""
 
 import pytest
-from reknit_core.backlog import Backlog
 from reknit_core.commands import Dial, Transitioned
-from reknit_core.context import ContextStateMachine
-from reknit_core.contexts import Contexts
+from reknit_core.durable.journal import Journal
+from reknit_core.durable.revival import Replay
 from reknit_core.events import ConnectionLost
-from reknit_core.journal import Journal
-from reknit_core.leg import Phase
 from reknit_core.lifecycle import State
-from reknit_core.policy import Delivery, Policy
-from reknit_core.revival import Replay
-from reknit_core.trace import Player, Scenario
+from reknit_core.play.player import Player, Scenario
+from reknit_core.policy.policy import Delivery, Policy
+from reknit_core.proxy.contexts import Contexts
+from reknit_core.queue.backlog import Backlog
+from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.leg import Phase
 
 WALL = 1_700_000_000.0  # the time of day when a scenario begins
 DIED = "the proxy died"

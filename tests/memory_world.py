@@ -2,14 +2,14 @@
 
 from random import Random
 
-from reknit.ledger import Count, Dialogue, Promise
-from reknit.memory import MemoryProxy
-from reknit.memory_network import Conditions, MemoryNetwork, MemorySocket
-from reknit.memory_peers import MemoryClient, MemoryServer, ServerSession
+from reknit.memory.adapter import MemoryProxy
+from reknit.memory.network import Conditions, MemoryNetwork, MemorySocket
+from reknit.verify.simulation.actors import MemoryClient, MemoryServer, ServerSession
+from reknit.verify.simulation.ledger import Count, Dialogue, Promise
 from reknit_core.commands import Command, Dial, Transitioned
 from reknit_core.lifecycle import State
-from reknit_core.policy import Delivery, Policy
-from reknit_core.upstream import Upstream
+from reknit_core.policy.policy import Delivery, Policy
+from reknit_core.policy.upstream import Upstream
 
 PROXY = ("proxy", 80)
 SERVER = ("server", 80)

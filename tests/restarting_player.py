@@ -1,9 +1,9 @@
 """A player whose context is frozen and thawed after every single event."""
 
-from reknit_core.context import ContextStateMachine
-from reknit_core.contexts import Contexts
 from reknit_core.lifecycle import State
-from reknit_core.trace import Player, Scenario
+from reknit_core.play.player import Player, Scenario
+from reknit_core.proxy.contexts import Contexts
+from reknit_core.session.context import ContextStateMachine
 
 
 class RestartingPlayer(Player):

@@ -1,10 +1,17 @@
 """Where the admin listener may listen, and that its token stays secret."""
 
 import pytest
-from reknit.addresses import Listen, UnixPath, parse_address
-from reknit.config import Config, ConfigError, Layer, from_command_line, from_environment, merge
-from reknit.config import from_toml as read_toml
-from reknit.options import LogFormat
+from reknit.settings.addresses import Listen, UnixPath, parse_address
+from reknit.settings.config import (
+    Config,
+    ConfigError,
+    Layer,
+    from_command_line,
+    from_environment,
+    merge,
+)
+from reknit.settings.config import from_toml as read_toml
+from reknit.settings.options import LogFormat
 
 TOKEN = "0123456789abcdef"
 UPSTREAM = from_command_line({"upstream": "ws://h:1"})

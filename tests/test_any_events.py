@@ -2,7 +2,8 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from reknit_core import trace
+from reknit_core.play.player import Player, diff, parse
+from reknit_core.play.player import play as play_scenario
 from restarting_player import RestartingPlayer
 
 OPEN = ("@0 > client connected", "@0 > server connected", "@0 > server accepts")
@@ -70,10 +71,8 @@ _POLICIES = st.sampled_from(
 )
 
 
-def play(
-    kind: type[trace.Player], policy: str, begin: bool, events: list[tuple[int, str]]
-) -> list[str]:
-    player = kind(trace.parse(f"policy {policy}").policy)
+def play(kind: type[Player], policy: str, begin: bool, events: list[tuple[int, str]]) -> list[str]:
+    player = kind(parse(f"policy {policy}").policy)
     for event in OPEN if begin else ():
         player.do(event)
     now = 0
@@ -87,8 +86,8 @@ def play(
 def test_any_events_in_any_order_can_be_played_and_played_again(
     policy: str, begin: bool, events: list[tuple[int, str]]
 ) -> None:
-    recording = "\n".join(play(trace.Player, policy, begin, events))
-    assert trace.diff(recording, trace.play(trace.parse(recording))) == ""
+    recording = "\n".join(play(Player, policy, begin, events))
+    assert diff(recording, play_scenario(parse(recording))) == ""
     assert "invalid" not in recording
 
 
@@ -96,5 +95,5 @@ def test_any_events_in_any_order_can_be_played_and_played_again(
 def test_a_context_that_is_frozen_after_each_of_any_events_goes_on_the_same(
     policy: str, begin: bool, events: list[tuple[int, str]]
 ) -> None:
-    plain = play(trace.Player, policy, begin, events)
+    plain = play(Player, policy, begin, events)
     assert play(RestartingPlayer, policy, begin, events) == plain

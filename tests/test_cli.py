@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from reknit.cli import PROMISES, main
-from reknit.options import OPTIONS
-from reknit_core.retry import Retry
+from reknit.cli.main import PROMISES, main
+from reknit.settings.options import OPTIONS
+from reknit_core.session.retry import Retry
 
 WAIT = 20  # seconds that a process may take before the test gives up
 
@@ -146,7 +146,7 @@ def test_a_name_that_does_not_resolve_is_one_line() -> None:
 @contextmanager
 def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int, list[str]]]:
     """A `reknit serve` of its own, on a free port: the process, the port, the first line."""
-    command = [sys.executable, "-c", "from reknit.cli import main; main()", "serve"]
+    command = [sys.executable, "-c", "from reknit.cli.main import main; main()", "serve"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("REKNIT_")}
     with subprocess.Popen(
         [*command, "--listen", "127.0.0.1:0", *arguments],
@@ -195,8 +195,8 @@ def test_a_file_can_say_everything(tmp_path: Path) -> None:
 
 
 def test_the_log_is_one_line_an_event(capsys: pytest.CaptureFixture[str]) -> None:
-    from reknit.logs import log_to_stderr
-    from reknit.options import LogLevel
+    from reknit.observe.logs import log_to_stderr
+    from reknit.settings.options import LogLevel
 
     logger = logging.getLogger("reknit")
     handlers, level, propagate = logger.handlers, logger.level, logger.propagate
@@ -213,7 +213,7 @@ def test_the_log_is_one_line_an_event(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_starting_up_imports_nothing_heavy() -> None:
-    program = "import reknit.cli, sys; print(*sys.modules)"
+    program = "import reknit.cli.main, sys; print(*sys.modules)"
     modules = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout.split()
@@ -232,7 +232,7 @@ def test_demo_ends_with_a_table() -> None:
 
 
 def test_demo_offers_every_promise() -> None:
-    from reknit.demo import Promise
+    from reknit.demo.demo import Promise
 
     assert tuple(promise.value for promise in Promise) == PROMISES
     assert "|".join(PROMISES) in run("demo", "--help").stdout
@@ -354,7 +354,8 @@ def test_a_failure_of_fuzz_is_a_scenario_that_replay_takes(
 
 def test_fuzz_without_hypothesis_says_what_to_install() -> None:
     program = (
-        "import sys; sys.modules['hypothesis'] = None; from reknit.cli import main; main(['fuzz'])"
+        "import sys; sys.modules['hypothesis'] = None\n"
+        "from reknit.cli.main import main; main(['fuzz'])"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.returncode == 2
@@ -366,7 +367,7 @@ def test_fuzz_without_hypothesis_says_what_to_install() -> None:
 def test_fuzz_of_bytes_without_atheris_says_what_to_install() -> None:
     program = (
         "import sys; sys.modules['atheris'] = None; "
-        "from reknit.cli import main; main(['fuzz', '--bytes'])"
+        "from reknit.cli.main import main; main(['fuzz', '--bytes'])"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.returncode == 2

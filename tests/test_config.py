@@ -1,6 +1,6 @@
 import pytest
-from reknit.addresses import Listen, parse_listen
-from reknit.config import (
+from reknit.settings.addresses import Listen, parse_listen
+from reknit.settings.config import (
     Config,
     ConfigError,
     Layer,
@@ -9,9 +9,9 @@ from reknit.config import (
     from_toml,
     merge,
 )
-from reknit.options import OPTIONS, LogLevel
-from reknit_core.policy import SETTINGS, Policy, PolicyError
-from reknit_core.upstream import Upstream, parse_upstream
+from reknit.settings.options import OPTIONS, LogLevel
+from reknit_core.policy.policy import SETTINGS, Policy, PolicyError
+from reknit_core.policy.upstream import Upstream, parse_upstream
 
 UPSTREAM = from_command_line({"upstream": "ws://h:1"})
 

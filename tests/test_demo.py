@@ -5,9 +5,9 @@ import signal
 
 import pytest
 import trio
-from reknit.demo import Demo, Promise, Result, play, show
-from reknit.demo_peers import Flow
-from reknit.demo_view import Board, LogToView, Note, PlainView, draw
+from reknit.demo.demo import Demo, Promise, Result, play, show
+from reknit.demo.endpoints import Flow
+from reknit.demo.view import Board, LogToView, Note, PlainView, draw
 from reknit_core.lifecycle import State
 from rich.console import Console
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from reknit_core.diagrams import lifecycle_dot, lifecycle_mermaid, render_all, sequence_mermaid
+from reknit_core.diagrams.layout import LABELLED, LIVE, Grid, Layout, Rectangle
+from reknit_core.diagrams.live import RATE, live_svg
+from reknit_core.diagrams.svg import lifecycle_svg
+from reknit_core.diagrams.text import lifecycle_dot, lifecycle_mermaid, render_all, sequence_mermaid
 from reknit_core.lifecycle import TRANSITIONS, State
-from reknit_core.lifecycle_layout import LABELLED, LIVE, Grid, Layout, Rectangle
-from reknit_core.lifecycle_svg import lifecycle_svg
-from reknit_core.live_svg import RATE, live_svg
-from reknit_core.play.scenario import parse
-from reknit_core.trace import ScenarioError
+from reknit_core.play.player import ScenarioError
+from reknit_core.script.scenario import parse
 
 ROOT = Path(__file__).parent.parent
 SCENARIOS = {file.stem: file.read_text() for file in (ROOT / "tests" / "scenarios").glob("*.scn")}

@@ -5,8 +5,8 @@ import sys
 
 PROGRAM = """
 import logging, resource, sys
-from reknit.file_limit import fit_to_files, tell_room
-from reknit_core.policy import Policy
+from reknit.process.file_limit import fit_to_files, tell_room
+from reknit_core.policy.policy import Policy
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 1000))
 logging.basicConfig(format="%(levelname)s %(message)s", level="INFO")
 sessions, connections = map(int, sys.argv[1:])

@@ -6,7 +6,7 @@ But for requests of the operator's: nobody waits for the reply any more in anoth
 from pathlib import Path
 
 import pytest
-from reknit_core import trace
+from reknit_core.play.player import diff, parse
 from restarting_player import play_restarting
 
 FILES = [
@@ -19,5 +19,5 @@ FILES = [
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_scenario_with_restarts(file: Path) -> None:
     text = file.read_text()
-    difference = trace.diff(text, play_restarting(trace.parse(text)))
+    difference = diff(text, play_restarting(parse(text)))
     assert not difference, f"{file.name} plays otherwise with restarts:\n{difference}"

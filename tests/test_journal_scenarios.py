@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from crashing_player import play_crashing
-from reknit_core import trace
+from reknit_core.play.player import parse
 
 FILES = sorted((Path(__file__).parent / "scenarios").glob("*.scn"))
 OVER_AT_ONCE = ("close_in_opening", "opening_server_lost")  # a loss would be their end
@@ -17,5 +17,5 @@ OVER_AT_ONCE = ("close_in_opening", "opening_server_lost")  # a loss would be th
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_scenario_with_crashes(file: Path) -> None:
     text = file.read_text()
-    returns = play_crashing(trace.parse(text))
+    returns = play_crashing(parse(text))
     assert returns or "= connected" not in text or file.stem in OVER_AT_ONCE

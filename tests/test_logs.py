@@ -11,9 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import trio
 import trio.testing
-from reknit.event_hook import BATCH, QUEUE, EventHook
-from reknit.logs import LOG, log_to_stderr, tell
-from reknit.options import LogFormat, LogLevel
+from reknit.observe.event_hook import BATCH, QUEUE, EventHook
+from reknit.observe.logs import LOG, log_to_stderr, tell
+from reknit.settings.options import LogFormat, LogLevel
 
 EVIL = "evil\n2026 ERROR forged \x1b[31m"
 

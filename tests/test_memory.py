@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 from memory_world import INSTANT, PROXY, SERVER, World, policy, whole
-from reknit.memory_network import Conditions
-from reknit.memory_peers import SILENT, MemoryClient
-from reknit.memory_stack import Cut
+from reknit.memory.network import Conditions
+from reknit.verify.simulation.actors import SILENT, MemoryClient
+from reknit.verify.simulation.stack import Cut
 from reknit_core.lifecycle import State
-from reknit_core.policy import Delivery
+from reknit_core.policy.policy import Delivery
 
 
 @pytest.fixture(params=list(Delivery), ids=lambda delivery: delivery.value)

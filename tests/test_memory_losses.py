@@ -2,11 +2,11 @@
 
 import pytest
 from memory_world import INSTANT, PROXY, QUEUE, World, policy, whole
-from reknit.ledger import Promise
-from reknit.memory_network import Conditions, MemorySocket
-from reknit.memory_stack import Cut
+from reknit.memory.network import Conditions, MemorySocket
+from reknit.verify.simulation.ledger import Promise
+from reknit.verify.simulation.stack import Cut
 from reknit_core.lifecycle import State
-from reknit_core.policy import Delivery
+from reknit_core.policy.policy import Delivery
 
 
 @pytest.fixture(params=list(Delivery), ids=lambda delivery: delivery.value)

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 from memory_world import ADDRESS, connect, make
-from reknit.memory_network import MAX_AT_ONCE, Conditions
+from reknit.memory.network import MAX_AT_ONCE, Conditions
 
 
 def test_a_dial_takes_two_latencies_and_bytes_one() -> None:

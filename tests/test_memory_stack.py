@@ -2,8 +2,8 @@
 
 import pytest
 from memory_world import connect, make
-from reknit.memory_network import Conditions, MemorySocket
-from reknit.memory_stack import Cut, PeerError, Stack
+from reknit.memory.network import Conditions, MemorySocket
+from reknit.verify.simulation.stack import Cut, PeerError, Stack
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import (
     AcceptConnection,

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reknit_core.play.phrases import FrameReader, describe, message_frames, padded
-from reknit_core.play.scenario import parse_event
+from reknit_core.script.phrases import FrameReader, describe, message_frames, padded
+from reknit_core.script.scenario import parse_event
 
 
 @pytest.mark.parametrize(

@@ -7,25 +7,25 @@ from pathlib import Path
 
 import pytest
 import trio
-from reknit.admin.contexts import ContextCalls
+from reknit.admin.calls import ContextCalls
 from reknit.admin.feed import Feed
 from reknit.admin.health import routes
 from reknit.admin.metrics import Metrics
 from reknit.admin.page import Page
 from reknit.admin.requests import RequestCalls
 from reknit.admin.router import Route
-from reknit.options import NEVER, OPTIONS, TlsFiles
-from reknit.reactor import Reactor
-from reknit.sessions import Sessions
-from reknit.state_dir import StateDir
-from reknit.store import Store
-from reknit_core.admission import Admission
-from reknit_core.contexts import Contexts
+from reknit.settings.options import NEVER, OPTIONS, TlsFiles
+from reknit.state.directory import StateDir
+from reknit.state.store import Store
+from reknit.trio.reactor import Reactor
+from reknit.trio.sessions import Sessions
 from reknit_core.counters import Histogram
-from reknit_core.drain import SERVICE_RESTART
-from reknit_core.policy import SETTINGS, Policy
-from reknit_core.session import GAP, OVERFLOW, TAKEN_OVER
-from reknit_core.upstream import Upstream
+from reknit_core.policy.policy import SETTINGS, Policy
+from reknit_core.policy.upstream import Upstream
+from reknit_core.proxy.admission import Admission
+from reknit_core.proxy.contexts import Contexts
+from reknit_core.proxy.drain import SERVICE_RESTART
+from reknit_core.session.session import GAP, OVERFLOW, TAKEN_OVER
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

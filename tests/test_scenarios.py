@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from reknit_core import trace
 from reknit_core.lifecycle import INITIAL, TRANSITIONS, State
-from reknit_core.play.grammar import USAGE
+from reknit_core.play.player import diff, parse, play
+from reknit_core.script.grammar import USAGE
 
 FILES = sorted((Path(__file__).parent / "scenarios").glob("*.scn"))
 
@@ -13,19 +13,19 @@ FILES = sorted((Path(__file__).parent / "scenarios").glob("*.scn"))
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_scenario(file: Path) -> None:
     text = file.read_text()
-    difference = trace.diff(text, trace.play(trace.parse(text)))
+    difference = diff(text, play(parse(text)))
     assert not difference, f"{file.name} plays otherwise than it says:\n{difference}"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_what_was_played_can_be_played_again(file: Path) -> None:
-    played = trace.play(trace.parse(file.read_text()))
-    assert trace.play(trace.parse("\n".join(played))) == played
+    played = play(parse(file.read_text()))
+    assert play(parse("\n".join(played))) == played
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_scenario_has_a_title_and_plays_what_can_happen(file: Path) -> None:
-    scenario = trace.parse(file.read_text())
+    scenario = parse(file.read_text())
     assert scenario.title
     assert scenario.lines
 
@@ -34,7 +34,7 @@ def test_every_transition_is_shown_by_a_scenario() -> None:
     shown = set()
     for file in FILES:
         state = INITIAL
-        for line in trace.parse(file.read_text()).canonical:
+        for line in parse(file.read_text()).canonical:
             kind, _, text = line.strip().partition(" ")
             if kind == "=":
                 shown.add((state, State(text)))
@@ -46,7 +46,7 @@ def test_every_event_is_used_by_a_scenario() -> None:
     used = {
         word
         for file in FILES
-        for line in trace.parse(file.read_text()).lines
+        for line in parse(file.read_text()).lines
         if line.step is not None
         for word in line.step.text.split()
     }

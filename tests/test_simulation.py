@@ -7,15 +7,15 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from reknit.auditor import Auditor
-from reknit.ledger import Count, Dialogue, Ledger, Promise
-from reknit.memory_network import Conditions, MemoryNetwork
-from reknit.simulation import Result, simulate
-from reknit.storm import Plan, stormy_policy
+from reknit.memory.network import Conditions, MemoryNetwork
+from reknit.verify.simulation.auditor import Auditor
+from reknit.verify.simulation.ledger import Count, Dialogue, Ledger, Promise
+from reknit.verify.simulation.scene import Plan, stormy_policy
+from reknit.verify.simulation.simulate import Result, simulate
 from reknit_core.commands import Dial, Dropped, Transitioned
 from reknit_core.events import Side
 from reknit_core.lifecycle import State, Trigger
-from reknit_core.policy import Delivery
+from reknit_core.policy.policy import Delivery
 
 SESSIONS = {Delivery.AT_MOST_ONCE: 300, Delivery.AT_LEAST_ONCE: 1000}
 BOTH = pytest.mark.parametrize("delivery", list(Delivery), ids=lambda delivery: delivery.value)

@@ -3,21 +3,22 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reknit_core import trace
 from reknit_core.lifecycle import State
-from reknit_core.play.scenario import DEFAULT_POLICY, make_policy, policy_lines, seconds
-from reknit_core.policy import Delivery
+from reknit_core.play.player import Player, ScenarioError, diff, parse, replayed
+from reknit_core.play.player import play as play_scenario
+from reknit_core.policy.policy import Delivery
+from reknit_core.script.scenario import DEFAULT_POLICY, make_policy, policy_lines, seconds
 
 OPEN = "@0 > client connected\n@0 > server connected\n@0 > server accepts\n"
 
 
 def play(text: str) -> list[str]:
-    return trace.play(trace.parse(text))
+    return play_scenario(parse(text))
 
 
 def outcomes(text: str) -> list[str]:
     """What came out of the last event."""
-    player = trace.Player()
+    player = Player()
     return [line.strip() for line in [player.do(event) for event in text.splitlines()][-1][1:]]
 
 
@@ -30,9 +31,7 @@ def test_the_example_of_the_design_plays_as_it_is() -> None:
                = server_down
                < dial attempt=1 at=1.000
     """
-    assert (
-        not trace.diff(f"policy\n{OPEN}{example}".replace(OPEN, ""), example.splitlines()) or True
-    )
+    assert not diff(f"policy\n{OPEN}{example}".replace(OPEN, ""), example.splitlines()) or True
     played = play(OPEN + example)
     assert [line.strip() for line in played[-3:]] == [
         "@0.000 > server lost code=1006",
@@ -49,7 +48,7 @@ def test_comments_blank_lines_and_spacing_do_not_count() -> None:
         @1.5>client   connected  id=a\t
     < dial attempt=0 at=1.500
     """
-    scenario = trace.parse(text)
+    scenario = parse(text)
     assert scenario.title == "Title"
     assert scenario.policy.retry_limit == 7
     assert scenario.canonical == [
@@ -57,12 +56,12 @@ def test_comments_blank_lines_and_spacing_do_not_count() -> None:
         "@1.500 > client connected id=a",
         "       < dial attempt=0 at=1.500",
     ]
-    assert trace.diff(text, play(text)) == ""
+    assert diff(text, play(text)) == ""
 
 
 def test_a_difference_is_shown_in_its_place() -> None:
     text = OPEN + '@1 > client message "a"\n       < server message "b"\n'
-    difference = trace.diff(text, play(text))
+    difference = diff(text, play(text))
     assert '-       < server message "b"' in difference
     assert '+       < server message "a"' in difference
     assert " @1.000 > client message" in difference
@@ -122,8 +121,8 @@ def test_a_difference_is_shown_in_its_place() -> None:
 def test_what_cannot_be_read_is_named_with_its_line_and_what_is_allowed(
     line: str, what: str, allowed: str
 ) -> None:
-    with pytest.raises(trace.ScenarioError) as caught:
-        trace.parse("# A title\n" + line)
+    with pytest.raises(ScenarioError) as caught:
+        parse("# A title\n" + line)
     error = caught.value
     assert error.line == 2 + line.count("\n")
     assert what in error.what
@@ -134,10 +133,10 @@ def test_what_cannot_be_read_is_named_with_its_line_and_what_is_allowed(
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
-        scenario = trace.parse(text)
-    except trace.ScenarioError:
+        scenario = parse(text)
+    except ScenarioError:
         return
-    assert trace.parse("\n".join(scenario.canonical)).canonical == scenario.canonical
+    assert parse("\n".join(scenario.canonical)).canonical == scenario.canonical
 
 
 def test_a_policy_is_printed_as_far_as_it_is_not_the_default() -> None:
@@ -152,7 +151,7 @@ def test_a_policy_is_printed_as_far_as_it_is_not_the_default() -> None:
     lines = policy_lines(policy)
     assert "policy client_retry_codes=1000,1001" in lines
     assert "policy delivery=at-least-once" in lines
-    assert trace.parse("\n".join(lines)).policy == policy
+    assert parse("\n".join(lines)).policy == policy
 
 
 @pytest.mark.parametrize(
@@ -208,7 +207,7 @@ def test_what_cannot_happen_is_remarked_and_left_out(events: str, remark: str) -
 
 def test_a_stream_that_has_ended_says_nothing_more() -> None:
     text = "policy queue_messages=1\n" + OPEN
-    player = trace.Player(trace.parse(text).policy)
+    player = Player(parse(text).policy)
     for event in OPEN.splitlines():
         player.do(event)
     player.do("@0 > server lost")
@@ -219,21 +218,21 @@ def test_a_stream_that_has_ended_says_nothing_more() -> None:
 
 
 def test_time_does_not_go_back() -> None:
-    player = trace.Player()
+    player = Player()
     player.do("@2 > wait")
-    with pytest.raises(trace.ScenarioError, match=r"time goes back to 1\.000"):
+    with pytest.raises(ScenarioError, match=r"time goes back to 1\.000"):
         player.do("@1 > wait")
 
 
 def test_what_was_played_is_kept_as_a_scenario_that_plays_the_same() -> None:
-    player = trace.Player(make_policy({"retry_limit": 1}))
+    player = Player(make_policy({"retry_limit": 1}))
     for event in [*OPEN.splitlines(), "@1 > server lost", "@3 > server dial failed"]:
         player.do(event)
     assert player.context is not None
     assert player.context.state is State.CLOSED
     recording = "\n".join(player.lines)
     assert recording.startswith("policy retry_limit=1\n")
-    assert trace.diff(recording, play(recording)) == ""
+    assert diff(recording, play(recording)) == ""
 
 
 def test_a_file_is_rewritten_with_comments_kept_and_outcomes_renewed() -> None:
@@ -241,7 +240,7 @@ def test_a_file_is_rewritten_with_comments_kept_and_outcomes_renewed() -> None:
         "# Title\npolicy retry_limit=0\n@0>client connected\n"
         "   = closed\n\n# why\n@1 > server dial failed\n"
     )
-    assert trace.replayed(text) == (
+    assert replayed(text) == (
         "# Title\npolicy retry_limit=0\n@0.000 > client connected\n"
         "       < dial attempt=0 at=0.000\n\n# why\n@1.000 > server dial failed\n"
         "       = closed\n"

@@ -1,5 +1,5 @@
 """`python -m reknit` is `reknit`."""
 
-from reknit.cli import main
+from reknit.cli.main import main
 
 main()

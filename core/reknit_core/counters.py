@@ -9,8 +9,8 @@ from collections import Counter
 from enum import Enum
 from itertools import accumulate
 
-from reknit_core.backlog import Backlog
 from reknit_core.lifecycle import State, Transition, Trigger
+from reknit_core.queue.backlog import Backlog
 from reknit_core.side import Side
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from reknit_core.handshake import ClientHandshake
-from reknit_core.inband import Expected
 from reknit_core.side import Side
+from reknit_core.wire.handshake import ClientHandshake
+from reknit_core.wire.inband import Expected
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Awaitable
 
 from raw_websocket import BINARY, CONTINUATION, PING, PONG, TEXT, RawConnection, frame
-from reknit_core.frames import FrameScanner, Opcode, payload
+from reknit_core.wire.frames import FrameScanner, Opcode, payload
 
 BLOCK = 64 * 1024  # bytes of a flood that are written at one time
 LARGE = 32 * 1024  # bytes of a large message

@@ -13,7 +13,7 @@ from pathlib import Path
 from processes import HERE, free_port
 
 NODE_MODULES = "FASTIFY_NODE_MODULES"  # names the directory that has @fastify/http-proxy in it
-RUN_REKNIT = "from reknit.cli import main; main()"
+RUN_REKNIT = "from reknit.cli.main import main; main()"
 
 HAPROXY = """\
 global
@@ -107,9 +107,9 @@ def reknit_version() -> str:
     """Its version and form, and the interpreter it runs in."""
     from importlib.metadata import version
 
-    import reknit_core.frames
+    import reknit_core.wire.frames
 
-    form = "pure Python" if str(reknit_core.frames.__file__).endswith(".py") else "compiled"
+    form = "pure Python" if str(reknit_core.wire.frames.__file__).endswith(".py") else "compiled"
     python = sys.version.split()[0]
     return f"{version('reknit')} ({form}, {sys.implementation.name} {python})"
 

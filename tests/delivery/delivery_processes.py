@@ -122,7 +122,7 @@ async def start_proxy(started: Children, server_port: int, *options: str) -> tup
     """`reknit serve` on a free port: the process and the port."""
     proxy = await started.start(
         sys.executable,
-        *("-c", "from reknit.cli import main; main()", "serve"),
+        *("-c", "from reknit.cli.main import main; main()", "serve"),
         *(f"ws://127.0.0.1:{server_port}", "--listen", "127.0.0.1:0", *options),
         errors=True,
     )

@@ -1,15 +1,15 @@
 """Two far ends and a context between them, fed with bytes: an adapter without sockets."""
 
 from reknit_core.commands import Command, Dial, Disconnect, Transitioned
-from reknit_core.context import ContextStateMachine
-from reknit_core.contexts import Contexts
 from reknit_core.events import ConnectionLost, ServerConnected, Side
-from reknit_core.handshake import ClientHandshake, UpgradeRequest
 from reknit_core.lifecycle import State
-from reknit_core.play.actions import ClientConnects, ServerAccepts
 from reknit_core.play.peers import ClientPeer, Peer, ServerPeer
-from reknit_core.policy import Policy
-from reknit_core.upstream import Upstream
+from reknit_core.policy.policy import Policy
+from reknit_core.policy.upstream import Upstream
+from reknit_core.proxy.contexts import Contexts
+from reknit_core.script.actions import ClientConnects, ServerAccepts
+from reknit_core.session.context import ContextStateMachine
+from reknit_core.wire.handshake import ClientHandshake, UpgradeRequest
 
 NONCE = b"~reknit~"
 TURNS = 1000  # of writing and obeying, after one read

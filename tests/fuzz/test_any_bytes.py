@@ -5,16 +5,16 @@ import sys
 from pathlib import Path
 
 import pytest
-import reknit_core.handshake
-import reknit_core.pinned
-import reknit_core.plain_http
+import reknit_core.proxy.plain_http
+import reknit_core.session.pinned
+import reknit_core.wire.handshake
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reknit.fuzz_bytes import SEEDS, TARGETS, broken
-from reknit.fuzz_plain import BETWEEN
-from reknit_core import trace
-from reknit_core.headers import HeaderList
-from reknit_core.retry import Retry
+from reknit.verify.fuzz.bytes import SEEDS, TARGETS, broken
+from reknit.verify.fuzz.plain import BETWEEN
+from reknit_core.play.player import parse
+from reknit_core.session.retry import Retry
+from reknit_core.wire.headers import HeaderList
 
 TRAILERS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n\r\n"
 FOUND = (  # that once broke something
@@ -22,7 +22,7 @@ FOUND = (  # that once broke something
     ("frames", b""),
     ("plain", b"\0GET / HTTP/0.9\r\n\r\n" + BETWEEN + TRAILERS),
 )
-BREAKS = "from reknit_core import handshake; handshake._KEY = None; "
+BREAKS = "from reknit_core.wire import handshake; handshake._KEY = None; "
 
 
 @st.composite
@@ -64,7 +64,7 @@ def test_an_injected_header_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def injects(headers: HeaderList, id_header: bytes) -> HeaderList:
         return ((b"content-length", b"1"),)
 
-    monkeypatch.setattr(reknit_core.pinned, "for_server", injects)
+    monkeypatch.setattr(reknit_core.session.pinned, "for_server", injects)
     assert "a body in a request" in (broken("request", SEEDS["request"][0]) or "")
 
 
@@ -72,12 +72,12 @@ def test_a_body_that_goes_on_for_the_next_reader_is_found(monkeypatch: pytest.Mo
     def no_framing(headers: HeaderList) -> HeaderList:
         return ()
 
-    monkeypatch.setattr(reknit_core.plain_http, "_framing", no_framing)
+    monkeypatch.setattr(reknit_core.proxy.plain_http, "_framing", no_framing)
     assert "Error" in (broken("plain", SEEDS["plain"][1]) or "")
 
 
 def test_an_answer_without_a_limit_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reknit_core.handshake, "MAX_ANSWER", 10**9)
+    monkeypatch.setattr(reknit_core.wire.handshake, "MAX_ANSWER", 10**9)
     assert "of an answer kept" in (broken(*FOUND[0]) or "")
 
 
@@ -89,7 +89,7 @@ def test_a_failure_in_a_session_is_a_scenario(monkeypatch: pytest.MonkeyPatch) -
     found = broken("session", b"\x00\x00\x00\x01\x01\x04")  # the server is lost
     assert found is not None
     assert found.startswith("# Broken: ZeroDivisionError: once too often\n")
-    assert trace.parse(found).lines[-1].step is not None
+    assert parse(found).lines[-1].step is not None
 
 
 def python(program: str) -> subprocess.CompletedProcess[str]:
@@ -98,7 +98,8 @@ def python(program: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_failure_elsewhere_is_a_program_that_shows_it() -> None:
     look = (
-        "from reknit.fuzz_bytes import SEEDS, broken; print(broken('request', SEEDS['request'][0]))"
+        "from reknit.verify.fuzz.bytes import SEEDS, broken\n"
+        "print(broken('request', SEEDS['request'][0]))"
     )
     found = python(BREAKS + look).stdout
     assert found.startswith("# AttributeError: ")
@@ -112,7 +113,7 @@ def test_a_failure_elsewhere_is_a_program_that_shows_it() -> None:
 
 def test_a_guided_fuzzer_goes_on_until_it_finds_something(tmp_path: Path) -> None:
     pytest.importorskip("atheris")
-    program = f"from reknit.fuzz_guided import main; main('request', '1', {str(tmp_path)!r})"
+    program = f"from reknit.verify.fuzz.guided import main; main('request', '1', {str(tmp_path)!r})"
     held = python(program)
     assert (held.returncode, held.stdout) == (0, ""), held.stderr
     assert len(list(tmp_path.iterdir())) > len(SEEDS["request"])

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from reknit import fuzz
-from reknit.fuzz_session import FailedSessionError, FuzzedSession
-from reknit.model import Model
-from reknit.model_messages import BrokenError
-from reknit_core import trace
-from reknit_core.play.scenario import DEFAULT_POLICY
+from reknit.verify.fuzz import rules
+from reknit.verify.fuzz.run import FailedSessionError, FuzzedSession
+from reknit.verify.model.model import Model
+from reknit.verify.model.traffic import BrokenError
+from reknit_core.play.player import Player, diff, parse, play
+from reknit_core.script.scenario import DEFAULT_POLICY
 
 SCENARIOS = Path(__file__).parents[1] / "scenarios"
 BEYOND = {  # what the model does not know of
@@ -35,27 +35,27 @@ FILES = sorted(
     if file.stem not in BEYOND and not file.stem.startswith("inband_")  # nor of the operator's
 )
 
-TestSession = fuzz.SessionMachine.TestCase
+TestSession = rules.SessionMachine.TestCase
 TestSession.settings = settings(
     max_examples=300, stateful_step_count=50, suppress_health_check=list(HealthCheck)
 )
 
 
 def follow(lines: list[str], policy: str = "") -> None:
-    model = Model(trace.parse(policy).policy)
+    model = Model(parse(policy).policy)
     for line in lines:
         model.read(line)
 
 
 def played(text: str) -> list[str]:
     """The lines of a session without its policy."""
-    return [line for line in trace.play(trace.parse(text)) if not line.startswith("policy")]
+    return [line for line in play(parse(text)) if not line.startswith("policy")]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_the_model_agrees_with_the_scenario(file: Path) -> None:
-    scenario = trace.parse(file.read_text())
-    player, model = trace.Player(scenario.policy), Model(scenario.policy)
+    scenario = parse(file.read_text())
+    player, model = Player(scenario.policy), Model(scenario.policy)
     for line in scenario.lines:
         if line.step is not None:
             for out in player.perform(line.step):
@@ -142,8 +142,8 @@ def test_what_was_confirmed_must_not_come_again() -> None:
         @3 > server connected
         @3 > server accepts
     """
-    scenario = trace.parse(policy + text)
-    player, model = trace.Player(scenario.policy), Model(scenario.policy)
+    scenario = parse(policy + text)
+    player, model = Player(scenario.policy), Model(scenario.policy)
     for line in scenario.lines[:-1]:
         assert line.step is not None
         for out in player.perform(line.step):
@@ -157,7 +157,7 @@ def test_what_was_confirmed_must_not_come_again() -> None:
 
 
 def test_a_run_is_repeatable_and_says_nothing_when_all_holds() -> None:
-    assert fuzz.run(5, 20, 1) is None
+    assert rules.run(5, 20, 1) is None
 
 
 def test_a_failure_is_a_scenario_that_plays() -> None:
@@ -169,5 +169,5 @@ def test_a_failure_is_a_scenario_that_plays() -> None:
     with pytest.raises(FailedSessionError) as failed:
         session.wait(1.0)
     assert failed.value.scenario.startswith("# Broken: ")
-    scenario = trace.parse(failed.value.scenario)
-    assert trace.diff(failed.value.scenario, trace.play(scenario)) == ""
+    scenario = parse(failed.value.scenario)
+    assert diff(failed.value.scenario, play(scenario)) == ""

@@ -10,7 +10,7 @@ def serve(options: tuple[str, ...], log: Connection, files: int) -> None:
 
     `files`: how many may be open; 0: as many as may be here.
     """
-    from reknit.cli import main
+    from reknit.cli.main import main
 
     if files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))

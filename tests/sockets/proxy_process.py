@@ -16,7 +16,7 @@ from typing import Self
 from forked_serve import serve
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["pytest", "reknit.cli", "reknit.serve"])
+_FORKS.set_forkserver_preload(["pytest", "reknit.cli.main", "reknit.process.serve"])
 _LISTENING = re.compile(r"listening on \S+ (?:port (\d+) )?for ")
 _STATE = re.compile(r"INFO [0-9a-f]{12} (\w+) by (\w+)")
 

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from reknit.certificates import CertificateError, Certificates
-from reknit.cli import main
-from reknit.options import TlsFiles
+from reknit.cli.main import main
+from reknit.settings.options import TlsFiles
+from reknit.trio.transport.certificates import CertificateError, Certificates
 from tls_files import certificate, write_authority, write_certificate
 
 MINE = ("server.test",)

@@ -17,9 +17,9 @@ import pytest
 import yaml
 from admin_client import Admin
 from proxy_process import ProxyProcess
-from reknit.config import from_environment, from_toml, merge
+from reknit.settings.config import from_environment, from_toml, merge
 from reknit_core.lifecycle import State, Trigger
-from reknit_core.policy import Policy
+from reknit_core.policy.policy import Policy
 from socket_bench import Bench, socket_test
 
 DEPLOY = Path(__file__).parents[2] / "adapters/reknit/deploy"

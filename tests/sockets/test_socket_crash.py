@@ -12,7 +12,7 @@ from counting_server import CountingServer, Session
 from losses import AT_MOST_ONCE, WAITING, recv_after, send_all
 from proxy_process import ProxyProcess
 from reknit.resume import ResumingClient
-from reknit_core.revival import Replay
+from reknit_core.durable.revival import Replay
 from socket_bench import Bench, header, id_of, socket_test
 from succession import Succession
 

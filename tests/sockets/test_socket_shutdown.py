@@ -82,7 +82,7 @@ async def test_a_second_signal_ends_it_at_once(bench: Bench) -> None:
 async def test_a_port_in_use_is_one_line(bench: Bench) -> None:
     proxy = await bench.proxy()
     listen = f"127.0.0.1:{proxy.port}"
-    command = (sys.executable, "-c", "from reknit.cli import main; main()")
+    command = (sys.executable, "-c", "from reknit.cli.main import main; main()")
     process = await asyncio.create_subprocess_exec(
         *command, "serve", "ws://127.0.0.1:9", "--listen", listen, stderr=asyncio.subprocess.PIPE
     )

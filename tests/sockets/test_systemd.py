@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from reknit.systemd import listening_sockets, notify
+from reknit.process.systemd import listening_sockets, notify
 from socket_bench import Bench, socket_test
 from succession import Succession
 from websockets.asyncio.client import connect, unix_connect

@@ -11,9 +11,9 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from reknit import takeover
-from reknit.restart import TakeoverSocket, predecessor
-from reknit.takeover import (
+from reknit.process import takeover
+from reknit.process.restart import TakeoverSocket, predecessor
+from reknit.process.takeover import (
     Channel,
     End,
     Estate,
@@ -29,10 +29,10 @@ from reknit.takeover import (
     hand_over,
     take_over,
 )
-from reknit_core.contexts import Contexts
-from reknit_core.policy import Policy
-from reknit_core.totals import take_totals
-from reknit_core.upstream import Upstream
+from reknit_core.policy.policy import Policy
+from reknit_core.policy.upstream import Upstream
+from reknit_core.proxy.contexts import Contexts
+from reknit_core.telemetry.totals import take_totals
 from socket_bench import Bench, socket_test
 from succession import Succession
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 import trio
-from reknit.tls import RECORD, TlsError, TlsSocket
+from reknit.trio.transport.tls import RECORD, TlsError, TlsSocket
 from tls_files import certificate, client_context, server_context
 
 SMALL = 4096  # bytes of a socket's buffers

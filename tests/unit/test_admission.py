@@ -5,10 +5,10 @@ from fractions import Fraction
 
 import pytest
 from handshake_bytes import request
-from reknit_core.admission import TRACKED, Admission, Guest, Pace, key_of
-from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest
-from reknit_core.plain_request import PlainRequest, read_request
-from reknit_core.policy import Http, Policy
+from reknit_core.policy.policy import Http, Policy
+from reknit_core.proxy.admission import TRACKED, Admission, Guest, Pace, key_of
+from reknit_core.proxy.plain_request import PlainRequest, read_request
+from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 
 ALICE, BOB, PROXY = "192.0.2.7", "192.0.2.8", "10.0.0.1"
 

@@ -6,16 +6,16 @@ from math import inf
 import pytest
 from frame_bytes import CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, frame, message
 from handshake_bytes import request
-from reknit_core.backlog import Backlog
-from reknit_core.budget import SHARE
-from reknit_core.context import LAST_TURNS, ContextStateMachine
-from reknit_core.contexts import Contexts
 from reknit_core.events import ConnectionLost, Shutdown, Side
-from reknit_core.frames import EASY, STEPS, WALK, FrameScanner, Violation, payload
-from reknit_core.handshake import ClientHandshake, Refusal
-from reknit_core.leg import SMALL
 from reknit_core.lifecycle import State
-from reknit_core.stream import GATHER
+from reknit_core.proxy.contexts import Contexts
+from reknit_core.queue.backlog import Backlog
+from reknit_core.queue.budget import SHARE
+from reknit_core.queue.stream import GATHER
+from reknit_core.session.context import LAST_TURNS, ContextStateMachine
+from reknit_core.session.leg import SMALL
+from reknit_core.wire.frames import EASY, STEPS, WALK, FrameScanner, Violation, payload
+from reknit_core.wire.handshake import ClientHandshake, Refusal
 from test_contexts import accept, connect, contexts, lose_client, session, take
 from test_sockets import DATA, NONCE, feed, legs, write
 

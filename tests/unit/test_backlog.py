@@ -8,9 +8,9 @@ from frame_bytes import message
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from reknit_core.backlog import Backlog
-from reknit_core.budget import Budget
-from reknit_core.stream import GATHER
+from reknit_core.queue.backlog import Backlog
+from reknit_core.queue.budget import Budget
+from reknit_core.queue.stream import GATHER
 
 MERGE = 2048  # bytes up to which chunks are merged
 LARGEST = 6000  # bytes of a message in these tests, with its headers

@@ -8,9 +8,9 @@ import pytest
 from handshake_bytes import request
 from hypothesis import given
 from hypothesis import strategies as st
-from reknit_core import binding
-from reknit_core.binding import KEY_BYTES, Binding
-from reknit_core.handshake import ClientHandshake, UpgradeRequest
+from reknit_core.session import binding
+from reknit_core.session.binding import KEY_BYTES, Binding
+from reknit_core.wire.handshake import ClientHandshake, UpgradeRequest
 
 NAMES = ("authorization", "origin", "cookie:sid")
 KEY = bytes(range(KEY_BYTES))

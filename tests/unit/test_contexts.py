@@ -6,14 +6,14 @@ from itertools import count
 import pytest
 from handshake_bytes import accepting, header_values, request
 from reknit_core.commands import Dial, Disconnect
-from reknit_core.context import ContextStateMachine
-from reknit_core.contexts import Contexts
 from reknit_core.events import ConnectionLost, ServerConnected, Shutdown, Side
-from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest
 from reknit_core.lifecycle import State
-from reknit_core.policy import Policy
-from reknit_core.survey import survey
-from reknit_core.upstream import Upstream
+from reknit_core.policy.policy import Policy
+from reknit_core.policy.upstream import Upstream
+from reknit_core.proxy.contexts import Contexts
+from reknit_core.session.context import ContextStateMachine
+from reknit_core.telemetry.survey import survey
+from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 
 ROOT = b"GET / HTTP/1.1"
 MINTED = "00000000000000000000000000000001"

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reknit_core import deflate
+from reknit_core.wire import deflate
 
 S_ALONE = "server_no_context_takeover"
 C_ALONE = "client_no_context_takeover"

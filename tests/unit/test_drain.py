@@ -1,11 +1,11 @@
 """When each session of a proxy that stops is told to go, and what is counted as lost."""
 
 import pytest
-from reknit_core.context import ContextStateMachine
-from reknit_core.drain import FAREWELL, Toll, schedule
 from reknit_core.lifecycle import State
-from reknit_core.play.scenario import DEFAULT_POLICY
-from reknit_core.trace import Player
+from reknit_core.play.player import Player
+from reknit_core.proxy.drain import FAREWELL, Toll, schedule
+from reknit_core.script.scenario import DEFAULT_POLICY
+from reknit_core.session.context import ContextStateMachine
 
 CONNECTED = ("client connected", "server connected", "server accepts")
 

@@ -6,10 +6,10 @@ from contextlib import suppress
 
 import pytest
 from frame_bytes import FIN, TEXT, frame
-from reknit.durable import DurableReactor
-from reknit.links import Link
-from reknit_core.context import ContextStateMachine
+from reknit.trio.durable import DurableReactor
+from reknit.trio.links import Link
 from reknit_core.events import Side
+from reknit_core.session.context import ContextStateMachine
 from test_contexts import accept, contexts, lose_client, session
 
 UP = frame(FIN | TEXT, b"up", masked=True)

@@ -13,11 +13,11 @@ from reknit.admin.guard import Guard
 from reknit.admin.messages import ProblemError, Request, Stream
 from reknit.admin.router import Router
 from reknit.admin.server import Server
-from reknit.sessions import Sessions
-from reknit_core.contexts import Contexts
-from reknit_core.policy import Policy
-from reknit_core.survey import Survey, survey
-from reknit_core.upstream import Upstream
+from reknit.trio.sessions import Sessions
+from reknit_core.policy.policy import Policy
+from reknit_core.policy.upstream import Upstream
+from reknit_core.proxy.contexts import Contexts
+from reknit_core.telemetry.survey import Survey, survey
 
 CLOCK = trio.testing.MockClock
 

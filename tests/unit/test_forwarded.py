@@ -1,8 +1,8 @@
 """Who is the client behind proxies, and what the server is told of it."""
 
 import pytest
-from reknit_core.forwarded import TrustedProxies
-from reknit_core.headers import HeaderList
+from reknit_core.policy.forwarded import TrustedProxies
+from reknit_core.wire.headers import HeaderList
 
 PROXIES = TrustedProxies(frozenset(("10.0.0.0/8", "2001:db8::/32", "192.0.2.9")))
 

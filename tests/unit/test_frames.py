@@ -22,7 +22,7 @@ from frame_bytes import (
 )
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reknit_core.frames import (
+from reknit_core.wire.frames import (
     MAX_CONTROL_FRAME,
     MESSAGE_TOO_BIG,
     PROTOCOL_ERROR,

@@ -4,23 +4,23 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from reknit_core import frozen
-from reknit_core.backlog import Backlog
-from reknit_core.budget import Budget
 from reknit_core.commands import Dial
-from reknit_core.context import ContextStateMachine
-from reknit_core.contexts import Contexts
 from reknit_core.counters import Counters
+from reknit_core.durable import frozen
+from reknit_core.durable.frozen import FrozenError
 from reknit_core.events import ConnectionLost, Side
-from reknit_core.frames import FrameScanner
-from reknit_core.frozen import FrozenError
-from reknit_core.handshake import ClientHandshake, ServerHandshake, ServerRequest
 from reknit_core.lifecycle import State
-from reknit_core.policy import Policy
-from reknit_core.retry import Retry
-from reknit_core.sockets import IncomingWebSocket, OutgoingWebSocket
-from reknit_core.trace import Player, parse
-from reknit_core.upstream import Upstream
+from reknit_core.play.player import Player, parse
+from reknit_core.policy.policy import Policy
+from reknit_core.policy.upstream import Upstream
+from reknit_core.proxy.contexts import Contexts
+from reknit_core.queue.backlog import Backlog
+from reknit_core.queue.budget import Budget
+from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.retry import Retry
+from reknit_core.session.sockets import IncomingWebSocket, OutgoingWebSocket
+from reknit_core.wire.frames import FrameScanner
+from reknit_core.wire.handshake import ClientHandshake, ServerHandshake, ServerRequest
 
 UPSTREAM = Upstream("server.test", 80)
 

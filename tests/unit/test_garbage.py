@@ -4,7 +4,7 @@ import gc
 from pathlib import Path
 
 import pytest
-from reknit_core import trace
+from reknit_core.play.player import Player, parse
 
 SCENARIOS = Path(__file__).parents[1] / "scenarios"
 
@@ -26,8 +26,8 @@ def leads_back(start: object) -> bool:
 
 @pytest.mark.parametrize("name", ["close_by_client_in_connected", "retries_spent", "grace_ended"])
 def test_a_closed_session_is_in_no_cycle(name: str) -> None:
-    scenario = trace.parse((SCENARIOS / f"{name}.scn").read_text())
-    player = trace.Player(scenario.policy)
+    scenario = parse((SCENARIOS / f"{name}.scn").read_text())
+    player = Player(scenario.policy)
     lives = []
     for line in scenario.lines:
         if line.step is not None:

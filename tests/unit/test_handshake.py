@@ -9,8 +9,8 @@ import pytest
 from handshake_bytes import ACCEPT, CRLF, KEY, NEEDED, accepting, header_values, request
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reknit_core.ambiguity import MAX_HEADERS
-from reknit_core.handshake import (
+from reknit_core.wire.ambiguity import MAX_HEADERS
+from reknit_core.wire.handshake import (
     MAX_ANSWER,
     MAX_HEAD,
     MAX_REFUSAL,
@@ -24,7 +24,7 @@ from reknit_core.handshake import (
     encode_refusal,
     refusal,
 )
-from reknit_core.headers import for_client
+from reknit_core.wire.headers import for_client
 
 DEFLATE = "permessage-deflate; server_no_context_takeover"
 

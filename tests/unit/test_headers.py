@@ -5,7 +5,7 @@ from urllib.parse import quote, unquote
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reknit_core.headers import (
+from reknit_core.wire.headers import (
     HeaderList,
     cookie,
     end_to_end,

@@ -6,9 +6,9 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reknit_core.frames import FrameScanner, Opcode, payload
-from reknit_core.inband import MAX_REPLY, InbandScanner, request_frame
-from reknit_core.play.phrases import frame, message_frames
+from reknit_core.script.phrases import frame, message_frames
+from reknit_core.wire.frames import FrameScanner, Opcode, payload
+from reknit_core.wire.inband import MAX_REPLY, InbandScanner, request_frame
 
 LIMIT = 2**20
 EXPECTED = {"id": 1}

@@ -5,15 +5,15 @@ from crashing_player import WALL, Files, successor
 from frame_bytes import BINARY, CLOSE, FIN, TEXT, frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reknit_core import frozen, records
-from reknit_core.context import ContextStateMachine
-from reknit_core.contexts import Contexts
+from reknit_core.durable import frozen, records
+from reknit_core.durable.journal import FILE, SLACK, Journal
+from reknit_core.durable.records import FILE_HEAD, JournalError
+from reknit_core.durable.revival import Replay
 from reknit_core.events import Side
-from reknit_core.journal import FILE, SLACK, Journal
 from reknit_core.lifecycle import State
-from reknit_core.policy import Delivery, Overflow, Policy
-from reknit_core.records import FILE_HEAD, JournalError
-from reknit_core.revival import Replay
+from reknit_core.policy.policy import Delivery, Overflow, Policy
+from reknit_core.proxy.contexts import Contexts
+from reknit_core.session.context import ContextStateMachine
 from test_contexts import accept, contexts, lose_client, session, take
 
 PATIENT = Policy(client_grace=60.0, heartbeat_interval=0.0)

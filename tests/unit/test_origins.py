@@ -1,7 +1,7 @@
 """Which Origin headers are let in."""
 
 import pytest
-from reknit_core.origins import Origins
+from reknit_core.policy.origins import Origins
 
 
 @pytest.mark.parametrize(

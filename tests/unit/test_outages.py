@@ -2,7 +2,7 @@
 
 from reknit_core.counters import Counters
 from reknit_core.lifecycle import State, Transition, Trigger
-from reknit_core.outages import KEPT, Moment, Outages
+from reknit_core.telemetry.outages import KEPT, Moment, Outages
 
 S, T = State, Trigger
 

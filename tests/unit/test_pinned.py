@@ -4,18 +4,18 @@ import pytest
 from handshake_bytes import accepting, header_values, request
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reknit_core.backlog import Backlog
-from reknit_core.handshake import (
+from reknit_core.policy.policy import Policy
+from reknit_core.policy.upstream import Upstream
+from reknit_core.queue.backlog import Backlog
+from reknit_core.session.pinned import Pinned, counts, received_count
+from reknit_core.wire.handshake import (
     Accepted,
     ClientHandshake,
     ServerHandshake,
     ServerRequest,
     UpgradeRequest,
 )
-from reknit_core.headers import HeaderList
-from reknit_core.pinned import Pinned, counts, received_count
-from reknit_core.policy import Policy
-from reknit_core.upstream import Upstream
+from reknit_core.wire.headers import HeaderList
 
 POLICY = Policy()
 UPSTREAM = Upstream("server.example", 9000, "/base")

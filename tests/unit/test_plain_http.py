@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import pytest
 from reknit_core.counters import Counters
-from reknit_core.handshake import ClientHandshake
-from reknit_core.plain_http import BOUND, EVENTS, Exchange, PlainHttp
-from reknit_core.plain_request import PlainRequest, read_request
-from reknit_core.policy import Http, Policy
+from reknit_core.policy.policy import Http, Policy
+from reknit_core.policy.upstream import Upstream
+from reknit_core.proxy.plain_http import BOUND, EVENTS, Exchange, PlainHttp
+from reknit_core.proxy.plain_request import PlainRequest, read_request
 from reknit_core.side import Side
-from reknit_core.upstream import Upstream
+from reknit_core.wire.handshake import ClientHandshake
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 POST = b"POST / HTTP/1.1\r\nHost: h\r\n"

@@ -4,9 +4,9 @@ import json
 
 import pytest
 from handshake_bytes import request
-from reknit_core.handshake import ClientHandshake, Refusal, UpgradeRequest
-from reknit_core.plain_request import PlainRequest, read_request
-from reknit_core.policy import Http
+from reknit_core.policy.policy import Http
+from reknit_core.proxy.plain_request import PlainRequest, read_request
+from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 
 CHUNKED = b"Transfer-Encoding: chunked"
 

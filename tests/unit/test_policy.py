@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reknit_core.policy import (
+from reknit_core.policy.policy import (
     SETTINGS,
     Delivery,
     Overflow,
@@ -16,8 +16,8 @@ from reknit_core.policy import (
     PolicyError,
     Setting,
 )
+from reknit_core.policy.upstream import URL_FORMS, Upstream, parse_upstream
 from reknit_core.side import Side
-from reknit_core.upstream import URL_FORMS, Upstream, parse_upstream
 
 DEFAULT = Policy()
 NUMBERS = [name for name in SETTINGS if type(getattr(DEFAULT, name)) in (int, float)]

@@ -3,8 +3,8 @@
 from reknit_core.commands import Dial, Disconnect, Dropped, Transitioned, Undelivered
 from reknit_core.events import ConnectionLost, DialFailed, ServerConnected, Shutdown, Side
 from reknit_core.lifecycle import State, Trigger
-from reknit_core.recent import KEPT, Recent
-from reknit_core.trace import Player, parse
+from reknit_core.play.player import Player, parse
+from reknit_core.telemetry.recent import KEPT, Recent
 
 EVIL = 'it\'s "evil"\n@9 > client lost é'
 

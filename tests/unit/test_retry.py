@@ -5,8 +5,8 @@ from itertools import pairwise
 from statistics import pstdev
 
 import pytest
-from reknit_core.policy import Policy
-from reknit_core.retry import FINAL, Retry
+from reknit_core.policy.policy import Policy
+from reknit_core.session.retry import FINAL, Retry
 
 
 def retry(seed: bytes = b"seed", **settings: object) -> Retry:

@@ -5,11 +5,11 @@ from math import inf
 
 import pytest
 from frame_bytes import FIN, PING, PONG, TEXT, frame, message
-from reknit_core.context import ContextStateMachine
 from reknit_core.events import Side
 from reknit_core.lifecycle import State
-from reknit_core.policy import Delivery, Policy
-from reknit_core.websocket import PROBE_SIZE, WebSocket
+from reknit_core.policy.policy import Delivery, Policy
+from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.websocket import PROBE_SIZE, WebSocket
 from test_contexts import accept, contexts, session
 
 NONCE = (3).to_bytes(8, "big")  # the third bytes of randomness: after the id and the key

@@ -8,16 +8,16 @@ import pytest
 from frame_bytes import CLOSE, FIN, PING, PONG, TEXT, frame, message
 from hypothesis import given
 from hypothesis import strategies as st
-from reknit_core.backlog import Backlog
-from reknit_core.budget import SHARE, Budget
-from reknit_core.frames import FrameScanner, Opcode, Violation, message_ends, payload
-from reknit_core.leg import SMALL, Phase
-from reknit_core.policy import Overflow, Policy
-from reknit_core.retry import Retry
+from reknit_core.policy.policy import Overflow, Policy
+from reknit_core.queue.backlog import Backlog
+from reknit_core.queue.budget import SHARE, Budget
+from reknit_core.queue.stream import GATHER
+from reknit_core.session.leg import SMALL, Phase
+from reknit_core.session.retry import Retry
+from reknit_core.session.sockets import IncomingWebSocket, OutgoingWebSocket, hello_frame
+from reknit_core.session.websocket import MAX_AHEAD, MAX_EARLY, MAX_LANE, PROBE_SIZE, WebSocket
 from reknit_core.side import Side
-from reknit_core.sockets import IncomingWebSocket, OutgoingWebSocket, hello_frame
-from reknit_core.stream import GATHER
-from reknit_core.websocket import MAX_AHEAD, MAX_EARLY, MAX_LANE, PROBE_SIZE, WebSocket
+from reknit_core.wire.frames import FrameScanner, Opcode, Violation, message_ends, payload
 from wsproto.frame_protocol import FrameProtocol
 
 NONCE = b"8 bytes."

@@ -9,10 +9,10 @@ from shutil import rmtree
 import pytest
 import trio
 from frame_bytes import FIN, TEXT, frame
-from reknit.config import ConfigError, from_command_line
-from reknit.options import ALWAYS, NEVER
-from reknit.state_dir import StateDir, StateError
-from reknit.store import RETRY, Store
+from reknit.settings.config import ConfigError, from_command_line
+from reknit.settings.options import ALWAYS, NEVER
+from reknit.state.directory import StateDir, StateError
+from reknit.state.store import RETRY, Store
 from reknit_core.events import Side
 from test_contexts import accept, contexts, session
 

@@ -9,13 +9,13 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import trio
-from reknit_core.outages import Outages
 from reknit_core.side import Side
-from reknit_core.survey import Flow, survey
+from reknit_core.telemetry.outages import Outages
+from reknit_core.telemetry.survey import Flow, survey
 
 from reknit.admin.messages import ProblemError, Request, Stream
 from reknit.admin.router import Route
-from reknit.sessions import Sessions
+from reknit.trio.sessions import Sessions
 
 EVERY = 1.0  # seconds
 VIEWERS = 16  # at one time: they must not take all the server's places

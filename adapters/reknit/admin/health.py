@@ -5,8 +5,8 @@ from logging import INFO
 
 from reknit.admin.messages import Request, Response, json_response, text_response
 from reknit.admin.router import Route
-from reknit.logs import tell
-from reknit.store import Store
+from reknit.observe.logs import tell
+from reknit.state.store import Store
 
 
 def routes(

@@ -17,14 +17,14 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 from prometheus_client.registry import Collector
-from reknit_core.admission import Admission
 from reknit_core.counters import Counters, DialResult, Histogram, Towards
-from reknit_core.survey import Flow, survey
+from reknit_core.proxy.admission import Admission
+from reknit_core.telemetry.survey import Flow, survey
 
 from reknit.admin.messages import Request, Response
 from reknit.admin.router import Route
-from reknit.sessions import Sessions
-from reknit.store import Store
+from reknit.state.store import Store
+from reknit.trio.sessions import Sessions
 
 Sample = tuple[tuple[str, ...], float]
 

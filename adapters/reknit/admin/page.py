@@ -2,7 +2,7 @@
 
 from importlib.resources import files
 
-from reknit_core.live_svg import live_svg
+from reknit_core.diagrams.live import live_svg
 
 from reknit.admin.messages import ProblemError, Request, Response
 from reknit.admin.router import Route

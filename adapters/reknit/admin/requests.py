@@ -9,15 +9,15 @@ from collections.abc import Mapping
 import trio
 from reknit_core.commands import Answered
 from reknit_core.events import Ask, StopAsking
-from reknit_core.inband import Expected
 from reknit_core.side import Side
+from reknit_core.wire.inband import Expected
 
-from reknit.admin.contexts import find_link, steer
+from reknit.admin.calls import find_link, steer
 from reknit.admin.messages import ProblemError, Request, Response
 from reknit.admin.router import Route
-from reknit.links import Link
-from reknit.reactor import Reactor
-from reknit.sessions import Sessions
+from reknit.trio.links import Link
+from reknit.trio.reactor import Reactor
+from reknit.trio.sessions import Sessions
 
 TIMEOUT = 10.0  # seconds to wait for the reply, unless a request says otherwise
 MAX_TIMEOUT = 60.0

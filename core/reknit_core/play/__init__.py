@@ -1,1 +1,1 @@
-"""How scenarios are read and played: the parts behind trace.py."""
+"""Scenarios played against the core, with peers that the script moves."""

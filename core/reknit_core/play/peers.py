@@ -8,7 +8,9 @@ import json
 from collections import deque
 
 from reknit_core.events import Side
-from reknit_core.handshake import (
+from reknit_core.script.actions import ClientConnects, ServerAccepts
+from reknit_core.script.phrases import FrameReader, quote
+from reknit_core.wire.handshake import (
     Accepted,
     ClientHandshake,
     Failed,
@@ -18,9 +20,7 @@ from reknit_core.handshake import (
     UpgradeRequest,
     encode_refusal,
 )
-from reknit_core.headers import HeaderList, value_of
-from reknit_core.play.actions import ClientConnects, ServerAccepts
-from reknit_core.play.phrases import FrameReader, quote
+from reknit_core.wire.headers import HeaderList, value_of
 
 SESSION_ID = "session"  # a client that names no other id has this one
 

@@ -1,0 +1,89 @@
+"""Puts the admin listener's parts together."""
+
+import os
+import socket
+from collections.abc import Callable
+
+import trio
+from reknit_core.counters import Histogram
+from reknit_core.proxy.admission import Admission
+
+from reknit.admin import health
+from reknit.admin.calls import ContextCalls
+from reknit.admin.feed import Feed
+from reknit.admin.guard import Guard
+from reknit.admin.lag import measure_lag
+from reknit.admin.metrics import Metrics
+from reknit.admin.page import Page
+from reknit.admin.requests import RequestCalls
+from reknit.admin.router import Router
+from reknit.admin.server import Server
+from reknit.settings.addresses import Address, Listen, UnixPath, is_loopback
+from reknit.state.store import Store
+from reknit.trio.door.listening import close_listeners
+from reknit.trio.reactor import Reactor
+from reknit.trio.sessions import Sessions
+
+
+class Admin:
+    """Tells and steers what these sessions do.
+
+    `is_ready`: whether new sessions are taken. `drain`: stop taking any, and send those away that
+    there are. `untold`: how many events a hook has lost. `requests`: whether peers may be asked.
+    `store`: where the sessions are kept.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        admission: Admission,
+        reactor: Reactor,
+        is_ready: Callable[[], bool],
+        drain: Callable[[], None],
+        untold: Callable[[], int] | None = None,
+        *,
+        requests: bool = False,
+        store: Store | None = None,
+    ) -> None:
+        self._lag = Histogram()
+        self._feed = Feed(sessions)
+        self._routes = (
+            *Page().routes(),
+            *self._feed.routes(),
+            *health.routes(is_ready, drain, store),
+            *Metrics(sessions, admission, self._lag, untold, store).routes(),
+            *ContextCalls(sessions, reactor).routes(),
+            *RequestCalls(sessions, reactor, is_allowed=requests).routes(),
+        )
+
+    async def run(self, listeners: list[trio.SocketListener], token: str | None) -> None:
+        """Answer on these listeners until cancelled, then close them.
+
+        Without a token they must be private.
+        """
+        over_tcp = any(listener.socket.family != socket.AF_UNIX for listener in listeners)
+        guard = Guard(token, loopback=token is None and over_tcp)
+        server = Server(Router(self._routes, guard))
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(measure_lag, self._lag)
+                nursery.start_soon(self._feed.run)
+                nursery.start_soon(trio.serve_listeners, server.serve, listeners)
+        finally:
+            close_listeners(listeners)
+
+
+def is_private(listeners: list[trio.SocketListener]) -> bool:
+    """Whether only this machine can connect."""
+    return all(
+        isinstance(where, UnixPath) or is_loopback(where.host)
+        for where in map(address_of, listeners)
+    )
+
+
+def address_of(listener: trio.SocketListener) -> Address:
+    """Where it listens."""
+    name = listener.socket.getsockname()
+    if listener.socket.family == socket.AF_UNIX:
+        return UnixPath(os.fsdecode(name))
+    return Listen(*name[:2])

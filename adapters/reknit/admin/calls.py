@@ -1,0 +1,213 @@
+"""Sessions one by one: listed, shown, closed, drained, and cut for tests."""
+
+from collections.abc import Mapping
+from heapq import nsmallest
+from logging import INFO
+
+import trio
+from reknit_core.events import ConnectionLost, Event, Shutdown, Side
+from reknit_core.lifecycle import State
+from reknit_core.proxy.drain import FAREWELL
+from reknit_core.session.websocket import WebSocket
+
+from reknit.admin.messages import ProblemError, Request, Response, json_response
+from reknit.admin.router import Route
+from reknit.observe.logs import tell
+from reknit.trio.links import Link
+from reknit.trio.reactor import Reactor
+from reknit.trio.sessions import Sessions
+
+PAGE = 100  # sessions, unless a request asks for another number
+MAX_PAGE = 1000
+MAX_REASON = 123  # bytes of a Close frame's reason (RFC 6455, section 5.5)
+GOING_AWAY = 1001
+
+
+class ContextCalls:
+    """Answers what is asked about sessions, and does what is asked of them."""
+
+    def __init__(self, sessions: Sessions, reactor: Reactor) -> None:
+        self._sessions = sessions
+        self._reactor = reactor
+
+    def routes(self) -> tuple[Route, ...]:
+        """Their paths."""
+        return (
+            Route("GET", "/contexts", self.list),
+            Route("GET", "/contexts/{session}", self.show),
+            Route("POST", "/contexts/{session}/close", self.close),
+            Route("POST", "/contexts/{session}/drain", self.drain),
+            Route("POST", "/contexts/{session}/cut", self.cut),
+        )
+
+    async def list(self, request: Request) -> Response:
+        """A page of sessions in the order of their names; `next` is the following one's cursor.
+
+        `session` is what a name begins with.
+        """
+        state = _state(request)
+        limit = _limit(request)
+        cursor = request.query.get("cursor", "")
+        begins = request.query.get("session", "")
+        fitting = (
+            link
+            for link in self._sessions
+            if link.label > cursor
+            and link.label.startswith(begins)
+            and state in (None, link.context.state)
+        )
+        page = nsmallest(limit + 1, fitting, key=lambda link: link.label)
+        following = page[limit - 1].label if len(page) > limit else None
+        now = trio.current_time()
+        shown = [_summary(link, now) for link in page[:limit]]
+        return json_response({"contexts": shown, "next": following})
+
+    async def show(self, request: Request) -> Response:
+        """All about one session."""
+        link, now = find_link(self._sessions, request), trio.current_time()
+        context = link.context
+        document = {
+            **_summary(link, now),
+            "client": _leg(context.client),
+            "server": {**_leg(context.server), "attempt": context.server.retry.attempt},
+            "to_client": _queue(link, context.client, now),
+            "to_server": _queue(link, context.server, now),
+            "trace": link.recent.lines() if link.recent else [],
+        }
+        return json_response(document)
+
+    async def close(self, request: Request) -> Response:
+        """End a session: both ends get the code and the reason, behind what waits for them."""
+        return self._end(request, "close", Shutdown(GOING_AWAY, "closed by the operator"))
+
+    async def drain(self, request: Request) -> Response:
+        """End a session with a code by which clients come back, to another proxy."""
+        return self._end(request, "drain", FAREWELL)
+
+    async def cut(self, request: Request) -> Response:
+        """Break a leg's connection, as a network would."""
+        link = find_link(self._sessions, request)
+        side = _side(request)
+        leg = link.context.client if side is Side.CLIENT else link.context.server
+        if (link.client if side is Side.CLIENT else link.server) is None:
+            raise ProblemError(409, "not_connected", f"the {side.value} is not connected")
+        lost = ConnectionLost(side, leg.generation, "cut by the operator")
+        steer(self._reactor, link, f"cut {side.value}", lost)
+        return json_response(_summary(link, trio.current_time()))
+
+    def _end(self, request: Request, call: str, default: Shutdown) -> Response:
+        link = find_link(self._sessions, request)
+        document = request.document()
+        code = _code(document, default.code)
+        server_code = default.server_code if code == default.code else None
+        event = Shutdown(code, _reason(document, default.reason), server_code)
+        steer(self._reactor, link, call, event)
+        return json_response(_summary(link, trio.current_time()))
+
+
+def find_link(sessions: Sessions, request: Request) -> Link:
+    """The session that the request's path names. Raises ProblemError."""
+    link = sessions.find(request.params["session"])
+    if link is None:
+        raise ProblemError(404, "unknown_session", "there is no such session, or it has ended")
+    return link
+
+
+def steer(reactor: Reactor, link: Link, call: str, event: Event) -> None:
+    """Let what the operator calls for happen to a session, and say so in the log."""
+    text = "%(session)s %(call)s by the operator"
+    tell(INFO, "operator", text, session=link.label, state=link.context.state.value, call=call)
+    now = trio.current_time()
+    try:
+        link.handle(event, now)
+        reactor.settle(link, now)
+    except Exception:
+        reactor.abandon(link)
+
+
+# -- What is shown -----------------------------------------------------------------------------
+
+
+def _summary(link: Link, now: float) -> dict[str, object]:
+    recent, context = link.recent, link.context
+    return {
+        "session": link.label,
+        "state": context.state.value,
+        "state_seconds": round(now - recent.since, 3) if recent else None,
+        "age_seconds": round(now - recent.began, 3) if recent else None,
+        "waiting_bytes": {
+            "client": _waiting(context.client),
+            "server": _waiting(context.server),
+        },
+    }
+
+
+def _waiting(leg: WebSocket) -> int:
+    """Bytes for that leg's peer that no socket has taken yet."""
+    return leg.source.tail - leg.source.sent
+
+
+def _leg(leg: WebSocket) -> dict[str, object]:
+    return {"phase": leg.phase.value, "generation": leg.generation}
+
+
+def _queue(link: Link, leg: WebSocket, now: float) -> dict[str, object]:
+    """What goes to that leg's peer."""
+    source = leg.source
+    return {
+        "messages": source.count + source.dropped,
+        "dropped_messages": source.dropped,
+        "waiting_bytes": _waiting(leg),
+        "unconfirmed_bytes": source.tail - source.confirmed,
+        "unconfirmed_messages": source.count - source.confirmed_count,
+        "waited_seconds": round(link.recent.waited(leg, now), 3) if link.recent else None,
+    }
+
+
+# -- What is asked for -------------------------------------------------------------------------
+
+
+def _state(request: Request) -> State | None:
+    text = request.query.get("state")
+    try:
+        return None if text is None else State(text)
+    except ValueError:
+        names = ", ".join(state.value for state in State)
+        raise ProblemError(400, "bad_state", f"unknown state; allowed: {names}") from None
+
+
+def _limit(request: Request) -> int:
+    text = request.query.get("limit", str(PAGE))
+    if not (text.isascii() and text.isdecimal() and len(text) < 9 and 1 <= int(text) <= MAX_PAGE):
+        raise ProblemError(400, "bad_limit", f"limit: allowed is 1 to {MAX_PAGE}")
+    return int(text)
+
+
+def _side(request: Request) -> Side:
+    leg = request.document().get("leg")
+    if leg not in ("client", "server"):
+        raise ProblemError(400, "bad_leg", 'leg: allowed is "client" or "server"')
+    return Side(leg)
+
+
+def _code(document: Mapping[str, object], default: int) -> int:
+    code = document.get("code", default)
+    if type(code) is not int or not (code in (1000, 1001, 1008, 1011, 1012, 1013) or _own(code)):
+        allowed = "1000, 1001, 1008, 1011, 1012, 1013, or 3000 to 4999"
+        raise ProblemError(400, "bad_code", f"code: allowed is {allowed}")
+    return code
+
+
+def _own(code: int) -> bool:
+    return 3000 <= code <= 4999  # RFC 6455, section 7.4.2
+
+
+def _reason(document: Mapping[str, object], default: str) -> str:
+    reason = document.get("reason", default)
+    problem = f"reason: allowed is text of at most {MAX_REASON} bytes"
+    try:
+        if isinstance(reason, str) and len(reason.encode()) <= MAX_REASON:
+            return reason
+    except UnicodeEncodeError:
+        pass
+    raise ProblemError(400, "bad_reason", problem)

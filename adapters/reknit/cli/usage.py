@@ -1,0 +1,108 @@
+"""How commands are described and how they fail: in one line, on standard error."""
+
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from reknit.settings.config import one_line
+from reknit.settings.options import OPTIONS, Option
+
+# Headings of `serve --help`; an option belongs to the first pattern that its name matches.
+_HEADINGS = (
+    ("Proxy", r"listen|takeover.*|state_.*|log_.*|config_file|session_.*|drain_.*"),
+    ("Admin", r"admin.*|on_event"),
+    ("TLS", r"tls_.*|upstream_.+"),
+    ("A lost server", r"retry_.*|server_retry_codes"),
+    ("A lost client", r"client_.*"),
+    ("Messages", r"delivery|confirm_.*|replay_.*|queue_.*|overflow_.*|message_.*"),
+    ("Who may resume", r"id_.*|bind|resume_.*|require_minted_id"),
+    ("What is let in", r"allow_origin|trust_forwarded|connection_limit|address_.*"),
+    ("Plain HTTP", r"http.*"),
+    ("Signs of life and time limits", r"heartbeat_.*|.*_timeout|.*_wait"),
+    ("More", r".*"),
+)
+
+
+class Failure(click.ClickException):
+    """It ran and failed: one line, exit status 1."""
+
+    exit_code = 1
+
+    def __init__(self, message: object) -> None:
+        super().__init__(one_line(message))
+
+    def show(self, file: Any = None) -> None:
+        """Print it, on standard error."""
+        click.echo(f"reknit: {self.message}", file=file or sys.stderr)
+
+
+class Misuse(Failure):
+    """What was asked for is not allowed: one line, exit status 2."""
+
+    exit_code = 2
+
+
+class Group(click.Group):
+    """Wrong usage is one line too, as every other error."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            where = error.ctx.command_path if error.ctx else "reknit"
+            raise Misuse(f"{error.format_message()} ({where} --help)") from None
+
+
+class ServeCommand(click.Command):
+    """Shows its options under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the part of the help that lists the options."""
+        groups: dict[str, list[tuple[str, str]]] = {title: [] for title, _ in _HEADINGS}
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx)
+            if record is not None and isinstance(option, click.Option):
+                groups[_heading(option.name or "")].append(record)
+        for title, records in groups.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+def _heading(name: str) -> str:
+    return next(title for title, pattern in _HEADINGS if re.fullmatch(pattern, name))
+
+
+def configurable(command: Callable[..., None]) -> Callable[..., None]:
+    """Give the command every option of the configuration."""
+    for option in reversed(list(OPTIONS.values())):
+        if option.name == "upstream":
+            command = click.argument("upstream", required=False)(command)
+        else:
+            command = _click_option(option)(command)
+    return command
+
+
+def _click_option(option: Option) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    limits = f"{option.limits}; " if option.limits else ""
+    note = f"{option.help}  [{limits}default: {option.default or 'none'}]"
+    if option.is_flag:
+        flag = f"{option.flag}/--no-{option.flag[2:]}"
+        return click.option(flag, option.name, default=None, help=note)
+    return click.option(
+        option.flag,
+        option.name,
+        metavar=option.metavar,
+        help=note,
+        multiple=option.is_list,
+        callback=_joined if option.is_list else None,
+    )
+
+
+def _joined(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """A list as the environment has it; None: it isn't given."""
+    return ",".join(values) if values else None

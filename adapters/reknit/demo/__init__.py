@@ -1,0 +1,1 @@
+"""`reknit demo`: both peers, the proxy, and what arrived."""

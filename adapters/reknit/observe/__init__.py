@@ -1,0 +1,1 @@
+"""What is said of the proxy: the log and the event hook."""

@@ -1,0 +1,80 @@
+"""What the proxy says while it runs: one line an event, as text or as JSON, nothing per message.
+
+An event has a name and fields; text for people is made from them. A session is called by its
+digest. Whoever else wants to know of events listens as a logging handler does: event_hook.py.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from traceback import format_tb
+from typing import Any
+
+from reknit.settings.config import one_line
+from reknit.settings.options import LogFormat, LogLevel
+
+LOG = logging.getLogger("reknit")
+
+
+def tell(level: int, event: str, text: str, **fields: str | int | float) -> None:
+    """Log an event. `text` may name its fields: `%(session)s closes`."""
+    if LOG.isEnabledFor(level):
+        LOG.log(level, text, *([fields] if fields else []), extra={"event": event})
+
+
+def as_document(record: logging.LogRecord) -> dict[str, object]:
+    """A log record with its event's name and fields."""
+    document: dict[str, object] = {
+        "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        "level": record.levelname.lower(),
+        "event": getattr(record, "event", "error" if record.exc_info else "note"),
+    }
+    if isinstance(record.args, Mapping):
+        document.update(record.args)
+    document["message"] = record.getMessage()
+    if record.exc_info and record.exc_info[1]:
+        document["traceback"] = trace_of(record.exc_info[1])
+    return document
+
+
+def trace_of(error: BaseException) -> str:
+    """Where an error comes from, and of which kind; without its text, which may quote a secret."""
+    lines = [*format_tb(error.__traceback__), type(error).__qualname__]
+    cause = error.__cause__ or error.__context__
+    if cause is not None:
+        lines = [trace_of(cause), "\nwhile this was handled:\n", *lines]
+    return "".join(lines)
+
+
+class TextFormatter(logging.Formatter):
+    """Time, level, message; what peers wrote into a message can't begin another line."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """All but a traceback."""
+        return one_line(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """A traceback."""
+        return trace_of(ei[1])
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The whole record."""
+        return json.dumps(as_document(record))
+
+
+def log_to_stderr(level: LogLevel, form: LogFormat = LogFormat.TEXT) -> None:
+    """The logger `reknit` writes to standard error from that level on."""
+    handler = logging.StreamHandler()
+    handler.setLevel(level.name)
+    handler.setFormatter(JsonFormatter() if form is LogFormat.JSON else TextFormatter())
+    LOG.handlers = [handler]
+    LOG.setLevel(level.name)
+    LOG.propagate = False

@@ -1,0 +1,1 @@
+"""`reknit serve` as a process: start, signals, restart, takeover."""

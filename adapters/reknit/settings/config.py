@@ -1,0 +1,206 @@
+"""The configuration of `reknit serve`: command line over environment over file over defaults.
+
+Pure: text and TOML values go in, a checked Config comes out.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+
+from reknit_core.policy.policy import Policy, PolicyError
+from reknit_core.policy.upstream import Upstream
+
+from reknit.settings.addresses import Address, Listen, UnixPath, is_loopback, parse_listen
+from reknit.settings.options import OPTIONS, PREFIX, LogFormat, LogLevel, Option, Staying, TlsFiles
+
+CONFIG = "config"  # names the file itself, so it can't stand in one
+SHOWN = 60  # characters of a bad value in an error
+
+_NEEDS = {
+    "tls_key": "tls_cert",
+    "tls_client_ca": "tls_cert",
+    "upstream_key": "upstream_cert",
+    "state_sync": "state_dir",
+}
+_UPSTREAM_TLS = ("upstream_ca", "upstream_cert", "upstream_key")
+
+# Kubernetes sets some for a service of the name "reknit"; REKNIT_COMPILE is the build's, and
+# REKNIT_TAKEOVER_FD restart.py's.
+_FOREIGN = re.compile(
+    r"REKNIT_(COMPILE|TAKEOVER_FD|SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_[A-Z]+(_\w+)?)?)"
+)
+
+_SECRET = re.compile("token|secret|password", re.IGNORECASE)  # in a name: its value isn't shown
+
+
+class ConfigError(ValueError):
+    """What is wrong with the configuration: one line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A checked value, and how the person named it: for errors."""
+
+    label: str
+    value: object
+
+
+Layer = Mapping[str, Given]
+"""What one source says, by option name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that `reknit serve` needs to know."""
+
+    upstream: Upstream
+    listen: Address = field(default_factory=lambda: parse_listen(OPTIONS["listen"].default))
+    log_level: LogLevel = LogLevel.INFO
+    policy: Policy = field(default_factory=Policy)
+    log_format: LogFormat = LogFormat.TEXT
+    admin: Address | None = None
+    admin_token: str | None = field(default=None, repr=False)
+    admin_requests: bool = False
+    on_event: str | None = field(default=None, repr=False)
+    takeover: Path | None = None
+    takeover_tls: Staying = Staying.KEEP
+    state_dir: Path | None = None
+    state_sync: float = 1.0
+    tls: TlsFiles = field(default_factory=TlsFiles)
+
+
+_OWN = frozenset(item.name for item in fields(Config)) - {"upstream", "policy", "tls"}
+
+
+# -- Sources -----------------------------------------------------------------------------------
+
+
+def from_command_line(values: Mapping[str, object]) -> Layer:
+    """What options were given, by name; None: not given. Raises ConfigError."""
+    layer = {}
+    for name, value in values.items():
+        if value is not None:
+            option = OPTIONS[name]
+            if option.is_secret:
+                raise ConfigError(
+                    f"{option.flag}: others on this machine can read a command line; set "
+                    f"{option.variable}, or {name} in the file of --config"
+                )
+            label = option.metavar if name == "upstream" else option.flag
+            layer[name] = _given(option, label, value, text=isinstance(value, str))
+    return layer
+
+
+def from_environment(environ: Mapping[str, str]) -> Layer:
+    """What the REKNIT_ variables say. Raises ConfigError."""
+    known = {option.variable: option for option in OPTIONS.values()}
+    layer = {}
+    for variable, value in sorted(environ.items()):
+        if variable in known:
+            option = known[variable]
+            layer[option.name] = _given(option, f"environment variable {variable}", value)
+        elif variable.startswith(PREFIX) and not _FOREIGN.fullmatch(variable):
+            names = [*known, PREFIX + CONFIG.upper()]
+            if variable not in names:
+                raise _unknown("environment variable", variable, value, names)
+    return layer
+
+
+def from_toml(text: str, source: str) -> Layer:
+    """What a TOML file says; `source` is its name, for errors. Raises ConfigError."""
+    try:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{source}: not valid TOML: {one_line(error)}") from None
+    layer: dict[str, Given] = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name not in OPTIONS:
+            raise _unknown(f"{source}:", key, value, list(OPTIONS))
+        if name in layer:
+            raise ConfigError(f"{source}: {key} is given twice: as {name} and {key}")
+        layer[name] = _given(OPTIONS[name], f"{source}: {key}", value, text=False)
+    return layer
+
+
+def merge(*layers: Layer) -> Config:
+    """The configuration that the layers make together, the first one above the others.
+
+    Raises ConfigError where no layer names an upstream, or values don't go together.
+    """
+    given: dict[str, Given] = {}
+    for layer in reversed(layers):
+        given.update(layer)
+    values = {name: item.value for name, item in given.items()}
+    upstream = values.pop("upstream", None)
+    if not isinstance(upstream, Upstream):
+        raise ConfigError(f"UPSTREAM is missing: the server's URL, {OPTIONS['upstream'].allowed}")
+    own = {name: values.pop(name) for name in _OWN & values.keys()}
+    _check_needs(given, upstream)
+    names = [item.name for item in fields(TlsFiles) if item.name in values]
+    tls = TlsFiles(**{name: str(values.pop(name)) for name in names})
+    try:
+        policy = Policy(**values)  # type: ignore[arg-type]
+    except PolicyError as error:
+        label = given[error.name].label if error.name in given else error.name
+        raise _not_allowed(label, error.value, error.allowed) from None
+    config = Config(upstream, policy=policy, tls=tls, **own)  # type: ignore[arg-type]
+    _check_admin(config)
+    return config
+
+
+def _check_needs(given: Layer, upstream: Upstream) -> None:
+    """An option that would do nothing is a mistake, and may be a dangerous one."""
+    for name, item in given.items():
+        needs = _NEEDS.get(name)
+        if needs is not None and needs not in given:
+            raise ConfigError(f"{item.label} needs {OPTIONS[needs].flag} too")
+        if name in _UPSTREAM_TLS and not upstream.secure:
+            raise ConfigError(f"{item.label} needs a wss:// upstream")
+
+
+def _check_admin(config: Config) -> None:
+    """Whoever can reach an admin listener can end sessions."""
+    match config.admin:
+        case Listen(host) if not is_loopback(host) and config.admin_token is None:
+            secret = OPTIONS["admin_token"]
+            raise ConfigError(
+                f"--admin {config.admin} is open to other machines: it needs a token, by "
+                f"{secret.variable} or by {secret.name} in the file of --config"
+            )
+        case Listen() | UnixPath() | None:
+            pass
+
+
+def _given(option: Option, label: str, value: object, *, text: bool = True) -> Given:
+    try:
+        return Given(label, option.read(option.parse(str(value)) if text else value))
+    except (ValueError, OverflowError):
+        raise _not_allowed(label, "..." if option.is_secret else value, option.allowed) from None
+
+
+# -- Errors ------------------------------------------------------------------------------------
+
+
+def one_line(error: object) -> str:
+    """Text for people on one line: anything that would break or colour it is escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(error))
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+
+
+def _not_allowed(label: str, value: object, allowed: str) -> ConfigError:
+    return ConfigError(f"{label}: {_shown(value)} is not allowed; allowed: {allowed}")
+
+
+def _unknown(where: str, key: str, value: object, known: list[str]) -> ConfigError:
+    near = get_close_matches(key.replace("-", "_"), known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+    shown = "..." if _SECRET.search("".join((key, *near))) else _shown(value)
+    return ConfigError(f"{where} {one_line(key)}: unknown key (value {shown}); {hint}")

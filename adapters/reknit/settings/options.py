@@ -1,0 +1,356 @@
+"""What can be configured: the policy's settings, and what only the adapter needs to know.
+
+An option has the same name, help, limits and default on the command line, in the environment and
+in a TOML file. Those of the policy are made from its own table of settings, so that each one is
+described once.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from math import inf
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
+
+from reknit_core.policy.policy import SETTINGS, Policy, Setting
+from reknit_core.policy.upstream import URL_FORMS, parse_upstream
+
+from reknit.settings.addresses import MAX_UNIX_PATH, parse_address, parse_path
+
+PREFIX = "REKNIT_"
+
+ALWAYS = 0.0  # --state-sync: on the disk before it is passed on
+NEVER = inf  # or when the system likes
+MIN_SYNC = 0.01  # seconds
+MAX_SYNC = 3600.0
+
+
+class LogFormat(Enum):
+    """How a line of the log looks."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Staying(Enum):
+    """What becomes of sessions that can't move when another process takes over."""
+
+    KEEP = "keep"
+    DRAIN = "drain"
+
+
+class LogLevel(Enum):
+    """How much is logged: from everything to errors only."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def _file(help: str, default: str = "none") -> Any:
+    return field(default="", metadata={"help": help, "default": default})
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """The names of PEM files; empty: not given. A key may stand in its certificate's file."""
+
+    tls_cert: str = _file("Certificate, with its chain: clients connect by TLS.")
+    tls_key: str = _file("The key of that certificate.", "in the file of --tls-cert")
+    tls_client_ca: str = _file("Clients must have a certificate signed by one of these.")
+    upstream_ca: str = _file(
+        "The server must have a certificate signed by one of these.", "the system's authorities"
+    )
+    upstream_cert: str = _file("Certificate, with its chain, for a server that demands one.")
+    upstream_key: str = _file("The key of that certificate.", "in the file of --upstream-cert")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One thing that can be configured, under the same name everywhere.
+
+    A list may be given more than once on the command line, each time with commas or without.
+    `allowed` says in words what may be given, `limits` the range of a number, with its unit.
+    One that `is_secret` can't stand on a command line, and is never shown.
+    `read` takes a TOML value to the value itself; `parse` takes text to a TOML value first. Both
+    raise ValueError for what is not allowed.
+    """
+
+    name: str
+    metavar: str
+    help: str
+    allowed: str
+    default: str
+    parse: Callable[[str], object]
+    read: Callable[[object], object]
+    is_flag: bool = False
+    is_list: bool = False
+    is_secret: bool = False
+    limits: str = ""
+
+    @property
+    def flag(self) -> str:
+        """The name on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The name in the environment."""
+        return PREFIX + self.name.upper()
+
+
+def parse_token(text: str) -> str:
+    """Check a bearer token (RFC 6750, section 2.1). Raises ValueError."""
+    if not re.fullmatch(r"[A-Za-z0-9._~+/-]{16,}=*", text):
+        raise ValueError
+    return text
+
+
+def parse_sync(text: str) -> float:
+    """Seconds until what is kept must be on the disk, or a word for it. Raises ValueError."""
+    words = {"always": ALWAYS, "off": NEVER}
+    seconds = words[text] if text in words else float(text)
+    if text not in words and not MIN_SYNC <= seconds <= MAX_SYNC:
+        raise ValueError(text)
+    return seconds
+
+
+def parse_hook(text: str) -> str:
+    """Check an http(s) URL to send to. Raises ValueError."""
+    parts = urlsplit(text)
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or "@" in parts.netloc
+        or parts.fragment
+        or parts.port == 0
+        or not re.fullmatch(r"[!-~]+", text)
+    ):
+        raise ValueError(text)
+    parts.hostname.encode("idna")
+    return text
+
+
+def _parse_as(kind: Any, text: str) -> object:
+    """Text from a command line or the environment as a TOML value of that type."""
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if kind is int:
+        return int(text)
+    if kind is float:
+        return float(text)
+    return text
+
+
+def _read_as(kind: Any, value: object) -> object:
+    """A TOML value as a value of that type. Raises ValueError for another type."""
+    if kind is float and type(value) in (int, float):
+        return float(value)  # type: ignore[arg-type]
+    if kind in (bool, int, str) and type(value) is kind:
+        return value
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind(value)
+    if get_origin(kind) is frozenset:
+        (part,) = get_args(kind)
+        if isinstance(value, str):
+            words = [word.strip() for word in value.split(",")] if value.strip() else []
+            return frozenset(_parse_as(part, word) for word in words)
+        if isinstance(value, list):
+            return frozenset(_read_as(part, item) for item in value)
+    raise ValueError(value)
+
+
+def _read_file_name(value: object) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError(value)
+    return value
+
+
+def _show_default(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case Enum():
+            return str(value.value)
+        case frozenset():
+            return ",".join(str(part) for part in sorted(value))
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)
+
+
+def _metavar(kind: Any, setting: Setting) -> str:
+    if kind is bool:
+        return "true|false"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return "|".join(str(member.value) for member in kind)
+    if get_origin(kind) is frozenset:
+        return (setting.metavar or ("CODE" if get_args(kind) == (int,) else "NAME")) + ",..."
+    return setting.unit.upper() or ("NAME" if kind is str else "NUMBER")
+
+
+def _allowed(kind: Any, setting: Setting) -> str:
+    if kind is bool:
+        return "true or false"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return ", ".join(str(member.value) for member in kind)
+    return f"a whole number, {setting.allowed}" if kind is int else setting.allowed
+
+
+def _policy_option(name: str, kind: Any, default: object) -> Option:
+    setting = SETTINGS[name]
+
+    def read(value: object) -> object:
+        result = _read_as(kind, value)
+        setting.check(name, result)
+        return result
+
+    return Option(
+        name,
+        _metavar(kind, setting),
+        setting.help,
+        _allowed(kind, setting),
+        _show_default(default),
+        lambda text: _parse_as(kind, text),
+        read,
+        is_flag=kind is bool,
+        is_list=get_origin(kind) is frozenset,
+        limits=setting.allowed if kind in (int, float) else "",
+    )
+
+
+def _options() -> Iterable[Option]:
+    def read_address(value: object) -> object:
+        return parse_address(str(value))
+
+    def read_upstream(value: object) -> object:
+        return parse_upstream(str(value))
+
+    levels = [level.value for level in LogLevel]
+    yield Option(
+        "upstream",
+        "UPSTREAM",
+        "The server behind the proxy.",
+        URL_FORMS,
+        "",
+        str,
+        read_upstream,
+    )
+    yield Option(
+        "listen",
+        "HOST:PORT|unix:PATH",
+        "Where clients connect.",
+        "HOST:PORT or [IPV6]:PORT, with a port from 0 to 65535, or unix:PATH",
+        "127.0.0.1:9300",
+        str,
+        read_address,
+    )
+    yield Option(
+        "takeover",
+        "PATH",
+        "A Unix socket at which a new process takes over from the running one.",
+        f"a path of at most {MAX_UNIX_PATH} bytes",
+        "none",
+        str,
+        lambda value: parse_path(str(value)),
+    )
+    choices = [choice.value for choice in Staying]
+    yield Option(
+        "takeover_tls",
+        "|".join(choices),
+        "Whether sessions with TLS, which can't move, are kept until they end, or drained.",
+        ", ".join(choices),
+        Staying.KEEP.value,
+        str.lower,
+        Staying,
+    )
+    yield Option(
+        "state_dir",
+        "DIR",
+        "A directory in which sessions are kept, so that they outlive a crash of the proxy.",
+        "the name of a directory",
+        "none",
+        str,
+        lambda value: Path(_read_file_name(value)),
+    )
+    yield Option(
+        "state_sync",
+        "always|SECONDS|off",
+        "When what is kept there must be on the disk: before it is passed on, after that time, "
+        "or when the system likes.",
+        f"always, {MIN_SYNC:g} to {MAX_SYNC:g} seconds, or off",
+        "1",
+        str.lower,
+        lambda value: parse_sync(str(value)),
+    )
+    yield Option(
+        "log_level",
+        "|".join(levels),
+        "How much is logged, to standard error.",
+        ", ".join(levels),
+        LogLevel.INFO.value,
+        str.lower,
+        LogLevel,
+    )
+    formats = [form.value for form in LogFormat]
+    yield Option(
+        "log_format",
+        "|".join(formats),
+        "One line of text an event, or one JSON object.",
+        ", ".join(formats),
+        LogFormat.TEXT.value,
+        str.lower,
+        LogFormat,
+    )
+    yield Option(
+        "on_event",
+        "URL",
+        "Where events are sent as JSON, in batches.",
+        "http://HOST[:PORT][/PATH] or https://..., without user and password",
+        "nowhere",
+        str,
+        lambda value: parse_hook(str(value)),
+    )
+    yield Option(
+        "admin",
+        "HOST:PORT|unix:PATH",
+        "Where the proxy tells what it does, and is steered.",
+        "HOST:PORT, [IPV6]:PORT or unix:PATH",
+        "nowhere",
+        str,
+        read_address,
+    )
+    yield Option(
+        "admin_token",
+        "TOKEN",
+        "What a request to --admin must carry; in the environment or the file only.",
+        "16 or more letters, digits or ._~+/-",
+        "none",
+        str,
+        lambda value: parse_token(str(value)),
+        is_secret=True,
+    )
+    yield Option(
+        "admin_requests",
+        "BOOLEAN",
+        "Whether --admin may send messages of its own to clients and servers.",
+        "true or false",
+        "off",
+        lambda text: _parse_as(bool, text),
+        lambda value: _read_as(bool, value),
+        is_flag=True,
+    )
+    for item in fields(TlsFiles):
+        meaning, default = item.metadata["help"], item.metadata["default"]
+        yield Option(item.name, "FILE", meaning, "a file's name", default, str, _read_file_name)
+    kinds = get_type_hints(Policy)
+    for item in fields(Policy):
+        yield _policy_option(item.name, kinds[item.name], item.default)
+
+
+OPTIONS: Mapping[str, Option] = {option.name: option for option in _options()}
+"""Everything that can be configured, by name."""

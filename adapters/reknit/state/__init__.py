@@ -1,0 +1,1 @@
+"""`--state-dir`: sessions that outlive a crash of the proxy."""

@@ -1,0 +1,218 @@
+"""Keeps the sessions in a directory, and brings those back that a dead process has left there.
+
+If the directory can't be written to any more, the sessions go on without it: a full disk must not
+end what would live without a disk. The log, the metrics and /readyz say so, and it is tried again.
+"""
+
+from collections.abc import Iterable
+from logging import ERROR, INFO, WARNING
+from pathlib import Path
+from time import time
+
+import trio
+from reknit_core.durable.journal import Journal
+from reknit_core.durable.records import JournalError
+from reknit_core.durable.revival import Replay
+from reknit_core.proxy.contexts import Contexts
+from reknit_core.session.context import ContextStateMachine
+
+from reknit.observe.logs import LOG, tell
+from reknit.settings.options import ALWAYS, NEVER
+from reknit.state.directory import StateDir, StateError
+
+RETRY = 10.0  # seconds after which a directory that couldn't be written to is tried again
+HANDOVER = 2.0  # seconds that a process which hands over may take to let go of the directory
+POLL = 0.005  # seconds between two looks at whether it has
+
+
+class Store:
+    """Keeps `contexts` in a directory, once restore() or take_over() has begun it.
+
+    `trouble`: why they are not kept, for people; empty: they are.
+    """
+
+    def __init__(self, directory: StateDir, contexts: Contexts) -> None:
+        self._directory = directory
+        self._contexts = contexts
+        self._journal = Journal(contexts.budget)
+        self._retry_at = 0.0
+        self._is_open = True
+        self.trouble = ""
+
+    @property
+    def path(self) -> Path:
+        """The directory."""
+        return self._directory.path
+
+    @property
+    def name(self) -> str:
+        """Its name, the same in every process."""
+        return str(self.path.resolve())
+
+    @property
+    def size(self) -> int:
+        """Bytes in its files."""
+        return self._journal.size
+
+    def commit(self, contexts: Iterable[ContextStateMachine], now: float) -> None:
+        """Write down what is new of these contexts."""
+        if not self._is_open or (self.trouble and now < self._retry_at):
+            return
+        try:
+            if self.trouble:
+                self._begin(now)
+            else:
+                self._write(contexts, now)
+                self._directory.keep_from(self._journal.needed_from)
+        except (OSError, StateError) as error:
+            self._go_without(error, now)
+        except Exception:  # a bug of ours must not end the sessions
+            LOG.exception("sessions can't be kept")
+            self._go_without(StateError("an error of the proxy"), now)
+
+    def forget(self, context: ContextStateMachine) -> None:
+        """The session is over."""
+        self._journal.forget(context)
+
+    async def run(self) -> None:
+        """See to it that what is written gets onto the disk in time, until cancelled."""
+        if self._directory.sync in (ALWAYS, NEVER):
+            return
+        while True:
+            await trio.sleep(self._directory.sync)
+            try:
+                await self._directory.flush()
+            except OSError as error:
+                self._go_without(error, trio.current_time())
+
+    # -- The beginning and the end -------------------------------------------------------------
+
+    def restore(self) -> list[ContextStateMachine]:
+        """The sessions that a process has left which died. Raises StateError."""
+        try:
+            self._directory.lock()
+            return self._restore(trio.current_time())
+        except OSError as error:
+            raise StateError(f"can't use {self.path}: {error.strerror or error}") from None
+
+    async def take_over(self) -> None:
+        """Keep the sessions of a process that lives, and is letting go of the directory now."""
+        with trio.move_on_after(HANDOVER):
+            while not self._is_mine():
+                await trio.sleep(POLL)
+        now = trio.current_time()
+        try:
+            self._begin(now)
+        except (OSError, StateError) as error:
+            self._go_without(error, now)
+
+    def close(self, *, remove: bool) -> None:
+        """Keep nothing any more; `remove`: and leave nothing, as no session goes on."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        if remove and self._is_mine():
+            self._clear()
+        self._directory.close()
+
+    def _clear(self) -> None:
+        try:
+            for _, path in self._directory.files():
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            text = "what is in %(path)s can't be removed: %(reason)s"
+            reason = error.strerror or str(error)
+            tell(ERROR, "state_left", text, path=str(self.path), reason=reason)
+
+    def _is_mine(self) -> bool:
+        try:
+            self._directory.lock()
+        except StateError:
+            return False
+        return True
+
+    def _restore(self, now: float) -> list[ContextStateMachine]:
+        replay = Replay()
+        problems = [
+            (path, problem)
+            for _, path in self._directory.files()
+            if (problem := replay.read(path.read_bytes())) is not None
+        ]
+        contexts = self._revive(replay, now)
+        self._write_anew(contexts, now)
+        for path, problem in problems:
+            self._tell_problem(path, problem)
+        self._directory.keep_from(self._journal.needed_from)
+        seconds = trio.current_time() - now
+        text = "restored %(sessions)d sessions from %(path)s in %(seconds).3f seconds"
+        number = len(contexts)
+        tell(INFO, "restored", text, sessions=number, path=str(self.path), seconds=seconds)
+        return contexts
+
+    def _revive(self, replay: Replay, now: float) -> list[ContextStateMachine]:
+        contexts = []
+        lost = len(replay.given_up)
+        wall = time()
+        for kept in replay.kept.values():
+            try:
+                context = self._contexts.revive(kept, now, wall)
+            except Exception:
+                LOG.exception("a session can't be restored, by an error of the proxy")
+                lost += 1
+            else:
+                contexts += [] if context is None else [context]
+        if lost:
+            text = "%(sessions)d sessions in %(path)s can't be restored: records are missing"
+            tell(ERROR, "state_lost", text, sessions=lost, path=str(self.path))
+        return contexts
+
+    def _tell_problem(self, path: Path, problem: JournalError) -> None:
+        name, position, reason = path.name, problem.position, str(problem)
+        if problem.is_torn:
+            text = "%(file)s is cut off at byte %(position)d: %(reason)s"
+            tell(WARNING, "state_torn", text, file=name, position=position, reason=reason)
+            return
+        text = (
+            "%(file)s can't be read from byte %(position)d on: %(reason)s. "
+            "What sessions did after that is lost; the file is kept as %(aside)s"
+        )
+        aside = self._directory.set_aside(path).name
+        fields = {"file": name, "reason": reason, "aside": aside}
+        tell(ERROR, "state_damaged", text, position=position, **fields)
+
+    # -- Writing -------------------------------------------------------------------------------
+
+    def _begin(self, now: float) -> None:
+        """Write all sessions down, whatever was before."""
+        self._directory.lock()
+        self._write_anew(list(self._contexts), now)
+        self._directory.keep_from(self._journal.needed_from)
+        if self.trouble:
+            self.trouble = ""
+            tell(WARNING, "state_again", "sessions are kept in %(path)s again", path=str(self.path))
+
+    def _write_anew(self, contexts: list[ContextStateMachine], now: float) -> None:
+        """Write these sessions down in a file behind those that are there."""
+        files = list(self._directory.files())
+        last = files[-1][0] if files else 0
+        past = sum(path.stat().st_size for _, path in files)
+        self._journal = Journal(self._contexts.budget, last + 1, past)
+        for context in contexts:
+            self._journal.adopt(context)
+        try:
+            self._write(contexts, now)
+        except OSError:
+            self._directory.take_back(last + 1)  # leave the room to others
+            raise
+
+    def _write(self, contexts: Iterable[ContextStateMachine], now: float) -> None:
+        for file, data in self._journal.commit(contexts, now, time()):
+            self._directory.append(file, data)
+
+    def _go_without(self, error: Exception, now: float) -> None:
+        reason = getattr(error, "strerror", None) or str(error)
+        if not self.trouble:
+            text = "sessions are not kept in %(path)s, and go on without: %(reason)s"
+            tell(ERROR, "state_trouble", text, path=str(self.path), reason=reason)
+        self.trouble = reason
+        self._retry_at = now + RETRY

@@ -1,0 +1,1 @@
+"""Where connections come in: listening, the first bytes, plain requests."""

@@ -1,0 +1,204 @@
+"""The reference adapter: trio owns what has a beginning and an end.
+
+The listener, dialling and shutdown are trio tasks; established sockets belong to the reactor.
+Nothing is decided here: the core says what to do.
+"""
+
+import os
+import socket
+from logging import DEBUG, INFO
+
+import trio
+from reknit_core.commands import Dial
+from reknit_core.events import ClientConnected, DialFailed, ServerConnected, Side
+from reknit_core.policy.policy import Policy
+from reknit_core.policy.upstream import Upstream
+from reknit_core.proxy.admission import Admission, Guest
+from reknit_core.proxy.contexts import Contexts
+from reknit_core.proxy.plain_http import PlainHttp
+from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
+
+from reknit.observe.logs import tell
+from reknit.process.takeover import Newcomer
+from reknit.state.directory import StateDir
+from reknit.state.store import Store
+from reknit.trio.door.listener import Listener
+from reknit.trio.door.listening import close_listeners
+from reknit.trio.door.passing import Passing
+from reknit.trio.draining import Drain
+from reknit.trio.durable import DurableReactor
+from reknit.trio.links import Link
+from reknit.trio.reactor import Reactor
+from reknit.trio.reports import report
+from reknit.trio.sessions import Sessions
+from reknit.trio.transport.certificates import Certificates
+from reknit.trio.transport.dialler import DialError, Dialler
+from reknit.trio.transport.streams import StreamSocket
+
+
+class Proxy:
+    """Brings listener, dialler and reactor together for the sessions.
+
+    `records`: whether each session keeps what it went through lately. `state`: where sessions are
+    kept, so that they outlive this process; then `store` must be begun before it runs.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        upstream: Upstream,
+        certificates: Certificates,
+        *,
+        records: bool = False,
+        state: StateDir | None = None,
+    ) -> None:
+        contexts = Contexts(policy, upstream, os.urandom)
+        self.sessions = Sessions(contexts, records=records)
+        self.admission = Admission(policy)
+        self.store = None if state is None else Store(state, contexts)
+        calls = (self._start_dial, report, self._forget, self.admission.leave)
+        self.reactor = (
+            Reactor(*calls) if self.store is None else DurableReactor(*calls, self.store.commit)
+        )
+        self._dialler = Dialler(upstream, certificates, policy.connect_timeout)
+        counters = self.sessions.contexts.counters
+        # With dials of its own: so many requests don't keep sessions from coming back.
+        self.passing = Passing(
+            PlainHttp(policy, upstream, counters, self.is_ready),
+            Dialler(upstream, certificates, policy.connect_timeout),
+        )
+        self.listener = Listener(
+            policy, certificates, self.admission, counters, self._enter, self.passing
+        )
+        self._nursery: trio.Nursery | None = None
+        self.drain = Drain(
+            self.sessions, self.passing, self.reactor, policy.drain_time, policy.close_timeout
+        )
+        self.inherited: list[tuple[socket.socket, Newcomer]] = []
+        """Clients that another process has begun to shake hands with."""
+
+    def is_ready(self) -> bool:
+        """Whether new sessions are taken."""
+        return not self.sessions.contexts.is_draining
+
+    def restore(self) -> None:
+        """Go on with what a process has left that died. Raises StateError."""
+        if self.store is not None:
+            for context in self.store.restore():
+                self.sessions.link(context, trio.current_time())
+
+    async def run(self, listeners: list[trio.SocketListener], stop: trio.Event) -> None:
+        """Serve the listeners until `stop` is set, then send every session away.
+
+        Meanwhile clients still come back to their sessions; new ones are refused.
+        """
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self.reactor.run)
+                if self.store is not None:
+                    self._nursery.start_soon(self.store.run)
+                self._go_on(self._nursery)
+                self._nursery.start_soon(self.listener.run, listeners, self._nursery)
+                await stop.wait()
+                self.sessions.contexts.is_draining = True
+                self.listener.close_idle()
+                await self.drain.run()
+                self._nursery.cancel_scope.cancel()
+            if self.store is not None:
+                self.store.close(remove=True)
+        finally:
+            close_listeners(listeners)
+
+    def _go_on(self, clients: trio.Nursery) -> None:
+        """Nothing was written or dialled yet for what another process had: now it is."""
+        now = trio.current_time()
+        for link in self.sessions:
+            try:
+                self.reactor.settle(link, now)
+            except Exception:
+                self.reactor.abandon(link)
+        for sock, newcomer in self.inherited:
+            guest = self.admission.readmit(newcomer.address)
+            self.listener.welcome(sock, guest, newcomer.begun, clients)
+        self.inherited = []
+
+    async def retire(self, stop: trio.Event, keep: bool) -> None:
+        """Another process has taken over: stop, or first `keep` what could not move."""
+        if keep:
+            await self.sessions.wait_empty()
+            await self.passing.wait_empty()
+        stop.set()
+
+    # -- Clients -------------------------------------------------------------------------------
+
+    def _enter(
+        self,
+        sock: StreamSocket,
+        guest: Guest,
+        handshake: ClientHandshake,
+        request: UpgradeRequest,
+    ) -> Refusal | None:
+        now = trio.current_time()
+        context = self.sessions.contexts.connect(handshake, request, now)
+        if isinstance(context, Refusal):
+            return context
+        link = self.sessions.link(context, now)
+        if link.recent is not None:
+            link.recent.note_event(ClientConnected(handshake), now)
+        try:
+            self.reactor.settle(link, now)  # an older client's socket goes first
+            self.reactor.attach(link, Side.CLIENT, sock, now, guest)
+        except Exception:
+            self.reactor.abandon(link)
+        return None
+
+    # -- The server ----------------------------------------------------------------------------
+
+    def _start_dial(self, link: Link, dial: Dial) -> None:
+        assert self._nursery is not None
+        link.dial = trio.CancelScope()
+        self._nursery.start_soon(self._dial, link, dial, link.dial)
+
+    async def _dial(self, link: Link, dial: Dial, scope: trio.CancelScope) -> None:
+        try:
+            await self._connect(link, dial, scope)
+        except Exception:
+            self.reactor.abandon(link)
+
+    async def _connect(self, link: Link, dial: Dial, scope: trio.CancelScope) -> None:
+        sock = None
+        reason = ""
+        with scope:
+            await trio.sleep_until(dial.at)
+            text = "%(session)s dials, attempt %(attempt)d"
+            tell(DEBUG, "dial", text, session=link.label, attempt=dial.attempt)
+            try:
+                sock = await self._dialler.connect()
+            except DialError as error:
+                reason = str(error)
+        now = trio.current_time()
+        if scope.cancel_called:
+            if sock is not None:
+                sock.close()
+            return
+        link.dial = None
+        if sock is not None:
+            link.handle(ServerConnected(dial.generation), now)
+            self.reactor.attach(link, Side.SERVER, sock, now)
+        else:
+            tell(
+                INFO,
+                "dial_failed",
+                "%(session)s attempt %(attempt)d failed: %(reason)s",
+                session=link.label,
+                state=link.context.state.value,
+                attempt=dial.attempt,
+                reason=reason,
+            )
+            link.handle(DialFailed(dial.generation, reason), now)
+            self.reactor.settle(link, now)
+
+    def _forget(self, link: Link) -> None:
+        self.sessions.forget(link)
+        if self.store is not None:
+            self.store.forget(link.context)

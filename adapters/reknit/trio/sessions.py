@@ -1,0 +1,83 @@
+"""Every session, and what the adapter holds for it."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+
+import trio
+from reknit_core.proxy.contexts import Contexts
+from reknit_core.session.context import ContextStateMachine
+from reknit_core.side import Side
+from reknit_core.telemetry.recent import Recent
+
+from reknit.trio.links import Link
+
+LABEL = 6  # bytes of a session's digest: enough to tell a hundred thousand apart
+
+
+class Sessions:
+    """The links of all sessions. `records`: whether each keeps what it went through lately."""
+
+    def __init__(self, contexts: Contexts, *, records: bool = False) -> None:
+        self.contexts = contexts
+        self._records = records
+        self._links: dict[int, Link] = {}  # by the context's id()
+        self._over = trio.Event()  # set, and replaced, when a session has gone
+        self.key = os.urandom(16)
+        """What the digests are keyed with."""
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def __iter__(self) -> Iterator[Link]:
+        """Every session that is not over; they may change meanwhile."""
+        return iter(list(self._links.values()))
+
+    def __contains__(self, link: Link) -> bool:
+        """Whether that session is not over."""
+        return self._links.get(id(link.context)) is link
+
+    async def wait_empty(self) -> None:
+        """Return when no session is here any more."""
+        while self._links:
+            await self._over.wait()
+
+    def link(self, context: ContextStateMachine, now: float) -> Link:
+        """The context's link, a new one if it has none yet."""
+        link = self._links.get(id(context))
+        if link is None:
+            recent = Recent(now) if self._records else None
+            link = Link(context, self._label(context.connection_id), recent)
+            self._links[id(context)] = link
+        return link
+
+    def find(self, label: str) -> Link | None:
+        """The session that is called so."""
+        return next((link for link in self._links.values() if link.label == label), None)
+
+    def longest_waits(self, now: float) -> dict[Side, float]:
+        """How long messages wait for a peer of that side that is away, or owes a Pong (seconds)."""
+        longest = dict.fromkeys(Side, 0.0)
+        for link in self:
+            if link.recent is not None:
+                for leg in (link.context.client, link.context.server):
+                    longest[leg.side] = max(longest[leg.side], link.recent.waited(leg, now))
+        return longest
+
+    def forget(self, link: Link) -> None:
+        """The session is over. Nothing, if that was known."""
+        self.contexts.forget(link.context)
+        self._drop(link)
+
+    def let_go(self, link: Link) -> None:
+        """The session is another process's."""
+        self._drop(link)
+
+    def _drop(self, link: Link) -> None:
+        self._links.pop(id(link.context), None)
+        self._over.set()
+        self._over = trio.Event()
+
+    def _label(self, connection_id: str) -> str:
+        """How a session is called in logs and calls: its id is a secret."""
+        return hashlib.blake2s(connection_id.encode(), key=self.key, digest_size=LABEL).hexdigest()

@@ -1,0 +1,209 @@
+"""A TLS connection with a socket's interface, so that the reactor serves it like any other.
+
+OpenSSL works in memory here: reading never has to write, nor writing to read, and all that has
+come in one read of the socket is decrypted at once, so the descriptor's readiness is the truth.
+"""
+
+import socket
+import ssl
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+from reknit_core.queue.stream import Buffer
+
+from reknit.trio.transport.streams import receive, send_all
+
+RECORD = 16384  # bytes of plain text in a TLS record at most (RFC 8446, section 5.1)
+UNREAD = 65536  # bytes of answers of TLS itself that may wait for a peer that doesn't read
+
+_OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+
+
+class TlsError(OSError):
+    """A connection's TLS has failed; says how."""
+
+
+class TlsSocket:
+    """A socket (see StreamSocket) on a non-blocking one; first come its handshakes.
+
+    `host`: the server's name or address, as its certificate must have it; None: we are the server.
+    """
+
+    __slots__ = ("_incoming", "_outgoing", "_owed", "_socket", "_tls", "_unsent")
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, host: str | None) -> None:
+        self._socket = sock
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=host is None, server_hostname=host
+        )
+        self._unsent = b""  # encrypted, and not taken by the socket yet
+        # A record that is encrypted goes out, whatever is decided later. While the socket hasn't
+        # taken all of it, its last byte counts as not taken: then the caller waits for the
+        # socket, and comes again with that byte, which stands inside of a frame, in front.
+        self._owed = 0
+
+    async def shake_hands(self) -> None:
+        """The TLS handshake. Raises TlsError, or OSError for a connection that breaks."""
+        done = False
+        while not done:
+            try:
+                self._tls.do_handshake()
+                done = True
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError as error:
+                with suppress(OSError):
+                    self._flush()  # the alert, which says it to the peer
+                raise TlsError(_explain(error)) from None
+            await send_all(self._socket, self._outgoing.read())
+            if not done:
+                data = await receive(self._socket, RECORD)
+                if data:
+                    self._incoming.write(data)
+                else:
+                    self._incoming.write_eof()
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._socket.fileno()
+
+    def recv(self, size: int) -> bytes:
+        """What has come, decrypted; b"" at the peer's close_notify.
+
+        Raises TlsError, also for a stream that ends without close_notify (RFC 8446, section 6.1).
+        """
+        data = b""
+        try:
+            data = self._socket.recv(size)
+            if not data:
+                self._incoming.write_eof()
+        except BlockingIOError:
+            if not self._incoming.pending:
+                raise
+        pieces: list[bytes] = []
+        try:
+            ended = self._decrypt(data, pieces)
+        except ssl.SSLError as error:
+            if not pieces:
+                raise TlsError(_explain(error)) from None
+            ended = True
+        if self._outgoing.pending:
+            self._answer()
+        if pieces:
+            if ended:
+                self._read_again()
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if ended:
+            return b""
+        raise BlockingIOError
+
+    def send(self, data: Buffer) -> int:
+        """Encrypt and send; how much is taken."""
+        return self.sendmsg((data,))
+
+    def sendmsg(self, buffers: Iterable[Buffer]) -> int:
+        """Encrypt and send; how much is taken."""
+        self._flush()
+        taken, self._owed = self._owed, 0
+        for record in _records(buffers, taken):
+            try:
+                self._tls.write(record)
+                self._flush()
+            except BlockingIOError:
+                self._owed = 1
+                taken += len(record) - 1
+                if not taken:
+                    raise
+                break
+            except OSError:
+                if not taken:
+                    raise
+                break  # as a socket says it: the next call fails
+            taken += len(record)
+        return taken
+
+    def shutdown(self, how: int) -> None:
+        """End this direction by close_notify."""
+        with suppress(ssl.SSLError):  # it does not wait for the peer's
+            self._tls.unwrap()
+        with suppress(BlockingIOError):
+            self._flush()
+        self._socket.shutdown(how)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def _decrypt(self, data: bytes, pieces: list[bytes]) -> bool:
+        """Append what these bytes hold; whether it is the last, by close_notify."""
+        ended = False
+        for start in range(0, len(data) or 1, RECORD):  # OpenSSL keeps the room it once needed
+            if data:
+                self._incoming.write(data[start : start + RECORD])
+            ended = self._read_records(pieces)
+        return ended
+
+    def _read_records(self, pieces: list[bytes]) -> bool:
+        try:
+            while piece := self._tls.read(RECORD):
+                pieces.append(piece)
+                if not self._incoming.pending:
+                    return False
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLZeroReturnError:
+            pass  # so it is said where both directions have ended
+        return True
+
+    def _read_again(self) -> None:
+        """An end that came right behind data is to be found by the next read.
+
+        Nothing else may come, so the socket is made to say that it can be read.
+        """
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RD)
+
+    def _answer(self) -> None:
+        """Send what TLS itself has to say to what was read, as a new key or an alert."""
+        with suppress(OSError):
+            self._flush()
+        if len(self._unsent) > UNREAD:
+            raise TlsError("TLS: the peer asks for answers and doesn't read them")
+
+    def _flush(self) -> None:
+        """Send all that is encrypted. Raises BlockingIOError while some of it is left."""
+        if self._outgoing.pending:
+            self._unsent += self._outgoing.read()
+        while self._unsent:
+            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+
+
+def _records(buffers: Iterable[Buffer], skip: int) -> Iterator[Buffer]:
+    """The buffers without their first `skip` bytes, in pieces that fill a record each."""
+    parts: list[Buffer] = []
+    size = 0
+    for buffer in buffers:
+        rest = memoryview(buffer)[skip:]
+        skip = 0
+        while rest:
+            parts.append(rest[: RECORD - size])
+            size += len(parts[-1])
+            rest = rest[len(parts[-1]) :]
+            if size == RECORD:
+                yield parts[0] if len(parts) == 1 else b"".join(parts)
+                parts, size = [], 0
+    if parts:
+        yield parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _explain(error: ssl.SSLError) -> str:
+    """What went wrong, in words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in _OTHER_NAME:
+            return "TLS: the certificate is for another name"  # which one is nobody's business
+        return f"TLS: {error.verify_message}"
+    if isinstance(error, ssl.SSLEOFError):
+        return "TLS: the stream ended without close_notify"
+    return f"TLS: {(error.reason or 'failed').lower().replace('_', ' ')}"

@@ -1,0 +1,1 @@
+"""What holds the core against other words of it: model, fuzzers, simulation."""

@@ -1,0 +1,1 @@
+"""Random sessions and random bytes, and scenarios that shrink from them."""

@@ -1,0 +1,1 @@
+"""The reference model: what a session must do, written a second time, simply."""

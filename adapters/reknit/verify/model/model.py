@@ -1,0 +1,322 @@
+"""The reference model: what a session must do, told from the outside and as simply as can be.
+
+It follows the played lines of one session, keeps every message in a list and every deadline in a
+variable, and raises BrokenError where a line is not what must come. After each event it also holds
+what the context says of itself (its state, its counts, what it will write) against the lists.
+"""
+
+from math import inf
+from typing import assert_never
+
+from reknit_core.events import Side
+from reknit_core.lifecycle import State
+from reknit_core.policy.policy import Delivery, Overflow, Policy
+from reknit_core.script.actions import (
+    Action,
+    AnswersProbe,
+    Asks,
+    Breaks,
+    ClientConnects,
+    DialFails,
+    Ends,
+    Passing,
+    Sends,
+    SendsRest,
+    ServerAccepts,
+    ServerConnects,
+    ServerRefuses,
+    ShutsDown,
+    StopsAsking,
+    Takes,
+)
+from reknit_core.script.scenario import parse_event
+from reknit_core.session.context import LATE, ContextStateMachine
+from reknit_core.wire.frames import Opcode
+
+from reknit.verify.model.checks import check
+from reknit.verify.model.end import End
+from reknit.verify.model.owner import Owner
+from reknit.verify.model.phases import CLIENT_AWAY, ENDED, SERVER_AWAY, Lifecycle
+from reknit.verify.model.traffic import BrokenError, Direction
+
+_DROPS = (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST)
+_OWN_CODES = ("1001", "1002", "1013", "4409", "4410", "4413")  # README, "on the wire"
+_NOT_YOURS = "client response 403"
+_REFUSALS = (_NOT_YOURS, "client response 404", "client response 409 error=cannot_resume")
+_FAREWELL = ("close 4409", "response 409 error=taken_over", "cut", "disconnect")
+
+
+class Model:
+    """Follows one session. Times in seconds."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.confirms = policy.delivery is Delivery.AT_LEAST_ONCE
+        self.now = 0.0
+        self.life = Lifecycle(policy, self.now)
+        self.owner = Owner()
+        to_server = self._direction("the server", policy.overflow_to_server)
+        to_client = self._direction("the client", policy.overflow_to_client)
+        self.client = End(Side.CLIENT, to_server, to_client)
+        self.server = End(Side.SERVER, to_client, to_server)
+        self.client.other, self.server.other = self.server, self.client
+        self.largest = 0  # bytes that came in one event
+        self._early = 0  # bytes that came before the session was open: they are read in one go
+        self._action: Action | None = None  # the event, until it is known that it can happen
+        self._timed_out = False  # whether it is a time-out
+        self._undone = False  # whether it may end an opening
+        self._farewell = False  # whether words of farewell go to a client's earlier connection
+        self._replaced = False  # whether that one must still be dropped
+        self._closes: set[str] = set()  # Close frames that an end or the operator has sent
+        self._deadline = inf  # what the context waited for when the last event was over
+
+    def _direction(self, name: str, overflow: Overflow) -> Direction:
+        return Direction(
+            name,
+            confirms=self.confirms,
+            drops=overflow in _DROPS,
+            window=self.policy.replay_window,
+        )
+
+    def end(self, side: Side) -> End:
+        """That end of the session."""
+        return self.client if side is Side.CLIENT else self.server
+
+    def read(self, line: str) -> None:
+        """The next played line. Raises BrokenError."""
+        if line.startswith("@"):
+            self._begin(line)
+            return
+        kind, _, text = line.strip().partition(" ")
+        if kind == "!":
+            self._action = None  # it can't happen
+            return
+        if _not_let_in(self._action, text):
+            self._check_refusal(text)
+        self._apply()
+        who, _, what = text.partition(" ")
+        if kind == "=":
+            self._enter(State(text))
+        elif who == "dial":
+            self._dial(what)
+        else:
+            self._come_out(self.end(Side(who)), what)
+
+    def check(self, context: ContextStateMachine) -> None:
+        """All lines of an event are read: hold the context against them. Raises BrokenError."""
+        self._apply()
+        if self._replaced:
+            raise BrokenError("the client's earlier connection is not dropped")
+        self.life.check_time(self.now)
+        check(self, context)
+        deadline = context.next_deadline()
+        self._deadline = inf if deadline is None else deadline
+
+    # -- Events --------------------------------------------------------------------------------
+
+    def _begin(self, line: str) -> None:
+        self._apply()
+        step = parse_event(line)
+        self.now = step.at
+        self._action = step.action
+        self._timed_out = step.action is Passing.TIMEOUT
+        self._undone = self._farewell = False
+        self.client.begin()
+        self.server.begin()
+
+    def _apply(self) -> None:
+        """The event can happen: what it means for the ends."""
+        action, self._action = self._action, None
+        match action:
+            case ClientConnects(received=received, takes=takes):
+                self.owner.let_in(action)
+                self._farewell = True
+                self._replaced = self.client.here
+                self.client.connect(self.now, takes_all=takes is None)
+                self.client.outgoing.sender_anew()
+                self._return(self.client, received)
+                self.life.client_returned()
+            case ServerConnects(generation=None):
+                self.life.dialled()
+                self.server.connect(self.now, takes_all=True)
+                self.server.outgoing.sender_anew()
+            case DialFails(generation=None):
+                self.life.dialled()
+            case ServerAccepts(received=received):
+                self._return(self.server, None if self.life.state is State.OPENING else received)
+                self.life.accepted(self.now)
+                self.server.talks = True
+                self.server.heard = self.now
+            case ServerRefuses(status=status):
+                self._undone = True
+                self.life.refused(status)
+            case Sends(side=side, pieces=pieces, rest=rest, raw=raw):
+                self.end(side).rest = rest
+                self._say(self.end(side), b"".join(pieces), raw=raw)
+            case SendsRest(side=side):
+                end = self.end(side)
+                rest, end.rest = end.rest, b""
+                self._say(end, rest)
+            case AnswersProbe(side=side):
+                self.end(side).answer(self.now)
+            case Ends(side=side) | Breaks(side=side, generation=None):
+                self._lose(self.end(side))
+            case Takes(side=side, limit=limit):
+                self.end(side).takes_all = limit is None
+                self.end(side).attended = self.now
+            case ShutsDown(code=code, reason=reason):
+                self._closes.add(f'close {code} "{reason}"' if reason else f"close {code}")
+                self.life.recovers = False
+            case Passing.STALLED:
+                self._stall()
+            case None | Passing() | ServerConnects() | DialFails() | Breaks():
+                pass  # time, or a late event of an earlier connection
+            case Asks() | StopsAsking():
+                raise AssertionError("requests of the operator's have no model")
+            case _:
+                assert_never(action)
+
+    def _return(self, end: End, received: int | None) -> None:
+        if received is not None and end.incoming.can_go_on_after(received) is False:
+            raise BrokenError(f"the {end.side.value} goes on after message {received}")
+        end.incoming.receiver_anew(received)
+
+    def _check_refusal(self, text: str) -> None:
+        """The proxy doesn't let an end in: a stranger, or one whose count can't be gone on from."""
+        action, self._action = self._action, None
+        match action:
+            case ClientConnects() if text.startswith(_NOT_YOURS):
+                self.owner.turned_away(action)
+                return
+            case ClientConnects(resume=None, received=received):
+                end = self.client
+            case ServerAccepts(subprotocol=None, received=received):
+                end = self.server
+                self.life.recovers = False
+            case _:
+                return  # another session, or another subprotocol than before
+        if received is None or end.incoming.can_go_on_after(received):
+            raise BrokenError(f"the {end.side.value} may not go on after message {received}")
+
+    def _say(self, end: End, data: bytes, *, raw: bool = False) -> None:
+        size = len(data) + len(end.rest)
+        if self.life.state is State.OPENING:
+            size += self._early
+            self._early = size
+        self.largest = max(self.largest, size)
+        if raw:
+            end.closing = True  # it breaks the protocol
+            return
+        for opcode, phrase in end.say(data, self.now):
+            if opcode is not Opcode.CLOSE:
+                end.said.add(phrase)
+                end.asked = phrase if opcode is Opcode.PING else None
+                continue
+            end.closing = True
+            self._closes.update((phrase, " ".join(phrase.split()[:2])))  # maybe without a reason
+
+    def _lose(self, end: End) -> None:
+        end.here = False
+        if end is self.client:
+            self._undone = True
+            if self.life.state is State.CLOSING:
+                self.life.client_lost(self.now)
+
+    def _stall(self) -> None:
+        late = self.now - self._deadline
+        for one in (self.life, self.client, self.server):
+            one.stalled(late, LATE)
+
+    # -- What comes out ------------------------------------------------------------------------
+
+    def _enter(self, state: State) -> None:
+        if state is State.CLOSING and self.life.recovers:
+            self._check_cause()
+        # An end that is lost has not ended the session, whatever its Close said.
+        self.client.closing &= state not in CLIENT_AWAY
+        self.server.closing &= state not in SERVER_AWAY
+        owed = (self.client.owed, self.server.owed)
+        self.life.enter(state, self.now, undone=self._undone, owed=owed)
+
+    def _check_cause(self) -> None:
+        """The session ends on purpose: an end has closed it, or a queue is full."""
+        if not (self.client.closing or self.server.closing):
+            self.life.recovers = False
+            if Overflow.CLOSE not in (self.policy.overflow(side) for side in Side):
+                raise BrokenError("the session ends on purpose, but nobody closed it")
+
+    def _dial(self, what: str) -> None:
+        if what == "cancelled":
+            self.life.dialled()
+            return
+        words = dict(word.split("=") for word in what.split())
+        self.life.dial(int(words["attempt"]), float(words["at"]), self.now)
+
+    def _come_out(self, end: End, what: str) -> None:
+        verb, _, rest = what.partition(" ")
+        if self._farewell and end is self.client and what.startswith(_FAREWELL):
+            self._replaced &= verb != "disconnect"
+            return
+        match verb:
+            case "message":
+                if end.told:
+                    raise BrokenError(f"the {end.side.value} got a message behind its Close")
+                end.incoming.receive(what)
+            case "ping" | "pong":
+                if what != "ping probe":
+                    end.get(what)
+                else:
+                    end.ping(self.now, self.policy.heartbeat_timeout)
+            case "close":
+                self._close(end, what)
+            case "response" | "request":
+                self._shake_hands(end, rest)
+            case "pause" | "resume":
+                end.is_read = verb == "resume"
+                end.attended = self.now
+            case "disconnect":
+                self._disconnect(end, rest)
+            case "undelivered":
+                end.incoming.check_lost(int(rest.split()[0].removeprefix("messages=")))
+            case "cut" | "dropped":
+                pass  # bytes that the end does not tell of; a count that is checked elsewhere
+            case _:
+                raise BrokenError(f"the {end.side.value} got {what}")
+
+    def _close(self, end: End, what: str) -> None:
+        end.told = True
+        if what not in self._closes and what.split()[1:2][0] not in _OWN_CODES:
+            raise BrokenError(f"the {end.side.value} got {what}, which nobody sent")
+
+    def _shake_hands(self, end: End, what: str) -> None:
+        """The proxy says what it has taken and what it has dropped."""
+        if what.startswith("101"):
+            end.heard = self.now
+        for word in what.split():
+            name, _, value = word.partition("=")
+            if name == "x-reconnect-token":
+                self.owner.token = value
+            if name == "x-reconnect-received" and int(value) != end.taken_before:
+                raise BrokenError(f"{word} to the {end.side.value}, not {end.taken_before}")
+            if name == "x-reconnect-dropped" and int(value) != end.dropped_before:
+                raise BrokenError(f"{word} to the {end.side.value}, not {end.dropped_before}")
+
+    def _disconnect(self, end: End, what: str) -> None:
+        if what.startswith("generation="):
+            raise BrokenError(f"a connection of the {end.side.value} is dropped that is not there")
+        end.here = False
+        if self.life.state in ENDED:
+            end.given_up = end.talks
+        elif self._timed_out and end.talks and not end.closing:
+            end.check_silence(self.now, self.policy.heartbeat_timeout, confirms=self.confirms)
+
+
+def _not_let_in(action: Action | None, text: str) -> bool:
+    """Whether that outcome means that the end which the event tells of is turned away."""
+    match action:
+        case ClientConnects():
+            return text.startswith(_REFUSALS)
+        case ServerAccepts():
+            return text == "server disconnect"
+        case _:
+            return False

@@ -1,0 +1,141 @@
+"""The reference model's lifecycle: the states, how long they may last, and when to dial."""
+
+from math import inf
+
+from reknit_core.lifecycle import INITIAL, TRANSITIONS, State
+from reknit_core.policy.policy import Policy
+from reknit_core.session.retry import FINAL
+
+from reknit.verify.model.traffic import TICK, BrokenError
+
+CLIENT_AWAY = frozenset((State.CLIENT_DOWN, State.BOTH_DOWN))
+SERVER_AWAY = frozenset((State.SERVER_DOWN, State.BOTH_DOWN))
+ENDED = frozenset((State.CLOSING, State.CLOSED))
+
+_TABLE = frozenset((row.source, row.target) for row in TRANSITIONS)
+
+
+class Lifecycle:
+    """Follows the states and the dials of one session. Times in seconds.
+
+    Only policies without jitter and without a limit to the time of retries.
+    """
+
+    def __init__(self, policy: Policy, now: float) -> None:
+        self._policy = policy
+        self.state = INITIAL
+        self.dial_at: float | None = None  # when the dial that is under way is due
+        self.grace_until = inf  # in closing: not before then
+        self.recovers = True  # whether an end that is away is still waited for, if owed something
+        self._opening_until = now + policy.handshake_wait
+        self._slack = TICK  # how much later than due a limit may end
+        self._attempt = -1  # the last dial's
+        self._accepted_at: float | None = None  # while that connection lasts
+        self._final = False  # the server has refused for good
+
+    @property
+    def spent(self) -> bool:
+        """Whether no further dial is allowed."""
+        return self._attempt >= self._policy.retry_limit or self._final
+
+    def stalled(self, late: float, allowed: float) -> None:
+        """The proxy stood still for that long, which counts as no time if more than is allowed."""
+        self._slack += allowed
+        if late > allowed:
+            self.grace_until += late
+            self._opening_until += late
+
+    # -- The server ----------------------------------------------------------------------------
+
+    def dial(self, attempt: int, at: float, now: float) -> None:
+        """A dial is asked for."""
+        if self.dial_at is not None:
+            raise BrokenError("a dial while another is under way")
+        self.server_lost(now)
+        if attempt != self._attempt + 1 or attempt > self._policy.retry_limit or self._final:
+            raise BrokenError(f"dial attempt={attempt} after {self._attempt}")
+        wait = self._policy.retry_interval * self._policy.retry_backoff ** (attempt - 1)
+        due = now + min(wait, self._policy.retry_cap) if attempt else now
+        if abs(at - due) > TICK:
+            raise BrokenError(f"dial at={at}, not {due}")
+        self._attempt = attempt
+        self.dial_at = at
+
+    def dialled(self) -> None:
+        """The dial is over, one way or the other."""
+        self.dial_at = None
+
+    def accepted(self, now: float) -> None:
+        """The server has accepted."""
+        self._accepted_at = now
+
+    def not_accepted(self) -> None:
+        """The proxy did not like how the server accepted."""
+        self._accepted_at = None
+
+    def refused(self, status: int) -> None:
+        """The server has refused."""
+        self._final = self.state is not State.OPENING and status in FINAL
+
+    def server_lost(self, now: float) -> None:
+        """The server's connection is gone. If it lasted, its attempts are forgotten."""
+        if self._accepted_at is not None and now - self._accepted_at >= self._policy.retry_reset:
+            self._attempt = 0
+        self._accepted_at = None
+
+    # -- The client ----------------------------------------------------------------------------
+
+    def client_lost(self, now: float) -> None:
+        """The client's connection is gone."""
+        self.grace_until = now + self._policy.client_grace
+
+    def client_returned(self) -> None:
+        """The client is back."""
+        self.grace_until = inf
+
+    # -- States --------------------------------------------------------------------------------
+
+    def enter(self, state: State, now: float, *, undone: bool, owed: tuple[int, int]) -> None:
+        """The session is in that state now.
+
+        `undone`: the server has just refused, or the client has gone. `owed`: how many messages
+        the client and the server must still get.
+        """
+        old = self.state
+        if (old, state) not in _TABLE:
+            raise BrokenError(f"from {old.value} to {state.value}")
+        self.check_time(now)
+        self.state = state
+        if state in SERVER_AWAY and old not in SERVER_AWAY:
+            self.server_lost(now)
+        if state in CLIENT_AWAY and old not in CLIENT_AWAY:
+            self.client_lost(now)
+        if state is State.CLOSED:
+            self._check_end(old, now, undone=undone, owed=owed)
+
+    def _check_end(self, old: State, now: float, *, undone: bool, owed: tuple[int, int]) -> None:
+        """Whether the session had a reason to end."""
+        waited = now >= self.grace_until - TICK
+        match old:
+            case State.OPENING:
+                reason = undone or self.spent or now >= self._opening_until - TICK
+            case State.SERVER_DOWN:
+                reason = self.spent
+            case State.CLIENT_DOWN:
+                reason = waited
+            case State.BOTH_DOWN:
+                reason = waited or self.spent
+            case _:
+                to_client, to_server = owed
+                client_given_up = not to_client or waited
+                server_given_up = not to_server or self.spent
+                reason = not self.recovers or (client_given_up and server_given_up)
+        if not reason:
+            raise BrokenError(f"closed from {old.value} with {owed} messages owed, before its time")
+
+    def check_time(self, now: float) -> None:
+        """The state has not lasted too long."""
+        if self.state in CLIENT_AWAY and now > self.grace_until + self._slack:
+            raise BrokenError(f"the grace ended at {self.grace_until}")
+        if self.state is State.OPENING and now > self._opening_until + self._slack:
+            raise BrokenError(f"the client's wait ended at {self._opening_until}")

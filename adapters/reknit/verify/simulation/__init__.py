@@ -1,0 +1,1 @@
+"""Many sessions in a storm of faults, in virtual time by seed."""

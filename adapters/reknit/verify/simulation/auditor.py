@@ -1,0 +1,174 @@
+"""The auditor: watches every session of a simulated proxy and notes each broken invariant.
+
+It knows the stated rules, not the code: when a session may end, what must be under way in each
+state, how much may wait.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from math import inf, isclose
+from typing import assert_never
+
+from reknit_core.commands import (
+    Answered,
+    Command,
+    Dial,
+    Disconnect,
+    Dropped,
+    Transitioned,
+    Undelivered,
+)
+from reknit_core.lifecycle import State, Trigger
+from reknit_core.policy.policy import Delivery, Policy
+
+from reknit.memory.adapter import MemorySession
+from reknit.memory.network import READ_SIZE, MemoryNetwork
+
+MAX_NOTED = 20
+READ_AHEAD = 16 * 2**20
+"""Bytes, in at-least-once: a peer that owes a Pong is read on, as it may stand behind them."""
+SMALLEST_FRAME = 2  # bytes
+
+
+class Record:
+    """What the auditor remembers of one session."""
+
+    __slots__ = ("accepted_at", "attempts", "client_lost_at")
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        """Dials since the last server connection that lasted."""
+        self.accepted_at = -inf
+        self.client_lost_at = -inf
+
+
+class Auditor:
+    """Observes commands and looks at sessions.
+
+    `deliberate`: tells by its connection id whether an end has closed a session on purpose.
+    """
+
+    def __init__(
+        self, network: MemoryNetwork, policy: Policy, deliberate: Callable[[str], bool]
+    ) -> None:
+        self.broken: list[str] = []
+        self.triggers: Counter[Trigger] = Counter()
+        self.states: Counter[State] = Counter()
+        self.dials = 0
+        self.most_bytes = 0
+        """The most bytes that have waited in one queue."""
+        self._read_size = min(READ_SIZE, network.conditions.capacity)
+        ahead = 0 if policy.delivery is Delivery.AT_MOST_ONCE else READ_AHEAD
+        self.most_allowed = policy.queue_bytes + self._read_size + policy.message_limit + ahead
+        """The most that may: one read may still complete a message."""
+        self._counted = policy.delivery is Delivery.AT_MOST_ONCE
+        self._network = network
+        self._policy = policy
+        self._deliberate = deliberate
+        self._records: dict[str, Record] = {}
+
+    def note(self, name: str, what: str) -> None:
+        """An invariant is broken."""
+        if len(self.broken) < MAX_NOTED:
+            self.broken.append(f"@{self._network.now:.6f} {name}: {what}")
+
+    # -- Commands ------------------------------------------------------------------------------
+
+    def observe(self, name: str, command: Command) -> None:
+        """That command comes out of the session of that connection id."""
+        match command:
+            case Dial():
+                self.dials += 1
+                if command.attempt:
+                    self._record(name).attempts += 1
+                    if command.at <= self._network.now:
+                        self.note(name, "a retry without a wait")
+            case Transitioned():
+                self.triggers[command.trigger] += 1
+                self.states[command.state] += 1
+                self._transitioned(name, command)
+            case Dropped():
+                self.note(name, f"{command.total} messages dropped")
+            case Disconnect() | Undelivered() | Answered():
+                pass
+            case _:
+                assert_never(command)
+
+    def _transitioned(self, name: str, change: Transitioned) -> None:
+        record = self._record(name)
+        now = self._network.now
+        policy = self._policy
+        match change.trigger:
+            case Trigger.SERVER_ACCEPTED:
+                record.accepted_at = now
+            case Trigger.SERVER_LOST:
+                if now - record.accepted_at >= policy.retry_reset:
+                    record.attempts = 0
+            case Trigger.CLIENT_LOST:
+                record.client_lost_at = now
+            case Trigger.GRACE_ENDED:
+                away = now - record.client_lost_at
+                if not isclose(away, policy.client_grace, abs_tol=1e-6):
+                    self.note(name, f"its grace ended after {away} s")
+            case Trigger.RETRIES_SPENT:
+                opening = record.accepted_at == -inf
+                if record.attempts != policy.retry_limit and not opening:
+                    self.note(name, f"given up after {record.attempts} attempts")
+            case Trigger.SESSION_ENDED:
+                if not self._deliberate(name):
+                    self.note(name, f"ended though no end closed it: {change.reason}")
+            case Trigger.LEGS_CLOSED | Trigger.SERVER_REFUSED:
+                pass
+            case Trigger.CLIENT_RETURNED | Trigger.DRAINED:
+                pass
+            case _:
+                assert_never(change.trigger)
+        if change.state is State.CLOSED:
+            self._records.pop(name, None)
+
+    def _record(self, name: str) -> Record:
+        record = self._records.get(name)
+        if record is None:
+            record = self._records[name] = Record()
+        return record
+
+    # -- Sessions ------------------------------------------------------------------------------
+
+    def look(self, session: MemorySession) -> None:
+        """Check that the session can go on, and holds no more than its bounds."""
+        context = session.context
+        if not _goes_on(session):
+            self.note(context.connection_id, f"stuck in {context.state.value}")
+        policy = self._policy
+        for leg in (context.client, context.server):
+            waiting = leg.queue.tail - leg.queue.confirmed
+            messages = leg.queue.count - leg.queue.confirmed_count
+            self.most_bytes = max(self.most_bytes, waiting)
+            if waiting > self.most_allowed:
+                self.note(context.connection_id, f"{waiting} bytes wait")
+            if (
+                self._counted
+                and messages > policy.queue_messages + self._read_size // SMALLEST_FRAME
+            ):
+                self.note(context.connection_id, f"{messages} messages wait")
+
+
+def _goes_on(session: MemorySession) -> bool:
+    """Whether something is under way, so that this state must end or needs no end."""
+    client, server = session.client is not None, session.server is not None
+    dialling, timer = bool(session.dialling), session.timer < inf
+    match session.context.state:
+        case State.CONNECTED | State.DRAINING:
+            return client and server
+        case State.OPENING:
+            return client and timer and (server or dialling)
+        case State.SERVER_DOWN:
+            return client and (dialling or server)
+        case State.CLIENT_DOWN:
+            return server and timer
+        case State.BOTH_DOWN:
+            return timer and (dialling or server)
+        case State.CLOSING | State.CLOSED:
+            return timer or dialling
+        case never:
+            assert_never(never)

@@ -1,0 +1,1 @@
+"""Pictures of the lifecycle and of scenarios, as text and SVG."""

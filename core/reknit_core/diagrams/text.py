@@ -1,0 +1,172 @@
+"""Diagrams of the lifecycle and of scenarios, as text: Mermaid, Graphviz dot, SVG.
+
+All of them are made from the table of transitions and from scenario files; nothing is drawn by
+hand. The SVG has its own module, lifecycle_svg.py.
+"""
+
+from collections.abc import Mapping
+from textwrap import wrap
+
+from reknit_core.diagrams.svg import NOTES, lifecycle_svg
+from reknit_core.lifecycle import INITIAL, TRANSITIONS, State
+from reknit_core.play.player import play
+from reknit_core.script.scenario import Scenario, parse
+
+_LINE = 40  # characters of a line in a sequence diagram
+_LINES = 4
+_NAMES = {"client": "C", "server": "S"}
+# What Mermaid would take for syntax in a text, as its own kind of entities.
+_ENTITIES = str.maketrans({"#": "#35;", ";": "#59;", "<": "#lt;", ">": "#gt;", "%": "#37;"})
+
+
+def render_all(scenario_texts: Mapping[str, str]) -> dict[str, str]:
+    """Every file under diagrams/ by its relative name.
+
+    `scenario_texts`: the scenario files to draw, by name, with or without `.scn`. Raises
+    ScenarioError for one that can't be read.
+    """
+    scenarios = {
+        name.removesuffix(".scn"): parse(scenario_texts[name]) for name in sorted(scenario_texts)
+    }
+    files = {
+        "README.md": _index(scenarios),
+        "lifecycle.mmd": lifecycle_mermaid(),
+        "lifecycle.dot": lifecycle_dot(),
+        "lifecycle.svg": lifecycle_svg(),
+    }
+    for name, scenario in scenarios.items():
+        files[f"scenarios/{name}.mmd"] = sequence_mermaid(scenario)
+    return files
+
+
+# -- The lifecycle -----------------------------------------------------------------------------
+
+
+def merged_transitions() -> dict[tuple[State, State], list[str]]:
+    """The table with one entry for each pair of states: the triggers in words."""
+    merged: dict[tuple[State, State], list[str]] = {}
+    for row in TRANSITIONS:
+        words = row.trigger.value.replace("_", " ")
+        merged.setdefault((row.source, row.target), []).append(words)
+    return merged
+
+
+def lifecycle_mermaid() -> str:
+    """The lifecycle as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", f"    [*] --> {INITIAL.value}"]
+    for (source, target), triggers in merged_transitions().items():
+        lines.append(f"    {source.value} --> {target.value} : {'<br/>'.join(triggers)}")
+    lines.append(f"    {State.CLOSED.value} --> [*]")
+    return _text(lines)
+
+
+def lifecycle_dot() -> str:
+    """The lifecycle as a Graphviz graph."""
+    lines = [
+        "digraph lifecycle {",
+        '    node [shape=box, style=rounded, fontname="sans-serif"];',
+        '    edge [fontname="sans-serif", fontsize=11];',
+        '    begin [shape=point, label=""];',
+        f"    begin -> {INITIAL.value};",
+    ]
+    for state in State:
+        rows = f"{state.value}\\n{NOTES[state]}"
+        ends = ", peripheries=2" if state is State.CLOSED else ""
+        lines.append(f'    {state.value} [label="{rows}"{ends}];')
+    for (source, target), triggers in merged_transitions().items():
+        label = "\\n".join(triggers)
+        lines.append(f'    {source.value} -> {target.value} [label="{label}"];')
+    lines.append("}")
+    return _text(lines)
+
+
+# -- Scenarios ---------------------------------------------------------------------------------
+
+
+def sequence_mermaid(scenario: Scenario) -> str:
+    """A scenario, as it plays, as a Mermaid sequence diagram."""
+    lines = [
+        "sequenceDiagram",
+        "    participant C as Client",
+        "    participant P as Proxy",
+        "    participant S as Server",
+    ]
+    if scenario.title:
+        lines.insert(1, f"    title {scenario.title.translate(_ENTITIES)}")
+    for line in play(scenario):
+        kind, _, rest = line.strip().partition(" ")
+        if kind.startswith("@"):
+            text = rest.partition(" ")[2]
+            lines.append(f"    {_event(text, f'{kind[1:]} s')}")
+        elif kind != "policy":
+            lines.append(f"    {_outcome(kind, rest)}")
+        else:
+            lines.append(f"    Note over C,S: {_escape(rest)}")
+    return _text(lines)
+
+
+def _event(text: str, at: str) -> str:
+    """What happens: an arrow from the side that does it."""
+    name, _, what = text.partition(" ")
+    side = _NAMES.get(name)
+    label = _escape(f"{at} · {text if side is None else what}")
+    match what.split()[:1]:
+        case ["lost" | "reset" | "dial"]:
+            return f"{side}--xP: {label}"
+        case ["takes"]:
+            return f"Note over {side}: {label}"
+        case _ if side is None:
+            return f"Note over P: {label}"
+        case _:
+            return f"{side}->>P: {label}"
+
+
+def _outcome(kind: str, text: str) -> str:
+    """What comes out: an arrow from the proxy, or a note."""
+    if kind == "=":
+        return f"Note over C,S: {_escape(text)}"
+    if kind == "!":
+        return f"Note over P: {_escape(f'left out: {text}')}"
+    name, _, what = text.partition(" ")
+    if name == "dial":
+        return f"P--)S: {_escape(text)}"
+    match what.split()[:1]:
+        case ["disconnect" | "cut"]:
+            return f"P--x{_NAMES[name]}: {_escape(what)}"
+        case ["pause"]:
+            return f"Note over P: no longer reads from the {name}"
+        case ["resume"]:
+            return f"Note over P: reads from the {name} again"
+        case ["dropped" | "undelivered"]:
+            return f"Note over P: {_escape(f'for the {name}: {what}')}"
+        case _:
+            return f"P->>{_NAMES[name]}: {_escape(what)}"
+
+
+def _escape(text: str) -> str:
+    """The text without what Mermaid would take for syntax, in lines that are not too long."""
+    lines = wrap(text, _LINE, max_lines=_LINES, placeholder=" …", break_on_hyphens=False)
+    return "<br/>".join(line.translate(_ENTITIES) for line in lines)
+
+
+def _index(scenarios: Mapping[str, Scenario]) -> str:
+    lines = [
+        "# Diagrams",
+        "",
+        "Generated by `reknit diagram`; do not edit.",
+        "",
+        "![The lifecycle of a session](lifecycle.svg)",
+        "",
+        "The same as [Mermaid](lifecycle.mmd) and as [Graphviz dot](lifecycle.dot).",
+        "",
+        "| scenario | what it shows |",
+        "| --- | --- |",
+    ]
+    for name, scenario in scenarios.items():
+        title = scenario.title.replace("|", "\\|")
+        lines.append(f"| [{name}](scenarios/{name}.mmd) | {title} |")
+    return _text(lines)
+
+
+def _text(lines: list[str]) -> str:
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""A session as data: for another process, and for the time after a crash."""

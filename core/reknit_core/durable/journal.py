@@ -1,0 +1,266 @@
+"""What has to be written down so that sessions outlive the process, and into which file.
+
+An adapter calls commit() with the contexts that something has happened to, and appends what comes
+out before it writes to any peer. So whatever a peer has seen, or was told that the proxy has
+taken, is in the journal. What a connection is doing is not: a crash ends it.
+
+The journal doesn't grow without bound. Where it is larger than what is alive in it asks for, the
+sessions on which the oldest file depends are written anew, some with each commit, until that file
+isn't needed any more.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from reknit_core.durable.frozen import FrozenContext, freeze
+from reknit_core.durable.records import (
+    FILE_HEAD,
+    Appended,
+    Changed,
+    Confirmed,
+    Ended,
+    Record,
+    Whole,
+    encode_block,
+)
+from reknit_core.lifecycle import State
+from reknit_core.policy.policy import Overflow
+from reknit_core.queue.backlog import Backlog
+from reknit_core.queue.budget import Budget
+from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.leg import Phase
+from reknit_core.session.websocket import WebSocket
+
+BLOCK = 2**20  # bytes of records after which a block is written
+FILE = 16 * 2**20  # bytes after which another file is begun
+SLACK = 2  # times what is alive that the files may take, and two files more
+SESSION = 2048  # bytes that a session takes beside its queues, roughly
+SMALL = 32  # bytes of a record without data, roughly
+REWRITE = 64 * 1024  # bytes of the oldest file's sessions that a commit writes anew at least
+
+
+class Block(NamedTuple):
+    """Bytes to append to the file of that number, which begins with it if it isn't there yet."""
+
+    file: int
+    data: bytearray
+
+
+class _Queue:
+    """How far a queue is written."""
+
+    __slots__ = ("confirmed", "count", "dropped", "tail")
+
+    def __init__(self) -> None:
+        self.tail = self.count = self.confirmed = self.dropped = 0
+
+    def note(self, queue: Backlog) -> None:
+        """It is written as far as it goes."""
+        self.tail = queue.tail
+        self.count = queue.count
+        self.confirmed = queue.confirmed
+        self.dropped = queue.dropped
+
+
+class _Written:
+    """What of a context is written. `outline`: of its state; None: it must be written as a whole.
+
+    `base`: the file from which on it is written.
+    """
+
+    __slots__ = ("base", "context", "key", "outline", "to_client", "to_server")
+
+    def __init__(self, context: ContextStateMachine, base: int) -> None:
+        self.context = context
+        self.key = context.nonce
+        self.base = base
+        self.outline: tuple[object, ...] | None = None
+        self.to_server = _Queue()
+        self.to_client = _Queue()
+
+
+class Journal:
+    """Writes contexts down, from the file number `first` on.
+
+    `budget`: counts what waits in them. `past`: bytes in the files before that one, which hold the
+    contexts that adopt() names.
+    """
+
+    def __init__(self, budget: Budget, first: int = 1, past: int = 0) -> None:
+        self._budget = budget
+        self._file = first
+        self._sizes = {first - 1: past}
+        self._written: dict[ContextStateMachine, _Written] = {}
+        self._bases: dict[int, dict[_Written, None]] = {}  # by the file on which they depend
+        self._records: list[Record] = []
+        self._pending = 0  # bytes in these records, roughly
+
+    @property
+    def needed_from(self) -> int:
+        """The number of the oldest file that is still needed, once all blocks are written."""
+        return min(self._bases, default=self._file)
+
+    @property
+    def size(self) -> int:
+        """Bytes in all files that are needed."""
+        return sum(self._sizes.values())
+
+    def adopt(self, context: ContextStateMachine) -> None:
+        """An earlier file has this context; the next commit() with it writes it anew."""
+        if _is_kept(context):
+            self._base(_Written(context, self._file - 1))
+
+    def forget(self, context: ContextStateMachine) -> None:
+        """The session is over: the next commit() says so."""
+        written = self._written.pop(context, None)
+        if written is not None:
+            self._unbase(written)
+            self._add(Ended(written.key), SMALL)
+
+    def commit(
+        self, contexts: Iterable[ContextStateMachine], now: float, wall: float
+    ) -> Iterator[Block]:
+        """What is new with these contexts at `now` (`wall`: in seconds since 1970)."""
+        new = 0
+        for context in contexts:
+            if _is_kept(context):
+                written = self._written.get(context)
+                if written is None:
+                    written = _Written(context, self._file)
+                    self._base(written)
+                if not self._follow(written, now, wall):
+                    self._write_whole(written, now, wall)
+                if self._pending >= BLOCK:
+                    new += self._pending
+                    yield self._block()
+        new += self._pending
+        if new and self.size > self._allowance():
+            self._rewrite_oldest(max(2 * new, REWRITE), now, wall)
+        if self._records:
+            yield self._block()
+
+    # -- One context ---------------------------------------------------------------------------
+
+    def _follow(self, written: _Written, now: float, wall: float) -> bool:
+        """Write what has changed; False if it must be written as a whole."""
+        context = written.context
+        client, server = context.client, context.server
+        if (
+            written.outline is None
+            or _is_cut(client, written.to_server)
+            or _is_cut(server, written.to_client)
+        ):
+            return False
+        self._follow_queue(written.key, client, written.to_server)
+        self._follow_queue(written.key, server, written.to_client)
+        outline = _outline(context)
+        if outline != written.outline:
+            written.outline = outline
+            self._add(Changed(written.key, wall, _form(context, now, whole=False)), SESSION)
+        return True
+
+    def _follow_queue(self, key: bytes, leg: WebSocket, before: _Queue) -> None:
+        queue = leg.queue
+        if queue.tail > before.tail:
+            messages = queue.count - before.count
+            parts = queue.since(before.tail)
+            data = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
+            self._add(Appended(key, leg.side, before.tail, messages, data), len(data))
+        elif queue.confirmed == before.confirmed and queue.dropped == before.dropped:
+            return
+        if queue.confirmed != before.confirmed or queue.dropped != before.dropped:
+            mark = (queue.confirmed, queue.confirmed_count)
+            self._add(Confirmed(key, leg.side, *mark, queue.dropped), SMALL)
+        before.note(queue)
+
+    def _write_whole(self, written: _Written, now: float, wall: float) -> None:
+        context = written.context
+        to_server, to_client = context.client.queue, context.server.queue
+        self._unbase(written)
+        written.base = self._file
+        self._base(written)
+        written.outline = _outline(context)
+        written.to_server.note(to_server)
+        written.to_client.note(to_client)
+        size = SESSION + to_server.held + to_client.held
+        self._add(Whole(written.key, wall, _form(context, now, whole=True)), size)
+
+    # -- Blocks and files ----------------------------------------------------------------------
+
+    def _add(self, record: Record, size: int) -> None:
+        self._records.append(record)
+        self._pending += size
+
+    def _block(self) -> Block:
+        number = self._file
+        data = encode_block(self._records, b"" if number in self._sizes else FILE_HEAD)
+        self._records = []
+        self._pending = 0
+        size = self._sizes[number] = self._sizes.get(number, 0) + len(data)
+        if size >= FILE:
+            self._file += 1
+        needed = self.needed_from
+        for old in [each for each in self._sizes if each < needed]:
+            del self._sizes[old]
+        return Block(number, data)
+
+    def _allowance(self) -> int:
+        alive = self._budget.used + SESSION * len(self._written)
+        return SLACK * (alive + FILE)
+
+    def _rewrite_oldest(self, size: int, now: float, wall: float) -> None:
+        """Write some of the sessions anew that depend on the oldest file: some `size` bytes."""
+        oldest = self.needed_from
+        if oldest == self._file:
+            return
+        until = self._pending + size
+        for written in list(self._bases[oldest]):
+            self._write_whole(written, now, wall)
+            if self._pending >= until:
+                break
+
+    def _base(self, written: _Written) -> None:
+        self._written[written.context] = written
+        self._bases.setdefault(written.base, {})[written] = None
+
+    def _unbase(self, written: _Written) -> None:
+        based = self._bases[written.base]
+        del based[written]
+        if not based:
+            del self._bases[written.base]
+
+
+def _is_kept(context: ContextStateMachine) -> bool:
+    """Whether the session outlives the process: nobody knows yet of one that opens."""
+    return context.state is not State.OPENING and context.state is not State.CLOSED
+
+
+def _is_cut(leg: WebSocket, before: _Queue) -> bool:
+    """Whether messages that are written may have been taken out since."""
+    dropped = leg.queue.dropped != before.dropped
+    return dropped and leg.policy.overflow(leg.side) is Overflow.DROP_OLDEST
+
+
+def _outline(context: ContextStateMachine) -> tuple[object, ...]:
+    """What of a context, beside its queues, makes a difference once its connections are lost."""
+    client, server = context.client, context.server
+    connected = server.phase is not Phase.DIALLING and server.phase is not Phase.HANDSHAKE
+    return (
+        context.state,
+        client.phase,
+        server.phase if connected else Phase.AWAY,
+        client.asked,
+        server.asked,
+        *context.terms,
+    )
+
+
+def _form(context: ContextStateMachine, now: float, *, whole: bool) -> FrozenContext:
+    """The context as data, without messages that are not complete; `whole`: with the others."""
+    form = freeze(context, now)
+    for leg, queue in ((form.client, context.client.queue), (form.server, context.server.queue)):
+        kept = leg.queue
+        kept.chunks = queue.since(kept.base) if whole else []  # type: ignore[assignment]
+        kept.marks = kept.marks if whole else []
+        kept.received = kept.tail
+    return form

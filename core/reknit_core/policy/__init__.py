@@ -1,0 +1,1 @@
+"""The configuration of a proxy, and what may stand in it."""

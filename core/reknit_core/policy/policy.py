@@ -1,0 +1,326 @@
+"""The frozen configuration of a proxy: each value with its unit, its range and its default.
+
+The command line, the configuration file and the environment are made from this table too, so
+that an option is described once.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from math import isfinite
+from typing import Any
+
+from reknit_core.policy.forwarded import TRUST_WORDS, is_trustable
+from reknit_core.policy.origins import ORIGIN_WORDS, is_origin
+from reknit_core.side import Side
+
+
+class Delivery(Enum):
+    """What happens to messages that were on their way when a connection was lost."""
+
+    AT_MOST_ONCE = "at-most-once"
+    AT_LEAST_ONCE = "at-least-once"
+
+
+class Overflow(Enum):
+    """What happens to a message that finds its queue full."""
+
+    PAUSE = "pause"
+    CLOSE = "close"
+    DROP_OLDEST = "drop-oldest"
+    DROP_NEWEST = "drop-newest"
+
+
+class Http(Enum):
+    """What happens to a request that is no WebSocket upgrade."""
+
+    REFUSE = "refuse"
+    PASS = "pass"  # noqa: S105
+
+
+class PolicyError(ValueError):
+    """A value that is not allowed: for which name, what it was, and what is allowed."""
+
+    def __init__(self, name: str, value: object, allowed: str) -> None:
+        super().__init__(f"{name}: {value!r} is not allowed; allowed: {allowed}")
+        self.name = name
+        self.value = value
+        self.allowed = allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a field of the policy means to a person, and which values it may have.
+
+    `low` and `high` bound a number; `pattern` is what a text, or each part of a list, must match.
+    `accepts` says it for a part that no pattern describes, and `metavar` what such a part is.
+    """
+
+    help: str
+    unit: str = ""
+    low: float = 0
+    high: float | None = None
+    pattern: str = ""
+    words: str = ""
+    accepts: Callable[[str], bool] | None = None
+    metavar: str = ""
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words."""
+        if self.words:
+            return self.words
+        unit = f" {self.unit}" if self.unit else ""
+        if self.high is None:
+            return f"{_plain(self.low)} or more{unit}"
+        return f"{_plain(self.low)} to {_plain(self.high)}{unit}"
+
+    def check(self, name: str, value: object) -> None:
+        """Raise PolicyError unless the value is allowed."""
+        match value:
+            case Enum():
+                good = True
+            case int() | float() if not self.pattern:
+                good = isinstance(value, int) or isfinite(value)
+                good = good and self.low <= value
+                good = good and (self.high is None or value <= self.high)
+            case str() if self.pattern:
+                good = re.fullmatch(self.pattern, value) is not None
+            case frozenset() if self.accepts:
+                good = all(isinstance(part, str) and self.accepts(part) for part in value)
+            case frozenset() if self.pattern:
+                good = all(re.fullmatch(self.pattern, str(part)) for part in value)
+            case _:
+                good = False
+        if not good:
+            shown = sorted(value, key=str) if isinstance(value, frozenset) else value
+            raise PolicyError(name, shown, self.allowed)
+
+
+def _plain(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
+
+
+def _setting(
+    default: object,
+    help: str,
+    unit: str = "",
+    low: float = 0,
+    high: float | None = None,
+    *,
+    pattern: str = "",
+    words: str = "",
+) -> Any:
+    setting = Setting(help, unit, low, high, pattern, words)
+    return field(default=default, metadata={"setting": setting})
+
+
+def _name(default: str, help: str) -> Any:
+    words = "1 or more letters, digits, '-', '_' or '.', other than names with a meaning already"
+    taken = r"(?i:sec-websocket-|x-reconnect|x-forwarded-|reconnect_|(host|upgrade|connection)$)"
+    return _setting(default, help, pattern=rf"(?!{taken})[A-Za-z0-9._-]+", words=words)
+
+
+def _flag(help: str) -> Any:
+    return _setting(False, help, words="true or false")
+
+
+def _bound(default: tuple[str, ...], help: str) -> Any:
+    words = "authorization, origin and cookie:NAME, separated by commas; or nothing"
+    pattern = r"authorization|origin|cookie:[A-Za-z0-9!#$%&'*+.^_`|~-]+"  # RFC 6265, 4.1.1
+    return _setting(frozenset(default), help, pattern=pattern, words=words)
+
+
+def _codes(default: tuple[int, ...], help: str) -> Any:
+    words = "close codes from 1000 to 4999, separated by commas"
+    return _setting(frozenset(default), help, pattern=r"[1-4]\d{3}", words=words)
+
+
+def _list(accepts: Callable[[str], bool], metavar: str, words: str, help: str) -> Any:
+    setting = Setting(help, words=words, accepts=accepts, metavar=metavar)
+    return field(default=frozenset(), metadata={"setting": setting})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How a proxy behaves. Raises PolicyError for a value that is not allowed."""
+
+    retry_interval: float = _setting(
+        1.0, "Wait between two attempts to reach a lost server.", "seconds", 0.001, 86400
+    )
+    retry_limit: int = _setting(
+        60, "Attempts to reach a lost server before the session ends.", "attempts", 0, 10**9
+    )
+    retry_backoff: float = _setting(
+        1.0, "Factor by which the wait grows with each attempt.", "", 1, 100
+    )
+    retry_cap: float = _setting(60.0, "Longest wait between attempts.", "seconds", 0.001, 86400)
+    retry_jitter: float = _setting(
+        0.2,
+        "Part by which chance shortens each wait, so that sessions don't all dial at once.",
+        "",
+        0,
+        1,
+    )
+    retry_time: float = _setting(
+        0.0, "How long a lost server is retried, whatever the attempts; 0: no limit.", "seconds"
+    )
+    retry_reset: float = _setting(
+        1.0,
+        "How long a server connection must last for its attempts to be forgotten.",
+        "seconds",
+        0,
+        86400,
+    )
+    client_grace: float = _setting(
+        60.0, "How long a session waits for a lost client to return.", "seconds", 0, 10**7
+    )
+    delivery: Delivery = _setting(
+        Delivery.AT_LEAST_ONCE,
+        "What a lost connection may cost: messages that were on their way (at-most-once), "
+        "or repeats of them (at-least-once).",
+    )
+    confirm_bytes: int = _setting(
+        512 * 1024, "Unconfirmed bytes after which a peer is asked to confirm.", "bytes", 1, 2**40
+    )
+    confirm_after: float = _setting(
+        0.25, "Time after which a peer is asked to confirm what is unconfirmed.", "seconds", 0, 3600
+    )
+    replay_window: int = _setting(
+        512 * 1024,
+        "Confirmed bytes kept in each direction for a peer that names what it has received.",
+        "bytes",
+        0,
+        2**40,
+    )
+    id_header: str = _name("x-connection-id", "Header that carries the connection id.")
+    id_query: str = _name("connection_id", "Query parameter that carries the connection id.")
+    id_cookie: str = _name("connection_id", "Cookie that carries the connection id.")
+    bind: frozenset[str] = _bound(
+        ("authorization", "origin"),
+        "What a client must show as it did when its session began, to resume it.",
+    )
+    resume_token: bool = _flag(
+        "Whether a client must also show the token of the last 101 answer, to resume its session."
+    )
+    require_minted_id: bool = _flag(
+        "Whether only the proxy makes ids: one that names no session gets 404."
+    )
+    server_retry_codes: frozenset[int] = _codes(
+        (1001, 1012, 1013, 1014), "Close codes by which a server is lost rather than done."
+    )
+    client_retry_codes: frozenset[int] = _codes(
+        (1001,), "Close codes by which a client is lost rather than done."
+    )
+    queue_bytes: int = _setting(
+        4 * 2**20, "Bytes that wait in one direction of a session.", "bytes", 1, 2**40
+    )
+    queue_messages: int = _setting(
+        65536, "Messages that wait in one direction of a session.", "messages", 1, 10**9
+    )
+    queue_total: int = _setting(
+        1024 * 2**20, "Bytes that wait in all sessions together.", "bytes", 1, 2**50
+    )
+    overflow_to_server: Overflow = _setting(
+        Overflow.PAUSE, "What happens when a queue towards the server is full."
+    )
+    overflow_to_client: Overflow = _setting(
+        Overflow.PAUSE, "What happens when a queue towards the client is full."
+    )
+    session_limit: int = _setting(
+        100_000, "Sessions at one time; a further client gets 503.", "sessions", 1, 10**9
+    )
+    allow_origin: frozenset[str] = _list(
+        is_origin, "ORIGIN", ORIGIN_WORDS, "Origins whose pages may connect; none: all may."
+    )
+    trust_forwarded: frozenset[str] = _list(
+        is_trustable,
+        "NETWORK",
+        TRUST_WORDS,
+        "Proxies in front whose x-forwarded-* headers are believed.",
+    )
+    connection_limit: int = _setting(
+        100_000,
+        "Client connections at one time; a further one gets 503.",
+        "connections",
+        1,
+        10**9,
+    )
+    address_connections: int = _setting(
+        0,
+        "Connections at one time from one address; a further one gets 429; 0: no limit.",
+        "connections",
+        0,
+        10**9,
+    )
+    address_rate: float = _setting(
+        0.0,
+        "Requests a second from one address; a further one gets 429; 0: no limit.",
+        "requests",
+        0,
+        10**6,
+    )
+    message_limit: int = _setting(
+        16 * 2**20, "Largest message; a larger one ends the session.", "bytes", 125, 2**40
+    )
+    heartbeat_interval: float = _setting(
+        10.0, "Silence after which a peer is sent a Ping; 0: never.", "seconds", 0, 86400
+    )
+    heartbeat_timeout: float = _setting(
+        8.0, "Silence after that Ping by which a peer is lost.", "seconds", 0.001, 86400
+    )
+    connect_timeout: float = _setting(
+        5.0, "Limit for connecting to the server, and for its handshake.", "seconds", 0.001, 3600
+    )
+    handshake_wait: float = _setting(
+        15.0, "How long a new client waits for the server to accept.", "seconds", 0.001, 3600
+    )
+    request_timeout: float = _setting(
+        10.0, "Limit for a client to send its handshake.", "seconds", 0.001, 3600
+    )
+    close_timeout: float = _setting(
+        5.0, "Limit for a peer to answer a Close frame.", "seconds", 0.001, 3600
+    )
+    drain_time: float = _setting(
+        10.0,
+        "How long a proxy that stops takes to send its sessions away; 0: all at once.",
+        "seconds",
+        0,
+        86400,
+    )
+
+    http: Http = _setting(
+        Http.REFUSE,
+        "What a request that is no WebSocket upgrade gets: 426 (refuse), or the server's own "
+        "answer (pass).",
+    )
+    http_timeout: float = _setting(
+        60.0, "How long such a request may stand still on its way.", "seconds", 0.001, 86400
+    )
+
+    def __post_init__(self) -> None:
+        for name, setting in SETTINGS.items():
+            setting.check(name, getattr(self, name))
+
+    @property
+    def id_header_name(self) -> bytes:
+        """The connection id's header as it is compared and sent: in lower case."""
+        return self.id_header.lower().encode()
+
+    @property
+    def confirm_bytes_at_most(self) -> int:
+        """Unconfirmed bytes after which a peer is asked: before they fill the queue."""
+        return min(self.confirm_bytes, self.queue_bytes // 2 + 1)
+
+    def overflow(self, sender: Side) -> Overflow:
+        """What happens when the queue of what that side sends is full."""
+        return self.overflow_to_server if sender is Side.CLIENT else self.overflow_to_client
+
+    def retry_codes(self, side: Side) -> frozenset[int]:
+        """The close codes by which that side is lost rather than done."""
+        return self.client_retry_codes if side is Side.CLIENT else self.server_retry_codes
+
+
+SETTINGS: dict[str, Setting] = {item.name: item.metadata["setting"] for item in fields(Policy)}
+"""Every field of the policy by name, with what is allowed for it."""

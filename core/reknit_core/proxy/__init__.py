@@ -1,0 +1,1 @@
+"""What stands around the sessions: their map, admission, plain requests, the drain."""

@@ -1,0 +1,222 @@
+"""Contexts: the map of sessions by connection id. Who may begin one, who may resume one."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from reknit_core.counters import Counters, Resume
+from reknit_core.durable.frozen import FrozenContext, decode
+from reknit_core.durable.revival import Kept
+from reknit_core.events import ClientConnected, ConnectionLost
+from reknit_core.lifecycle import State
+from reknit_core.policy.forwarded import TrustedProxies
+from reknit_core.policy.policy import Policy
+from reknit_core.policy.upstream import Upstream
+from reknit_core.queue.budget import Budget
+from reknit_core.session.binding import KEY_BYTES
+from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.leg import Phase
+from reknit_core.session.pinned import (
+    HELLO_QUERY,
+    RECEIVED,
+    RECEIVED_QUERY,
+    RECONNECT_ID,
+    Pinned,
+    received_count,
+)
+from reknit_core.session.session import GAP
+from reknit_core.side import Side
+from reknit_core.wire.handshake import (
+    ClientHandshake,
+    Refusal,
+    UpgradeRequest,
+    refusal,
+    shutting_down,
+)
+from reknit_core.wire.headers import cookie, query_value, value_of
+
+NOT_YOURS = 4403  # as 403, for a browser
+UNKNOWN = 4404  # as 404
+ID_BYTES = 16  # of randomness in an id that the proxy makes
+NONCE_BYTES = 8
+DIED = "the proxy died"
+
+_ID = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
+
+
+class _No(NamedTuple):
+    """How a client is told that it can't have the session that it names."""
+
+    status: int
+    error: str
+    close_code: int
+    outcome: Resume
+
+
+_UNKNOWN = _No(404, "unknown_session", UNKNOWN, Resume.UNKNOWN)
+_NOT_YOURS = _No(403, "not_yours", NOT_YOURS, Resume.NOT_YOURS)
+_CANNOT_RESUME = _No(409, "cannot_resume", GAP, Resume.REFUSED)
+
+
+class Contexts:
+    """Every session that can be resumed. `randomness` gives that many random bytes."""
+
+    def __init__(
+        self, policy: Policy, upstream: Upstream, randomness: Callable[[int], bytes]
+    ) -> None:
+        self._policy = policy
+        self._upstream = upstream
+        self._randomness = randomness
+        self._proxies = TrustedProxies(policy.trust_forwarded)
+        self.budget = Budget(policy.queue_total)
+        self._contexts: dict[str, ContextStateMachine] = {}
+        self._replaced: set[ContextStateMachine] = set()  # they end; their ids are used again
+        self.counters = Counters()
+        self.is_draining = False  # then no session begins any more
+
+    def __len__(self) -> int:
+        return len(self._contexts)
+
+    def __iter__(self) -> Iterator[ContextStateMachine]:
+        """Every session that is not closed."""
+        return iter([*self._contexts.values(), *self._replaced])
+
+    def connect(
+        self, handshake: ClientHandshake, request: UpgradeRequest, now: float
+    ) -> ContextStateMachine | Refusal:
+        """A client's opening handshake is complete: its session, new or resumed, or why not.
+
+        The handshake's connection is the client leg's, with the context's
+        `client.generation`, from here on.
+        """
+        named, must_resume = self._identify(request)
+        if named is not None and not _ID.fullmatch(named):
+            return refusal(400, "bad_connection_id", "1 to 128 letters, digits or ._~+/=:@-")
+        try:
+            received = _received(request)
+        except ValueError as error:
+            return refusal(400, "bad_count", str(error))
+        known = self._contexts.get(named) if named is not None else None
+        if must_resume and (known is None or known.state is State.OPENING or not known.resumable):
+            return self._turn_away(request, _UNKNOWN, "there is no such session, or it has ended")
+        if known is None or not known.resumable:
+            return self._create(named, handshake, request, now)
+        if not known.belongs_to(request):
+            return self._turn_away(request, _NOT_YOURS, "the session belongs to another client")
+        problem = known.mismatch(request, received)
+        if problem is not None:
+            return self._turn_away(request, _CANNOT_RESUME, problem)
+        known.handle(ClientConnected(handshake, received, _wants_hello(request)), now)
+        return known
+
+    def thaw(self, data: bytes, now: float) -> ContextStateMachine:
+        """Take in a context that another process has frozen; `now` as in ContextStateMachine.thaw.
+
+        Raises FrozenError.
+        """
+        return self._restore(decode(data), now)
+
+    def revive(self, kept: Kept, now: float, wall: float) -> ContextStateMachine | None:
+        """Take in a context that was written down by a process which then died; None if it is over.
+
+        Both its connections are lost. A client that was connected has all of the grace, from now
+        on. For one that was away it has run on by the clock on the `wall` (seconds since 1970).
+        """
+        context = self._restore(kept.last_form(), now - max(0.0, wall - kept.wall))
+        for leg in (context.client, context.server):
+            leg.queue.trim()
+            if leg.phase not in (Phase.AWAY, Phase.DIALLING):
+                context.handle(ConnectionLost(leg.side, leg.generation, DIED), now)
+        if context.state is State.CLOSED:
+            self.forget(context)
+            return None
+        return context
+
+    def _restore(self, frozen: FrozenContext, now: float) -> ContextStateMachine:
+        context = ContextStateMachine.restored(
+            frozen, self._policy, self._upstream, self.budget, self.counters, now
+        )
+        self.counters.began(context.state)
+        known = self._contexts.get(context.connection_id)
+        if context.state is State.CLOSED:
+            return context  # it only takes leave of its ends
+        self.counters.leave_out(context.client.queue, context.server.queue)
+        ends = context.state is State.CLOSING  # then one that goes on has the id
+        if known is not None and known.resumable and (ends or known.state is not State.CLOSING):
+            self._replaced.add(context)
+        else:
+            self._put(context)
+        return context
+
+    def _put(self, context: ContextStateMachine) -> None:
+        """The context's id is its own from here on."""
+        connection_id = context.connection_id
+        if connection_id in self._contexts:
+            self._replaced.add(self._contexts[connection_id])
+        self._contexts[connection_id] = context
+
+    def forget(self, context: ContextStateMachine) -> None:
+        """The context is closed: its id is free again. Nothing, if that was known."""
+        if self._contexts.get(context.connection_id) is context:
+            del self._contexts[context.connection_id]
+        elif context in self._replaced:
+            self._replaced.remove(context)
+        else:
+            return
+        if context.state is not State.CLOSED:  # a bug of ours has ended it
+            self.counters.states[context.state] -= 1
+        self.counters.add_ended(context.client.queue, context.server.queue)
+
+    def _create(
+        self, named: str | None, handshake: ClientHandshake, request: UpgradeRequest, now: float
+    ) -> ContextStateMachine | Refusal:
+        if self.is_draining:
+            return shutting_down("the proxy takes no new sessions any more")
+        if len(self._contexts) >= self._policy.session_limit:
+            after = ((b"retry-after", b"5"),)
+            return refusal(503, "session_limit", "too many sessions at one time", after)
+        connection_id = named or self._randomness(ID_BYTES).hex()
+        proto = "https" if handshake.secure else "http"
+        told = self._proxies.headers(handshake.address, request.headers, request.host, proto)
+        key = self._randomness(KEY_BYTES)
+        pinned = Pinned.from_request(self._policy, connection_id, request, told, key)
+        nonce = self._randomness(NONCE_BYTES)
+        context = ContextStateMachine(
+            self._policy, self._upstream, pinned, nonce, self.budget, self.counters
+        )
+        self._put(context)
+        self.counters.began(context.state)
+        context.handle(ClientConnected(handshake, hello=_wants_hello(request)), now)
+        return context
+
+    def _turn_away(self, request: UpgradeRequest, no: _No, problem: str) -> Refusal:
+        """A client can't have the session that it names. A browser can't read a status."""
+        self.counters.resumes[Side.CLIENT, no.outcome] += 1
+        answer = refusal(no.status, no.error, problem)
+        close = (no.close_code, no.error)
+        return replace(answer, close=close) if _wants_hello(request) else answer
+
+    def _identify(self, request: UpgradeRequest) -> tuple[str | None, bool]:
+        """The connection id that a client names, and whether it wants that session or none."""
+        policy = self._policy
+        resume = value_of(request.headers, b"x-reconnect-id")
+        if resume is None:
+            resume = query_value(request.target, RECONNECT_ID)
+        if resume is not None:
+            return resume, True
+        named = value_of(request.headers, policy.id_header_name)
+        if named is None:
+            named = query_value(request.target, policy.id_query)
+        if named is None:
+            named = cookie(request.headers, policy.id_cookie)
+        return named, named is not None and policy.require_minted_id
+
+
+def _received(request: UpgradeRequest) -> int | None:
+    header = value_of(request.headers, RECEIVED)
+    return received_count(header or query_value(request.target, RECEIVED_QUERY))
+
+
+def _wants_hello(request: UpgradeRequest) -> bool:
+    return query_value(request.target, HELLO_QUERY) == "1"

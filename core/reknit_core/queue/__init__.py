@@ -1,0 +1,1 @@
+"""One direction's messages: queue, write buffer and replay buffer in one."""

@@ -1,0 +1,1 @@
+"""The text form of events, commands and states: scenarios and traces."""

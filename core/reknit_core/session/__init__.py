@@ -1,0 +1,1 @@
+"""One session: ContextStateMachine, its two legs, and who may resume it."""

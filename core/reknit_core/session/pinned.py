@@ -1,0 +1,165 @@
+"""What a session's first opening handshake pins for its whole life.
+
+The server sees the same request on every reconnect, and must agree on the same subprotocol and
+the same compression; a client that returns must be able to live with both.
+"""
+
+from dataclasses import dataclass
+
+from reknit_core.policy.policy import Policy
+from reknit_core.policy.upstream import Upstream
+from reknit_core.queue.backlog import Backlog
+from reknit_core.session.binding import TOKEN, TOKEN_QUERY, Binding
+from reknit_core.wire import deflate
+from reknit_core.wire.handshake import Accepted, ServerRequest, UpgradeRequest
+from reknit_core.wire.headers import HeaderList, for_server, value_of, without_query
+
+RECONNECT_ID = "reconnect_id"
+RECEIVED_QUERY = "reconnect_received"
+HELLO_QUERY = "reconnect_hello"
+RECEIVED = b"x-reconnect-received"
+RECONNECT = b"x-reconnect"
+RECONNECT_INFO = b"x-reconnect-info"
+
+_OWN_QUERIES = frozenset((RECONNECT_ID, RECEIVED_QUERY, HELLO_QUERY, TOKEN_QUERY))
+
+
+@dataclass(slots=True)
+class Pinned:
+    """The client's request as it goes to the server, and what the two agreed on."""
+
+    connection_id: str
+    binding: Binding
+    _target: str
+    _headers: bytes  # "name: value" lines: a session is long, and a list of pairs is large
+    _subprotocols: tuple[str, ...]
+    _offers: tuple[str, ...]
+    agreed: bool = False
+    subprotocol: str | None = None
+    compression: deflate.Parameters | None = None
+    reconnect_info: str | None = None
+
+    @classmethod
+    def from_request(
+        cls,
+        policy: Policy,
+        connection_id: str,
+        request: UpgradeRequest,
+        forwarded: HeaderList,
+        key: bytes,
+    ) -> "Pinned":
+        """Keep what the server must see, without what belongs to the proxy.
+
+        `forwarded`: what the server is told of the client's connection. `key`: see Binding.
+        """
+        id_header = policy.id_header_name
+        headers = (
+            *for_server(request.headers, id_header),
+            (id_header, connection_id.encode()),
+            *forwarded,
+        )
+        return cls(
+            connection_id,
+            Binding.from_request(policy.bind, request, key),
+            without_query(request.target, _OWN_QUERIES | {policy.id_query}),
+            b"\n".join(name + b": " + value for name, value in headers),
+            request.subprotocols,
+            request.extensions,
+        )
+
+    def server_request(self, upstream: Upstream, attempt: int, counts: HeaderList) -> ServerRequest:
+        """The opening handshake for the server.
+
+        On a reconnect it says so: its `attempt`, counted from 1, and the leg's `counts`.
+        """
+        headers = []
+        for line in self._headers.split(b"\n"):
+            name, _, value = line.partition(b": ")
+            headers.append((name, value))
+        subprotocols = self._subprotocols
+        if self.agreed:
+            headers.append((RECONNECT, b"true"))
+            headers.append((b"x-reconnect-attempt", str(attempt).encode()))
+            headers.extend(counts)
+            if self.reconnect_info is not None:
+                headers.append((RECONNECT_INFO, self.reconnect_info.encode("latin-1")))
+            subprotocols = () if self.subprotocol is None else (self.subprotocol,)
+        return ServerRequest(
+            target=upstream.target(self._target),
+            host=upstream.authority,
+            headers=tuple(headers),
+            subprotocols=subprotocols,
+            deflate=deflate.offer(self._offers),
+        )
+
+    def agree(self, answer: Accepted) -> str | None:
+        """Pin a server's first answer, or hold a later one against it.
+
+        Returns None, or what is wrong with it, for people.
+        """
+        try:
+            compression = deflate.accepted(answer.extensions)
+        except ValueError as error:
+            return str(error)
+        if self.agreed and answer.subprotocol != self.subprotocol:
+            return f"subprotocol {answer.subprotocol}, not {self.subprotocol} as before"
+        if self.agreed and compression != self.compression:
+            return "other permessage-deflate parameters than before"
+        self.agreed = True
+        self.subprotocol = answer.subprotocol
+        self.compression = compression
+        self.reconnect_info = value_of(answer.headers, RECONNECT_INFO) or self.reconnect_info
+        return None
+
+    def told_client(self, policy: Policy, counts: HeaderList | None) -> HeaderList:
+        """What the proxy tells a client of its session in an answer 101.
+
+        `counts` of the leg on a return.
+        """
+        told = [
+            (policy.id_header_name, self.connection_id.encode()),
+            (RECONNECT, b"new" if counts is None else b"resumed"),
+            *(counts or ()),
+        ]
+        if policy.resume_token:
+            told.append((TOKEN, self.binding.fresh_token()))
+        return tuple(told)
+
+    def agreed_headers(self) -> HeaderList:
+        """The extension header of a client's 101 answer."""
+        if self.compression is None:
+            return ()
+        return ((b"Sec-WebSocket-Extensions", deflate.answer(self.compression).encode()),)
+
+    def mismatch(self, request: UpgradeRequest) -> str | None:
+        """Why a client can't join the session, for people; None if it can."""
+        if not self.agreed:  # the server may choose any of what it was offered
+            same = (request.subprotocols, request.extensions) == (self._subprotocols, self._offers)
+            return None if same else "other subprotocols or extensions than the session opens with"
+        if self.subprotocol is not None and self.subprotocol not in request.subprotocols:
+            return f"the session speaks subprotocol {self.subprotocol}, which is not offered"
+        if self.compression is not None and not deflate.admits(
+            request.extensions, self.compression
+        ):
+            return "the session is compressed in a way that is not offered"
+        return None
+
+
+def counts(queue: Backlog, source: Backlog) -> HeaderList:
+    """What a leg's peer is told on a return: how many of its messages have been taken.
+
+    `queue`: what came from it. `source`: what goes to it, of which messages may be dropped.
+    """
+    taken = str(queue.count + queue.dropped).encode()
+    if not source.dropped:
+        return ((RECEIVED, taken),)
+    return ((RECEIVED, taken), (b"x-reconnect-dropped", str(source.dropped).encode()))
+
+
+def received_count(text: str | None) -> int | None:
+    """The value of x-reconnect-received. Raises ValueError if it is no count of messages."""
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise ValueError(f"{text!r} is not a number of messages")
+    return int(text)

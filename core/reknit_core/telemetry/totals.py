@@ -1,0 +1,92 @@
+"""What has been counted so far, as data: for another process, which goes on counting from there."""
+
+import msgspec
+
+from reknit_core.counters import Counters, DialResult, Resume, Towards
+from reknit_core.lifecycle import Transition
+from reknit_core.proxy.contexts import Contexts
+from reknit_core.side import Side
+from reknit_core.telemetry.survey import Flow, survey
+
+
+class Way(msgspec.Struct):
+    """What went towards one side: see Towards. What has passed in all sessions counts as ended."""
+
+    ended_messages: int
+    ended_bytes: int
+    ended_dropped: int
+    lost_messages: int
+    lost_bytes: int
+    dropped_bytes: int
+    confirmations: int
+    replays: int
+    replayed_messages: int
+    replayed_bytes: int
+    repeated_messages: int
+    round_trips: tuple[list[int], float]
+
+
+class Totals(msgspec.Struct):
+    """All that Counters count, but for the sessions in each state."""
+
+    transitions: dict[Transition, int]
+    handshakes: dict[int, int]
+    requests: dict[int, int]
+    resumes: dict[tuple[Side, Resume], int]
+    dials: int
+    redials: int
+    dial_results: dict[DialResult, int]
+    to_client: Way
+    to_server: Way
+
+
+def take_totals(contexts: Contexts) -> Totals:
+    """What a process has counted until now."""
+    counters, seen = contexts.counters, survey(contexts)
+    return Totals(
+        dict(counters.transitions),
+        dict(counters.handshakes),
+        dict(counters.requests),
+        dict(counters.resumes),
+        counters.dials,
+        counters.redials,
+        dict(counters.dial_results),
+        _way(counters.to_client, seen.to_client),
+        _way(counters.to_server, seen.to_server),
+    )
+
+
+def add_totals(counters: Counters, totals: Totals) -> None:
+    """Go on from what another process has counted."""
+    counters.transitions.update(totals.transitions)
+    counters.handshakes.update(totals.handshakes)
+    counters.requests.update(totals.requests)
+    counters.resumes.update(totals.resumes)
+    counters.dials += totals.dials
+    counters.redials += totals.redials
+    counters.dial_results.update(totals.dial_results)
+    _add_way(counters.to_client, totals.to_client)
+    _add_way(counters.to_server, totals.to_server)
+
+
+_OF_ALL = ("ended_messages", "ended_bytes", "ended_dropped", "round_trips")
+_COUNTED = [name for name in Way.__struct_fields__ if name not in _OF_ALL]
+
+
+def _way(towards: Towards, flow: Flow) -> Way:
+    return Way(
+        ended_messages=flow.messages,
+        ended_bytes=flow.bytes - towards.dropped_bytes,
+        ended_dropped=flow.dropped,
+        round_trips=towards.round_trips.state,
+        **{name: getattr(towards, name) for name in _COUNTED},
+    )
+
+
+def _add_way(towards: Towards, way: Way) -> None:
+    towards.ended_messages += way.ended_messages
+    towards.ended_bytes += way.ended_bytes
+    towards.ended_dropped += way.ended_dropped
+    towards.round_trips.add(*way.round_trips)
+    for name in _COUNTED:
+        setattr(towards, name, getattr(towards, name) + getattr(way, name))

@@ -1,0 +1,1 @@
+"""Bytes and RFCs, without a session: frames, opening handshakes, headers."""

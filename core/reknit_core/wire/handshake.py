@@ -1,0 +1,363 @@
+"""The opening handshake of both legs (RFC 6455, section 4), on wsproto.
+
+What is forwarded, replaced and stripped on the way to the server and back stands in
+`headers.py`. wsproto 1.3.2 drops what follows a request's blank line and has no size limit, so
+the head is split off and measured here.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+
+from wsproto.connection import ConnectionType
+from wsproto.events import AcceptConnection, RejectConnection, RejectData, Request
+from wsproto.extensions import Extension
+from wsproto.frame_protocol import FrameProtocol
+from wsproto.handshake import H11Handshake
+from wsproto.utilities import ProtocolError
+
+from reknit_core.wire.ambiguity import MAX_HEADERS, ambiguity, origin_form
+from reknit_core.wire.deflate import NAME as DEFLATE
+from reknit_core.wire.headers import HeaderList, value_of
+
+MAX_HEAD = 16 * 1024  # bytes of a request's or response's head
+COME_BACK_AFTER = 1  # seconds: others may take a client at once that this proxy no longer takes
+MAX_REFUSAL = 1024 * 1024  # bytes of a server's refusal that is passed on
+MAX_ANSWER = MAX_HEAD + MAX_REFUSAL  # bytes of it as it comes: with interim answers, in chunks
+
+_END = b"\r\n\r\n"
+_BAD_LINE = re.compile(rb"(?<!\r)\n|\r\n[ \t]")  # ends without CR, or is folded
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2
+_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")  # 16 bytes in base64
+_QUOTED = re.compile(r": bytearray\(b.*", re.DOTALL)  # h11 quotes lines, which may hold secrets
+_INTERIM = re.compile(rb"HTTP/1\.\d 1(?!01)\d\d[ \r]")
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeRequest:
+    """A client's valid opening handshake."""
+
+    target: str
+    host: str
+    headers: HeaderList
+    subprotocols: tuple[str, ...]
+    extensions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An HTTP answer other than 101.
+
+    `close`: the code and reason for a browser that asks to be told in its stead: it can't read a
+    status, only a Close frame. `error`: what is wrong, in one word; empty in a server's answer.
+    """
+
+    status: int
+    headers: HeaderList
+    body: bytes
+    close: tuple[int, str] | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A server's valid 101 answer; `rest` are the bytes that follow it."""
+
+    subprotocol: str | None
+    extensions: tuple[str, ...]
+    headers: HeaderList
+    rest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A server's answer that is no valid handshake."""
+
+    reason: str
+
+
+def refusal(status: int, error: str, message: str, headers: HeaderList = ()) -> Refusal:
+    """An answer of the proxy's own, with a JSON body for programs and people."""
+    body = json.dumps({"error": error, "message": message}).encode() + b"\n"
+    return Refusal(status, ((b"content-type", b"application/json"), *headers), body, error=error)
+
+
+def shutting_down(message: str) -> Refusal:
+    """The answer to a client that comes while the proxy, or its session, goes."""
+    return refusal(503, "shutting_down", message, ((b"retry-after", b"%d" % COME_BACK_AFTER),))
+
+
+class ClientHandshake:
+    """The client's leg until it is open: reads the request, then answers it.
+
+    `address`: the client's IP address, as the adapter sees it; empty: it has none (a unix socket).
+    `secure`: whether the client came by TLS.
+    """
+
+    def __init__(self, address: str = "", *, secure: bool = False) -> None:
+        self.address = address
+        self.secure = secure
+        self.head = b""  # the request as far as it is in
+        self.rest = b""  # what follows the request: frames that came early
+        self._handshake = H11Handshake(ConnectionType.SERVER)
+        self._subprotocols: tuple[str, ...] = ()
+
+    def receive_data(self, data: bytes) -> UpgradeRequest | Refusal | None:
+        """Read on; None while the request isn't complete. Never raises."""
+        new = max(0, len(self.head) - len(_END) + 1)  # what is older was looked at before
+        self.head += data
+        end = self.head.find(_END, new)
+        size = end if end >= 0 else len(self.head) - len(_END) + 1
+        if _BAD_LINE.search(self.head, new, min(end if end >= 0 else MAX_HEAD, MAX_HEAD)):
+            return _bad("a line of the request's head ends without CR, or is folded")
+        if size > MAX_HEAD:
+            return refusal(431, "head_too_large", f"the request's head is over {MAX_HEAD} bytes")
+        if end < 0:
+            return None
+        head = self.head[: end + len(_END)]
+        if head.count(b"\r\n") - 2 > MAX_HEADERS:
+            return refusal(431, "too_many_headers", f"the request has over {MAX_HEADERS} headers")
+        self.head, self.rest = head, self.head[len(head) :]
+        try:
+            self._handshake.receive_data(head)
+        except ProtocolError as error:
+            return self._explain(error, head)
+        except UnicodeError:
+            return _bad("Host, or a header of the WebSocket handshake, is not ASCII")
+        (request,) = self._handshake.events()
+        assert isinstance(request, Request)  # wsproto raises otherwise
+        outcome = self._check(request, head)
+        if isinstance(outcome, UpgradeRequest):
+            self._subprotocols = outcome.subprotocols
+        return outcome
+
+    @staticmethod
+    def _check(request: Request, head: bytes) -> UpgradeRequest | Refusal:
+        """What wsproto leaves to be checked."""
+        if not head.partition(b"\r\n")[0].endswith(b"HTTP/1.1"):
+            return NO_UPGRADE  # in an older version Upgrade means nothing (RFC 9110, 7.8)
+        lines = header_lines(head)
+        problem = ambiguity(lines, head)
+        if problem is not None:
+            return _bad(problem)
+        headers = tuple((bytes(name), bytes(value)) for name, value in request.extra_headers)
+        if not _KEY.fullmatch(value_of(headers, b"sec-websocket-key") or ""):
+            return _bad("Sec-WebSocket-Key is not 16 bytes in base64")
+        host = value_of(lines, b"host") or ""  # wsproto decodes what is to be passed on as it is
+        target = origin_form(request.target, host)
+        if target is None:
+            return _bad("the request's target is no path of the host in Host")
+        subprotocols = tuple(name for name in request.subprotocols if name)  # as of `a,`
+        if not all(_TOKEN.fullmatch(name) for name in subprotocols):
+            return _bad("Sec-WebSocket-Protocol has a name that is no token")
+        return UpgradeRequest(
+            target=target,
+            host=host,
+            headers=headers,
+            subprotocols=subprotocols,
+            extensions=tuple(str(extension) for extension in request.extensions),
+        )
+
+    def accept(self, subprotocol: str | None, headers: HeaderList) -> bytes:
+        """The 101 answer as bytes."""
+        return self._handshake.send(
+            AcceptConnection(subprotocol=subprotocol, extra_headers=list(headers))
+        )
+
+    def refuse(self, answer: Refusal) -> bytes:
+        """The refusing answer as bytes; the connection ends after it."""
+        if answer.close is None:
+            return encode_refusal(answer)
+        first = self._subprotocols[0] if self._subprotocols else None  # browsers insist on one
+        return self.accept(first, ()) + FrameProtocol(False, []).close(*answer.close)
+
+    @staticmethod
+    def _explain(error: ProtocolError, head: bytes) -> Refusal:
+        if error.__context__ is not None:  # h11's error: not even HTTP
+            return _bad(f"malformed request: {_QUOTED.sub('', str(error.__context__))}")
+        hint = getattr(error, "event_hint", None)
+        if isinstance(hint, RejectConnection) and hint.status_code == 426:
+            return _BAD_VERSION
+        if re.search(rb"(?im)^upgrade[ \t]*:[ \t]*websocket[ \t]*\r$", head):
+            return _bad(str(error))
+        return NO_UPGRADE
+
+
+def _bad(message: str) -> Refusal:
+    return refusal(400, "bad_request", message)
+
+
+NO_UPGRADE = refusal(  # what a request gets that is no handshake at all
+    426,
+    "upgrade_required",
+    "this is a WebSocket proxy: it takes WebSocket upgrade requests of HTTP/1.1 only",
+    ((b"upgrade", b"websocket"),),
+)
+_BAD_VERSION = refusal(
+    426,
+    "bad_version",
+    "Sec-WebSocket-Version must be 13",
+    ((b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")),
+)
+
+
+def encode_refusal(answer: Refusal) -> bytes:
+    """A refusing answer as bytes, complete in itself, for a connection that ends after it."""
+    connection = H11Handshake(ConnectionType.SERVER)
+    headers = [
+        *answer.headers,
+        (b"content-length", str(len(answer.body)).encode()),
+        (b"connection", b"close"),
+    ]
+    return connection.send(
+        RejectConnection(status_code=answer.status, headers=headers, has_body=True)
+    ) + connection.send(RejectData(data=answer.body, body_finished=True))
+
+
+class _Offer(Extension):
+    """Carries a permessage-deflate offer through wsproto unread; the parameters are ours."""
+
+    name = DEFLATE
+
+    def __init__(self, offer: str) -> None:
+        self._parameters = offer.partition(";")[2].strip()
+
+    def offer(self) -> bool | str:
+        return self._parameters or True
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRequest:
+    """The opening handshake that goes to the server."""
+
+    target: str
+    host: str
+    headers: HeaderList
+    subprotocols: tuple[str, ...]
+    deflate: str | None
+    """The offers for permessage-deflate, as the header's value."""
+
+
+class ServerHandshake:
+    """The server's leg until it is open: sends the request, then reads the answer."""
+
+    def __init__(self, request: ServerRequest) -> None:
+        self.asked = request
+        self.received = b""  # the answer as far as it is in
+        self._handshake = H11Handshake(ConnectionType.CLIENT)
+        self._head: bytes | None = b""  # None once the head was read
+        self._refused: RejectConnection | None = None
+        self._extensions: tuple[str, ...] = ()
+        self._body = b""
+
+    @classmethod
+    def again(cls, request: ServerRequest, key: bytes, received: bytes) -> "ServerHandshake":
+        """A handshake that is under way: with this key, and this much of the answer."""
+        handshake = cls(request)
+        handshake.request()
+        handshake._handshake._nonce = key  # wsproto makes its own, and takes none
+        handshake.receive_data(received)
+        return handshake
+
+    @property
+    def key(self) -> bytes:
+        """The request's Sec-WebSocket-Key, by which the answer is checked."""
+        assert self._handshake._nonce is not None  # once request() was called
+        return self._handshake._nonce
+
+    def request(self) -> bytes:
+        """The request as bytes; to be called once, first."""
+        request = self.asked
+        return self._handshake.send(
+            Request(
+                target=request.target,
+                host=request.host,
+                extra_headers=list(request.headers),
+                subprotocols=list(request.subprotocols),
+                extensions=[_Offer(request.deflate)] if request.deflate else [],
+            )
+        )
+
+    def receive_data(self, data: bytes) -> Accepted | Refusal | Failed | None:
+        """Read on; None while the answer isn't complete. Never raises."""
+        self.received += data
+        outcome = self._receive(data)
+        if outcome is None and len(self.received) > MAX_ANSWER:
+            return Failed(f"the answer is over {MAX_ANSWER} bytes")
+        return outcome
+
+    def _receive(self, data: bytes) -> Accepted | Refusal | Failed | None:
+        if self._head is None:
+            return self._read(data)
+        self._head += data
+        while True:
+            end = self._head.find(_END)
+            size = end if end >= 0 else len(self._head) - len(_END) + 1
+            if size > MAX_HEAD:
+                return Failed(f"the answer's head is over {MAX_HEAD} bytes")
+            if end < 0:
+                return None
+            head, rest = self._head[: end + len(_END)], self._head[end + len(_END) :]
+            if _INTERIM.match(head):
+                self._head = rest  # an interim answer: the final one follows (RFC 9110, 15.2)
+                continue
+            self._head = None
+            if head[9:12] != b"101":
+                return self._read(head + rest)
+            if _BAD_LINE.search(head):
+                return Failed("a line of the answer's head ends without CR, or is folded")
+            return self._read(head, rest)
+
+    def receive_eof(self) -> Refusal | Failed:
+        """The server ended its stream: a refusal's body may end this way."""
+        outcome = self._read(b"") if self._refused else None
+        if isinstance(outcome, Refusal):
+            return outcome
+        return Failed("the server closed the connection during the handshake")
+
+    def _read(self, data: bytes, rest: bytes = b"") -> Accepted | Refusal | Failed | None:
+        problem = None
+        try:
+            self._handshake.receive_data(data)
+        except ProtocolError as error:
+            problem = Failed(_QUOTED.sub("", str(error.__context__ or error)))
+        except UnicodeError:
+            problem = Failed("a header of the answer's WebSocket handshake is not ASCII")
+        # What was read before a problem counts: the refusal may be complete.
+        for event in self._handshake.events():
+            match event:
+                case AcceptConnection():
+                    return Accepted(
+                        event.subprotocol,
+                        tuple(
+                            extension.strip()
+                            for value in _values(data, b"sec-websocket-extensions")
+                            for extension in value.split(",")
+                        ),
+                        tuple((bytes(name), bytes(value)) for name, value in event.extra_headers),
+                        rest,
+                    )
+                case RejectConnection():
+                    self._refused = event
+                case _:
+                    assert isinstance(event, RejectData)  # nothing else comes
+                    self._body += event.data
+                    if len(self._body) > MAX_REFUSAL:
+                        return Failed(f"the refusal's body is over {MAX_REFUSAL} bytes")
+                    if event.body_finished and self._refused is not None:
+                        headers = tuple((bytes(n), bytes(v)) for n, v in self._refused.headers)
+                        return Refusal(self._refused.status_code, headers, self._body)
+        return problem
+
+
+def header_lines(head: bytes) -> HeaderList:
+    """The headers as they stand in a head: wsproto hands some over only in part."""
+    found = []
+    for line in head.removesuffix(_END).split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        found.append((name.lower(), value.strip()))
+    return tuple(found)
+
+
+def _values(head: bytes, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in header_lines(head) if key == name]
