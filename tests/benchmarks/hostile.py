@@ -35,7 +35,7 @@ from processes import (
     stop,
 )
 
-FRAMES = HERE.parent / "sockets"
+FRAMES = HERE.parent / "support"
 RATE = 100  # messages a second of the bystander
 SIZE = 64  # bytes of each
 CALM = 3.0  # seconds before the attack

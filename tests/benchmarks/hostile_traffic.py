@@ -1,6 +1,6 @@
 """What both hostile ends send and take: floods, and what must not be missed of the proxy's answers.
 
-Frames come from tests/sockets, so this needs that folder on the path.
+Frames come from tests/support, so this needs that folder on the path.
 """
 
 import asyncio

@@ -10,7 +10,7 @@ import pytest
 from crashing_player import play_crashing
 from reknit_core.play.player import parse
 
-FILES = sorted((Path(__file__).parent / "scenarios").glob("*.scn"))
+FILES = sorted((Path(__file__).parents[2] / "scenarios").glob("*.scn"))
 OVER_AT_ONCE = ("close_in_opening", "opening_server_lost")  # a loss would be their end
 
 

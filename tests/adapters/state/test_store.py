@@ -14,7 +14,7 @@ from reknit.settings.options import ALWAYS, NEVER
 from reknit.state.directory import StateDir, StateError
 from reknit.state.store import RETRY, Store
 from reknit_core.events import Side
-from test_contexts import accept, contexts, session
+from sessions_by_hand import accept, contexts, session
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from reknit_core.proxy.contexts import Contexts
 from reknit_core.telemetry.survey import survey
 from reknit_core.telemetry.totals import Totals, add_totals, take_totals
 
-FILES = sorted((Path(__file__).parent / "scenarios").glob("*.scn"))
+FILES = sorted((Path(__file__).parents[1] / "scenarios").glob("*.scn"))
 BEFORE_THE_SESSION = {
     "400",
     "403",

@@ -22,7 +22,7 @@ from reknit_core.lifecycle import State, Trigger
 from reknit_core.policy.policy import Policy
 from socket_bench import Bench, socket_test
 
-DEPLOY = Path(__file__).parents[2] / "adapters/reknit/deploy"
+DEPLOY = Path(__file__).parents[3] / "adapters/reknit/deploy"
 TOKEN = "0123456789abcdef"
 
 

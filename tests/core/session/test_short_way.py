@@ -10,7 +10,7 @@ from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Delivery, Policy
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.websocket import PROBE_SIZE, WebSocket
-from test_contexts import accept, contexts, session
+from sessions_by_hand import accept, contexts, session
 
 NONCE = (3).to_bytes(8, "big")  # the third bytes of randomness: after the id and the key
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import aiohttp
 import pytest
+from admin_client import Admin
 from raw_websocket import CLOSE, TEXT, RawConnection, close_frame, frame, request
 from socket_bench import Bench, socket_test
-from test_socket_admin import Admin
 
 MARK = "s3cr3t"
 ID = f"{MARK}-id"

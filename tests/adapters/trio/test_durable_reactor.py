@@ -10,7 +10,7 @@ from reknit.trio.durable import DurableReactor
 from reknit.trio.links import Link
 from reknit_core.events import Side
 from reknit_core.session.context import ContextStateMachine
-from test_contexts import accept, contexts, lose_client, session
+from sessions_by_hand import accept, contexts, lose_client, session
 
 UP = frame(FIN | TEXT, b"up", masked=True)
 DOWN = frame(FIN | TEXT, b"down")

@@ -7,7 +7,7 @@ from reknit_core.lifecycle import INITIAL, TRANSITIONS, State
 from reknit_core.play.player import diff, parse, play
 from reknit_core.script.grammar import USAGE
 
-FILES = sorted((Path(__file__).parent / "scenarios").glob("*.scn"))
+FILES = sorted((Path(__file__).parents[2] / "scenarios").glob("*.scn"))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

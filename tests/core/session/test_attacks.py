@@ -6,6 +6,7 @@ from math import inf
 import pytest
 from frame_bytes import CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, frame, message
 from handshake_bytes import request
+from legs_by_hand import DATA, NONCE, feed, legs, write
 from reknit_core.events import ConnectionLost, Shutdown, Side
 from reknit_core.lifecycle import State
 from reknit_core.proxy.contexts import Contexts
@@ -16,8 +17,7 @@ from reknit_core.session.context import LAST_TURNS, ContextStateMachine
 from reknit_core.session.leg import SMALL
 from reknit_core.wire.frames import EASY, STEPS, WALK, FrameScanner, Violation, payload
 from reknit_core.wire.handshake import ClientHandshake, Refusal
-from test_contexts import accept, connect, contexts, lose_client, session, take
-from test_sockets import DATA, NONCE, feed, legs, write
+from sessions_by_hand import accept, connect, contexts, lose_client, session, take
 
 NAMED = b"X-Connection-Id: a"
 

@@ -4,9 +4,9 @@ import json
 
 import aiohttp
 import pytest
+from admin_client import Admin
 from reknit.resume import ResumingClient, SessionLost
 from socket_bench import Bench, closed, header, id_of, socket_test
-from test_socket_admin import Admin
 from upstream_server import cut
 
 MINE = {"Authorization": "Bearer mine", "Origin": "https://a.example"}

@@ -13,7 +13,7 @@ from reknit_core.lifecycle import TRANSITIONS, State
 from reknit_core.play.player import ScenarioError
 from reknit_core.script.scenario import parse
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 SCENARIOS = {file.stem: file.read_text() for file in (ROOT / "tests" / "scenarios").glob("*.scn")}
 EACH_GRID = pytest.mark.parametrize("grid", [LABELLED, LIVE], ids=["labelled", "live"])
 

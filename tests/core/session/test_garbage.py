@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from reknit_core.play.player import Player, parse
 
-SCENARIOS = Path(__file__).parents[1] / "scenarios"
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
 
 
 def leads_back(start: object) -> bool:

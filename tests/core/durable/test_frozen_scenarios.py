@@ -11,7 +11,7 @@ from restarting_player import play_restarting
 
 FILES = [
     file
-    for file in sorted((Path(__file__).parent / "scenarios").glob("*.scn"))
+    for file in sorted((Path(__file__).parents[2] / "scenarios").glob("*.scn"))
     if not file.name.startswith("inband_")
 ]
 

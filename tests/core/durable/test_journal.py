@@ -14,7 +14,7 @@ from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Delivery, Overflow, Policy
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.session.context import ContextStateMachine
-from test_contexts import accept, contexts, lose_client, session, take
+from sessions_by_hand import accept, contexts, lose_client, session, take
 
 PATIENT = Policy(client_grace=60.0, heartbeat_interval=0.0)
 
