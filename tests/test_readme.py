@@ -19,13 +19,12 @@ from reknit.state.directory import StateDir
 from reknit.state.store import Store
 from reknit.trio.reactor import Reactor
 from reknit.trio.sessions import Sessions
+from reknit_core.codes import GAP, OVERFLOW, SERVICE_RESTART, TAKEN_OVER
 from reknit_core.counters import Histogram
 from reknit_core.policy.policy import SETTINGS, Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.admission import Admission
 from reknit_core.proxy.contexts import Contexts
-from reknit_core.proxy.drain import SERVICE_RESTART
-from reknit_core.session.session import GAP, OVERFLOW, TAKEN_OVER
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

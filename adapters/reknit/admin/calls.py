@@ -5,6 +5,7 @@ from heapq import nsmallest
 from logging import INFO
 
 import trio
+from reknit_core.codes import GOING_AWAY
 from reknit_core.events import ConnectionLost, Event, Shutdown, Side
 from reknit_core.lifecycle import State
 from reknit_core.proxy.drain import FAREWELL
@@ -20,7 +21,6 @@ from reknit.trio.sessions import Sessions
 PAGE = 100  # sessions, unless a request asks for another number
 MAX_PAGE = 1000
 MAX_REASON = 123  # bytes of a Close frame's reason (RFC 6455, section 5.5)
-GOING_AWAY = 1001
 
 
 class ContextCalls:

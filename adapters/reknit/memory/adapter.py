@@ -9,6 +9,7 @@ from functools import partial
 from math import inf
 from typing import assert_never
 
+from reknit_core.codes import GOING_AWAY
 from reknit_core.commands import (
     Answered,
     Command,
@@ -27,8 +28,6 @@ from reknit_core.session.context import ContextStateMachine
 from reknit_core.wire.handshake import ClientHandshake, Refusal, refusal
 
 from reknit.memory.network import Address, MemoryNetwork, MemorySocket
-
-GOING_AWAY = 1001
 
 Observer = Callable[[str, Command], None]
 """Told of each command before it is executed: the connection id of its session, the command."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
+from reknit_core.codes import GAP, NOT_YOURS, UNKNOWN
 from reknit_core.counters import Counters, Resume
 from reknit_core.durable.frozen import FrozenContext, decode
 from reknit_core.durable.revival import Kept
@@ -25,7 +26,6 @@ from reknit_core.session.pinned import (
     Pinned,
     received_count,
 )
-from reknit_core.session.session import GAP
 from reknit_core.side import Side
 from reknit_core.wire.handshake import (
     ClientHandshake,
@@ -36,8 +36,6 @@ from reknit_core.wire.handshake import (
 )
 from reknit_core.wire.headers import cookie, query_value, value_of
 
-NOT_YOURS = 4403  # as 403, for a browser
-UNKNOWN = 4404  # as 404
 ID_BYTES = 16  # of randomness in an id that the proxy makes
 NONCE_BYTES = 8
 DIED = "the proxy died"

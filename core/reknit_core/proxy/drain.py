@@ -8,14 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
+from reknit_core.codes import GOING_AWAY, SERVICE_RESTART
 from reknit_core.counters import Counters
 from reknit_core.events import Shutdown
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.leg import Phase
-from reknit_core.session.session import GOING_AWAY
 from reknit_core.session.websocket import WebSocket
-
-SERVICE_RESTART = 1012  # registered with IANA: "the client may reconnect"
 
 FAREWELL = Shutdown(SERVICE_RESTART, "the proxy restarts", server_code=GOING_AWAY)
 """What a session is told. Its server isn't asked to come back: to it, the client goes away."""

@@ -8,6 +8,7 @@ seconds, passed in. The states and their table are in lifecycle.py.
 from math import inf
 from typing import Final, assert_never
 
+from reknit_core.codes import GOING_AWAY, OVERFLOW
 from reknit_core.commands import Command, Dropped
 from reknit_core.counters import Counters, DialResult
 from reknit_core.durable.frozen import FrozenContext, decode, encode, freeze, restore
@@ -29,7 +30,7 @@ from reknit_core.queue.budget import Budget
 from reknit_core.queue.stream import Buffer
 from reknit_core.session.leg import Phase
 from reknit_core.session.opening import Opening
-from reknit_core.session.session import ENDED, GOING_AWAY, OVER, OVERFLOW
+from reknit_core.session.session import ENDED, OVER
 from reknit_core.session.websocket import WebSocket
 from reknit_core.wire.frames import FrameScanner, Opcode, Violation, payload
 from reknit_core.wire.handshake import UpgradeRequest

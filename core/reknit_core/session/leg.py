@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from wsproto.frame_protocol import FrameProtocol, ParseFailed
 
+from reknit_core.codes import BAD_GATEWAY, INVALID_DATA, NEVER_SENT
 from reknit_core.policy.policy import Policy
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.stream import GATHER, Buffer, Mark
@@ -22,11 +23,6 @@ from reknit_core.wire.frames import FrameScanner, Opcode, Violation, payload
 if TYPE_CHECKING:
     from reknit_core.session.websocket import WebSocket
 
-NO_STATUS = 1005
-ABNORMAL = 1006
-TLS_FAILED = 1015
-INVALID_DATA = 1007
-_BAD_GATEWAY = 1014  # registered, but unknown to wsproto 1.3.2
 
 SMALL = 4096  # bytes that are cheaper to copy than to keep by reference
 
@@ -251,7 +247,7 @@ class Leg:
 
     def close_frame(self, code: int, reason: str) -> bytes:
         """A Close frame; 1005, and what may not go onto the wire, is sent without a code."""
-        if code in (NO_STATUS, ABNORMAL, TLS_FAILED):
+        if code in NEVER_SENT:
             return bytes(self._protocol().close())
         return bytes(self._protocol().close(code, reason))
 
@@ -265,9 +261,9 @@ class Leg:
     def read_close(self, frame: bytes) -> tuple[int, str] | Violation:
         """The code and reason of a peer's Close frame."""
         data = payload(frame)
-        if data[:2] == _BAD_GATEWAY.to_bytes(2, "big"):
+        if data[:2] == BAD_GATEWAY.to_bytes(2, "big"):
             try:
-                return _BAD_GATEWAY, data[2:].decode()
+                return BAD_GATEWAY, data[2:].decode()
             except UnicodeDecodeError:
                 return Violation(INVALID_DATA, "bad Close frame: the reason is not UTF-8")
         protocol = FrameProtocol(client=self.side is Side.SERVER, extensions=[])

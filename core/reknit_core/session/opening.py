@@ -6,13 +6,14 @@ Between Session (session.py) and ContextStateMachine (context.py).
 from math import inf
 from typing import assert_never
 
+from reknit_core.codes import GAP, GOING_AWAY, TAKEN_OVER
 from reknit_core.counters import DialResult, Resume
 from reknit_core.events import ClientConnected, Side
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.session.leg import Phase
 from reknit_core.session.pinned import RECEIVED, counts, received_count
 from reknit_core.session.retry import FINAL
-from reknit_core.session.session import GAP, GOING_AWAY, TAKEN_OVER, Session
+from reknit_core.session.session import Session
 from reknit_core.session.sockets import hello_frame
 from reknit_core.session.websocket import WebSocket
 from reknit_core.wire.handshake import (

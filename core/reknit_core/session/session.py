@@ -6,6 +6,7 @@ The base of ContextStateMachine (context.py), which has the interface, by way of
 
 from math import ceil, inf
 
+from reknit_core.codes import GOING_AWAY, TRY_AGAIN_LATER
 from reknit_core.commands import Answered, Command, Dial, Disconnect, Transitioned, Undelivered
 from reknit_core.counters import Counters, DialResult
 from reknit_core.lifecycle import INITIAL, State, Trigger, fire
@@ -21,12 +22,6 @@ from reknit_core.session.websocket import NOBODY, WebSocket
 from reknit_core.side import Side
 from reknit_core.wire.handshake import Refusal, encode_refusal, refusal, shutting_down
 from reknit_core.wire.inband import Expected, InbandScanner, request_frame
-
-GOING_AWAY = 1001
-TRY_AGAIN_LATER = 1013
-TAKEN_OVER = 4409  # the same connection id has come with a newer connection
-GAP = 4410  # a peer that counts named a message that can't be gone on from
-OVERFLOW = 4413  # a queue is full, and the policy is to end the session then
 
 OVER = "the session has ended"
 

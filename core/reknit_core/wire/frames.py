@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-PROTOCOL_ERROR = 1002
-MESSAGE_TOO_BIG = 1009
+from reknit_core.codes import MESSAGE_TOO_BIG, PROTOCOL_ERROR
 
 MAX_CONTROL_FRAME = 2 + 4 + 125  # bytes: header, mask, payload
 STEPS = 64  # control frames and fragments in one scan: each costs as much as a read

@@ -22,10 +22,9 @@ from frame_bytes import (
 )
 from hypothesis import example, given
 from hypothesis import strategies as st
+from reknit_core.codes import MESSAGE_TOO_BIG, PROTOCOL_ERROR
 from reknit_core.wire.frames import (
     MAX_CONTROL_FRAME,
-    MESSAGE_TOO_BIG,
-    PROTOCOL_ERROR,
     ControlFrame,
     FrameScanner,
     Opcode,

@@ -8,11 +8,12 @@ proxy says it has not taken.
 
 from collections.abc import Callable
 
+from reknit_core.codes import GOING_AWAY, SERVICE_RESTART
+
 from reknit.memory.network import Address, MemoryNetwork, MemorySocket
 from reknit.verify.simulation.ledger import Dialogue, Ledger, Promise
 from reknit.verify.simulation.stack import Cut, Stack
 
-SERVER_RESTARTS = 1012
 DIAL_TIMEOUT = 10.0  # seconds
 ACCEPT = 101
 SILENT = 0
@@ -68,7 +69,7 @@ class Peer:
         """End the session on purpose, or say by the code that this end will be back."""
         if self.up:
             assert self.stack is not None
-            self.deliberate = self.deliberate or code not in (1001, SERVER_RESTARTS)
+            self.deliberate = self.deliberate or code not in (GOING_AWAY, SERVICE_RESTART)
             self.stack.close(code, reason)
 
     def cut(self, how: Cut = Cut.RESET) -> None:

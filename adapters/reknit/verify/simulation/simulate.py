@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 
+from reknit_core.codes import GOING_AWAY, SERVICE_RESTART
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.policy.policy import Policy
 
@@ -17,7 +18,6 @@ from reknit.verify.simulation.ledger import Count, Promise
 from reknit.verify.simulation.scene import PROXY, SERVER, Plan, Stage
 from reknit.verify.simulation.stack import Cut, Stack
 
-LEAVING, RESTARTING = 1001, 1012  # close codes after which a peer comes back
 CLIENT_DONE, SERVER_DONE = 4000, 4001  # close codes that end a session
 MAX_WAITING = 32768  # bytes: a peer whose socket is so far behind sends nothing more
 LOOK_EVERY = 20.0  # seconds between two looks at all sessions
@@ -110,13 +110,13 @@ class User:
 
     def _gone(self, client: MemoryClient, stack: Stack | None) -> None:
         self._stage.check_drop(client.connection_id, stack)
-        code = client.closed[0] if client.closed else LEAVING  # LEAVING is its own, answered
+        code = client.closed[0] if client.closed else GOING_AWAY  # GOING_AWAY is its own, answered
         if code == SERVER_DONE and not client.deliberate:
             client.inbound.finish()
         if self._stage.over:
             return
         refused = client.status not in (None, ACCEPT)
-        over = client.deliberate or code != LEAVING or refused or not self._joined
+        over = client.deliberate or code != GOING_AWAY or refused or not self._joined
         again = self.begin if over else partial(self._return, client)
         self._stage.later(self._stage.plan.away, again)
 
@@ -176,7 +176,7 @@ class User:
                 self._lose_path(end)
             case 8:
                 what = "closes, to come back"
-                end.close(LEAVING if end is self.client else RESTARTING)
+                end.close(GOING_AWAY if end is self.client else SERVICE_RESTART)
             case 9:
                 what = "and the other are cut"
                 for both in ends:

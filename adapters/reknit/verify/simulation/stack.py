@@ -11,10 +11,11 @@ from enum import Enum
 from hashlib import sha1
 from typing import Protocol
 
+from reknit_core.codes import NO_STATUS
+
 from reknit.memory.network import MemorySocket
 
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10  # opcodes
-NO_STATUS = 1005
 
 _KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
