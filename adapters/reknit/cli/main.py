@@ -4,12 +4,12 @@ Exit status: 0 fine; 1 it ran and failed; 2 it was asked for something that isn'
 """
 
 import os
-import sys
-from pathlib import Path
 
 import click
 
-from reknit.cli.usage import Failure, Group, Misuse, ServeCommand, configurable
+from reknit.cli.demo import demo
+from reknit.cli.usage import Failure, Group, Misuse, ServeCommand, configurable, read_text
+from reknit.cli.verify import diagram, fuzz, replay
 from reknit.observe.logs import log_to_stderr
 from reknit.settings.config import (
     CONFIG,
@@ -22,16 +22,11 @@ from reknit.settings.config import (
 )
 from reknit.settings.options import PREFIX
 
-PROMISES = ("at-most-once", "at-least-once", "exactly-once")
-
 
 @click.group("reknit", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="reknit")
 def main() -> None:
     """A WebSocket reconnect proxy: neither end notices when the other goes and comes back."""
-
-
-# -- serve -------------------------------------------------------------------------------------
 
 
 @main.command(cls=ServeCommand, short_help="Stand between clients and a server.")
@@ -69,253 +64,8 @@ def _configure(config_file: str | None, options: dict[str, object]) -> Config:
     name = config_file or os.environ.get(PREFIX + CONFIG.upper())
     command_line = from_command_line(options)
     environment = from_environment(os.environ)
-    return merge(command_line, environment, from_toml(_read_text(name), name) if name else {})
+    return merge(command_line, environment, from_toml(read_text(name), name) if name else {})
 
 
-def _read_text(name: str) -> str:
-    try:
-        return Path(name).read_text(encoding="utf-8")
-    except OSError as error:
-        raise Misuse(f"can't read {name}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise Misuse(f"can't read {name}: {error}") from None
-
-
-# -- demo --------------------------------------------------------------------------------------
-
-
-@main.command(short_help="See it work, without any set-up.")
-@click.option(
-    "--seconds",
-    type=click.FloatRange(1, 600),
-    metavar="SECONDS",
-    default=12,
-    show_default=True,
-    help="How long the demo takes.",
-)
-@click.option(
-    "--delivery",
-    type=click.Choice(PROMISES),
-    default="exactly-once",
-    show_default=True,
-    help="What a cut connection may cost. Exactly once takes ends that count their messages.",
-)
-@click.pass_context
-def demo(ctx: click.Context, seconds: float, delivery: str) -> None:
-    """See it work: a server is killed and a client cut while numbers stream both ways."""
-    from rich.console import Console
-
-    from reknit.demo.demo import Promise, play, show
-
-    console = Console()
-    try:
-        result = play(seconds, Promise(delivery), console)
-        show(result, console)
-    except* (BrokenPipeError, SystemExit):  # whoever read along has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    if result.broken_promises():
-        ctx.exit(1)
-
-
-# -- replay ------------------------------------------------------------------------------------
-
-
-@main.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option("--quiet", "-q", is_flag=True, help="Print differences only.")
-def replay(files: tuple[str, ...], quiet: bool) -> None:
-    """Play scenario files against the state machine.
-
-    Prints the events, and the commands (<) and states (=) that come out of them. Exit status 1,
-    with a diff, where that isn't what a file says.
-    """
-    differing = [name for name in files if not _replay(name, quiet=quiet)]
-    if differing:
-        raise Failure(f"differs from what was played: {', '.join(differing)}")
-
-
-def _replay(name: str, *, quiet: bool) -> bool:
-    """Play one file; whether it says what was played."""
-    from reknit_core.play.player import ScenarioError, diff, parse, play
-
-    text = _read_text(name)
-    try:
-        played = play(parse(text))
-        differences = diff(text, played)
-    except ScenarioError as error:
-        raise Misuse(f"{name}: {error}") from None
-    if not quiet:
-        click.secho(f"# {name}", dim=True)
-        click.echo("\n".join(played))
-    for line in differences.splitlines():
-        click.secho(line, fg={"-": "red", "+": "green", "@": "cyan"}.get(line[:1]))
-    return not differences
-
-
-# -- diagram -----------------------------------------------------------------------------------
-
-
-@main.command(short_help="Draw the lifecycle and each scenario.")
-@click.option("--check", is_flag=True, help="Write nothing; fail where a file differs.")
-@click.option(
-    "--output",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    default="diagrams",
-    show_default=True,
-    help="Where the diagrams are.",
-)
-@click.option(
-    "--scenarios",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    default="tests/scenarios",
-    show_default=True,
-    help="Where the scenario files (*.scn) are.",
-)
-def diagram(check: bool, output: Path, scenarios: Path) -> None:
-    """Draw the lifecycle and each scenario, from the code, in a checkout."""
-    from reknit_core.play.player import ScenarioError
-
-    from reknit.cli import diagram_files
-
-    try:
-        if not scenarios.is_dir():
-            raise Misuse(f"no directory {scenarios}; --scenarios DIR names another")
-        files = diagram_files.render(scenarios)
-        if not check:
-            diagram_files.write(output, files)
-            click.echo(f"{len(files)} files in {output}")
-        elif wrong := diagram_files.differing(output, files):
-            names = ", ".join(map(str, wrong))
-            raise Failure(f"not what the code draws (reknit diagram writes them anew): {names}")
-    except (ScenarioError, UnicodeError) as error:
-        raise Misuse(f"{scenarios}: {error}") from None
-    except OSError as error:
-        raise Failure(f"{error.filename}: {error.strerror}") from None
-
-
-# -- fuzz --------------------------------------------------------------------------------------
-
-
-@main.command(short_help="Play random sessions against a reference model.")
-@click.option(
-    "--examples",
-    metavar="SESSIONS",
-    type=click.IntRange(1),
-    default=200,
-    show_default=True,
-    help="How many sessions to play.",
-)
-@click.option(
-    "--steps",
-    metavar="EVENTS",
-    type=click.IntRange(1),
-    default=50,
-    show_default=True,
-    help="Events in each session.",
-)
-@click.option("--seed", metavar="NUMBER", type=int, help="Play the same again.  [default: random]")
-@click.option(
-    "--simulate",
-    is_flag=True,
-    help="Run whole sessions on a simulated network for an hour of cuts, stalls and restarts "
-    "instead, once in each delivery policy; --steps doesn't count.",
-)
-@click.option(
-    "--bytes",
-    "any_bytes",
-    is_flag=True,
-    help="Feed any bytes to the handshakes, plain requests, the frame scanner and whole sessions "
-    "instead, guided by what code they reach; --seconds and --corpus are for this.",
-)
-@click.option(
-    "--seconds",
-    metavar="SECONDS",
-    type=click.IntRange(1),
-    default=60,
-    show_default=True,
-    help="How long to feed bytes.",
-)
-@click.option(
-    "--corpus",
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Keep the bytes that reached new code, to go on with the next time.",
-)
-def fuzz(
-    examples: int,
-    steps: int,
-    seed: int | None,
-    simulate: bool,
-    any_bytes: bool,
-    seconds: int,
-    corpus: Path | None,
-) -> None:
-    """Play random sessions against a reference model of the state machine.
-
-    A failure is printed as a scenario file, which `reknit replay` takes, with exit status 1. Of
-    --bytes it may also be a few lines of Python, where no session had begun.
-    """
-    if any_bytes:
-        _feed_bytes(seconds, corpus)
-        return
-    if seed is None:
-        seed = int.from_bytes(os.urandom(4))
-    if simulate:
-        _simulate(examples, seed)
-        return
-    try:
-        from reknit.verify.fuzz.rules import run
-    except ModuleNotFoundError as error:
-        if error.name != "hypothesis":
-            raise
-        raise Misuse("fuzzing needs Hypothesis: pip install '.[fuzz]' in a checkout") from None
-    failure = run(examples, steps, seed)
-    if failure is not None:
-        click.echo(failure, nl=False)
-        raise Failure(f"found with --examples {examples} --steps {steps} --seed {seed}")
-    click.echo(f"{examples} sessions of {steps} events held, with --seed {seed}")
-
-
-def _simulate(sessions: int, seed: int) -> None:
-    from reknit_core.policy.policy import Delivery
-
-    from reknit.verify.simulation.scene import Plan, stormy_policy
-    from reknit.verify.simulation.simulate import simulate
-
-    for delivery in Delivery:
-        result = simulate(seed, Plan(sessions=sessions), stormy_policy(delivery))
-        for way, count in (("server", result.to_server), ("client", result.to_client)):
-            click.echo(
-                f"{delivery.value}, to the {way}: sent {count.sent}, received {count.received}, "
-                f"lost {count.lost}, repeated {count.repeated}, reordered {count.reordered}"
-            )
-        if result.broken:
-            click.echo("\n".join(result.broken))
-            raise Failure(f"found with --simulate --examples {sessions} --seed {seed}")
-        click.echo(
-            f"{sum(result.faults.values())} faults, {result.sessions} sessions: what is lost went "
-            f"with a connection or a session as promised; --seed {seed}"
-        )
-
-
-def _feed_bytes(seconds: int, corpus: Path | None) -> None:
-    from reknit.verify.fuzz import guided
-
-    if not guided.is_available():
-        raise Misuse(
-            "fuzzing of bytes needs atheris, which some versions of Python have: "
-            "pip install '.[fuzz-bytes]' in a checkout"
-        )
-    try:
-        found = guided.run(seconds, corpus)
-    except OSError as error:
-        raise Failure(f"{error.filename}: {error.strerror}") from None
-    except RuntimeError as error:
-        raise Failure(str(error)) from None
-    if found is not None:
-        click.echo(found, nl=False)
-        raise Failure("found with --bytes")
-    click.echo(f"held for {seconds} seconds of bytes")
+for command in (demo, replay, diagram, fuzz):
+    main.add_command(command)

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -43,6 +44,16 @@ class Misuse(Failure):
     """What was asked for is not allowed: one line, exit status 2."""
 
     exit_code = 2
+
+
+def read_text(name: str) -> str:
+    """The text of the file of that name. Raises Misuse."""
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise Misuse(f"can't read {name}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise Misuse(f"can't read {name}: {error}") from None
 
 
 class Group(click.Group):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from reknit.cli.main import PROMISES, main
+from reknit.cli.demo import PROMISES
+from reknit.cli.main import main
 from reknit.settings.options import OPTIONS
 from reknit_core.session.retry import Retry
 
@@ -232,7 +233,7 @@ def test_demo_ends_with_a_table() -> None:
 
 
 def test_demo_offers_every_promise() -> None:
-    from reknit.demo.demo import Promise
+    from reknit.demo.demonstration import Promise
 
     assert tuple(promise.value for promise in Promise) == PROMISES
     assert "|".join(PROMISES) in run("demo", "--help").stdout

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 import trio
-from reknit.demo.demo import Demo, Promise, Result, play, show
+from reknit.demo.demonstration import Demo, Promise, Result, play, show
 from reknit.demo.endpoints import Flow
 from reknit.demo.view import Board, LogToView, Note, PlainView, draw
 from reknit_core.lifecycle import State
