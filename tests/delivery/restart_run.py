@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 
 import trio
-from delivery_processes import HERE, Child, Children, children, free_port, start_proxy
+from children import HERE, Child, Children, children, free_port, start_proxy
 from restart_journal import Schedule, Tally
 
 GLANCE = 0.05  # seconds between two looks at the journals

@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 
-from delivery_peer import SIZE, TICK, say
+from peer import SIZE, TICK, say
 from reknit.resume import ResumingClient, SessionLost
 from websockets.exceptions import ConnectionClosed
 

@@ -1,14 +1,14 @@
 """Ends are killed and cut off while numbers stream both ways: what each delivery policy keeps.
 
-The whole run, thirty blows for every combination, is `python delivery_run.py`.
+The whole run, thirty blows for every combination, is `python kill_run.py`.
 """
 
 import os
 
 import pytest
 import trio
-from delivery_journal import Outcome, outcome
-from delivery_run import Blow, Plan, Promise, Stack, play
+from journal import Outcome, outcome
+from kill_run import Blow, Plan, Promise, Stack, play
 
 pytest.importorskip("aiohttp", reason="needs aiohttp, a stack whose handlers run inline")
 

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 import trio
-from delivery_memory import MB, SIZE, Flood, Victim, measure, resident
-from delivery_processes import children, start_proxy
-from delivery_raw import RawServer, raw_client
+from children import children, start_proxy
+from memory_run import MB, SIZE, Flood, Victim, measure, resident
+from raw_peer import RawServer, raw_client
 from wsproto.events import TextMessage
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
-from delivery_processes import HERE, Child, children, start_proxy
-from delivery_raw import RawPeer, RawServer, numbered, raw_client
+from children import HERE, Child, children, start_proxy
 from node import skip_without_ws
+from raw_peer import RawPeer, RawServer, numbered, raw_client
 from wsproto.events import Ping, Pong, TextMessage
 
 TIMEOUT = 0.4  # seconds

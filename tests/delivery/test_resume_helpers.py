@@ -13,9 +13,8 @@ from urllib.parse import urlencode
 import pytest
 import reknit
 import trio
-from delivery_browser import FLAGS, find_chromium, page_server
-from delivery_journal import read_journal
-from delivery_processes import (
+from browser import FLAGS, find_chromium, page_server
+from children import (
     HERE,
     LIMIT,
     Children,
@@ -24,8 +23,9 @@ from delivery_processes import (
     free_port,
     start_proxy,
 )
-from delivery_raw import RawServer
+from journal import read_journal
 from node import node_runs, skip_without_ws
+from raw_peer import RawServer
 from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 
 HELPERS = Path(reknit.__file__).parent
@@ -79,7 +79,7 @@ async def session(tmp_path: Path) -> AsyncIterator[Session]:
     journal = tmp_path / "server"
     port = free_port()
     async with children() as started, trio.open_nursery() as nursery:
-        program = str(HERE / "delivery_program.py")
+        program = str(HERE / "run_peer.py")
         server = await started.start(
             sys.executable,
             program,

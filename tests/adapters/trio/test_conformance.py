@@ -11,16 +11,16 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, fields
 
 import pytest
-from conformance_cases import cases_for_a_client, cases_for_a_server
-from conformance_ends import (
+from conformance.cases import cases_for_a_client, cases_for_a_server
+from conformance.ends import (
     aiohttp_client,
     aiohttp_server,
     node_server,
     websockets_client,
     websockets_server,
 )
-from conformance_player import Seen
-from conformance_run import Results, against_client, against_server
+from conformance.player import Seen
+from conformance.run import Results, against_client, against_server
 from node import skip_without_ws
 
 ALL = ("websockets server", "aiohttp server", "ws server", "websockets client", "aiohttp client")

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-from conformance_cases import Case
-from conformance_ends import Client, Server
-from conformance_player import PATIENCE, Play, Seen
 from proxy_process import ProxyProcess
 from raw_websocket import RawConnection, raw_connect, request
+
+from conformance.cases import Case
+from conformance.ends import Client, Server
+from conformance.player import PATIENCE, Play, Seen
 
 AT_ONCE = 16  # cases under way in each way
 QUICK = ("--retry-limit", "0", "--client-grace", "0.05")  # a lost end is soon given up

@@ -1,14 +1,14 @@
-"""Both ends of a delivery run: `python delivery_program.py ROLE STACK JOURNAL PORT`."""
+"""Both ends of a delivery run: `python run_peer.py ROLE STACK JOURNAL PORT`."""
 
 import argparse
 import asyncio
 from pathlib import Path
 
-import delivery_client
-import delivery_server
-from delivery_peer import Peer, open_orders, say
+import client_peer
+import server_peer
+from peer import Peer, open_orders, say
 
-ROLES = {"server": delivery_server, "client": delivery_client}
+ROLES = {"server": server_peer, "client": client_peer}
 
 
 async def main(options: argparse.Namespace) -> None:

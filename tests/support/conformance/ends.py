@@ -101,7 +101,7 @@ async def aiohttp_client(url: str) -> str:
 
 @asynccontextmanager
 async def node_server(told: Told) -> AsyncIterator[int]:
-    script = Path(__file__).with_name("conformance_node.mjs")
+    script = Path(__file__).with_name("node.mjs")
     process = await asyncio.create_subprocess_exec(
         "node", script, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )

@@ -1,6 +1,6 @@
 """How large the proxy becomes while a peer that does not read is flooded.
 
-`python delivery_memory.py` prints a table of sizes, with the default bounds.
+`python memory_run.py` prints a table of sizes, with the default bounds.
 """
 
 import signal
@@ -13,9 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import trio
-from delivery_journal import read_journal
-from delivery_processes import HERE, Child, Children, children, start_proxy
-from delivery_raw import RawPeer, RawServer, numbered, raw_client
+from children import HERE, Child, Children, children, start_proxy
+from journal import read_journal
+from raw_peer import RawPeer, RawServer, numbered, raw_client
 
 SIZE = 1000  # bytes of a message
 MB = 10**6
@@ -122,7 +122,7 @@ async def _rounds(
 
 async def _reader(started: Children, journal: Path, role: str, port: int, *options: str) -> Child:
     """A process that writes down what it gets."""
-    program = str(HERE / "delivery_program.py")
+    program = str(HERE / "run_peer.py")
     reader = await started.start(
         *(sys.executable, program, role, "websockets", str(journal), str(port), *options)
     )

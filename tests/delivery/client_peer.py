@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from delivery_peer import RECEIVED, Peer, Send
+from peer import RECEIVED, Peer, Send
 
 SESSION = "delivery"
 RETRY = 0.02  # seconds between attempts to connect

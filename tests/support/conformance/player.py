@@ -6,8 +6,9 @@ import re
 import zlib
 from dataclasses import dataclass, field
 
-from conformance_cases import FLUSHED, Await, Case, HalfClose, Send
 from raw_websocket import CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, RawConnection, frame
+
+from conformance.cases import FLUSHED, Await, Case, HalfClose, Send
 
 PATIENCE = 10.0  # seconds that an end is waited for
 _VIOLATIONS = (1002, 1007, 1009)

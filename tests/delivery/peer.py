@@ -14,7 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from delivery_journal import Journal
+from journal import Journal
 
 TICK = 0.01  # seconds between two bursts of messages
 SIZE = 64  # bytes of a message

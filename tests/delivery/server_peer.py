@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from delivery_peer import RECEIVED, Peer, say
+from peer import RECEIVED, Peer, say
 
 Stack = Callable[[Peer], Awaitable[int]]
 """Starts to listen; returns the port."""

@@ -1,6 +1,6 @@
 """A delivery run: numbers stream both ways through a proxy while its ends are killed or cut.
 
-`python delivery_run.py [BLOWS]` plays every combination and prints a table.
+`python kill_run.py [BLOWS]` plays every combination and prints a table.
 """
 
 import random
@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import trio
-from delivery_journal import Outcome, outcome, read_journal
-from delivery_processes import HERE, LIMIT, Child, Children, Relay, children, free_port, start_proxy
+from children import HERE, LIMIT, Child, Children, Relay, children, free_port, start_proxy
+from journal import Outcome, outcome, read_journal
 
 WINDOW = 2**19  # bytes: more than websockets reads ahead, which is 256 KiB and 16 messages
 SETTLE = 0.2  # seconds of peace before the end of a run
@@ -128,7 +128,7 @@ class Run:
         plan = self._plan
         return await self._children.start(
             sys.executable,
-            str(HERE / "delivery_program.py"),
+            str(HERE / "run_peer.py"),
             *(role, plan.stack.value, str(self._folder / role), str(self._ports[role])),
             f"--rate={plan.rate}",
             *(["--counts"] if plan.promise is Promise.EXACT else []),
