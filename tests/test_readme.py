@@ -1,4 +1,4 @@
-"""The README names every option, header and close code, with the defaults that hold."""
+"""The pages name every option, metric, call and close code, with the defaults that hold."""
 
 import re
 from dataclasses import fields
@@ -26,11 +26,18 @@ from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.admission import Admission
 from reknit_core.proxy.contexts import Contexts
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "core/README.md", "adapters/README.md")),
+    *sorted((ROOT / "adapters" / "guide").glob("*.md")),
+]
+OPTIONS_PAGE = (ROOT / "adapters" / "guide" / "options.md").read_text()
+OBSERVE_PAGE = (ROOT / "adapters" / "guide" / "observe.md").read_text()
+WIRE_PAGE = (ROOT / "core" / "README.md").read_text()
 
 
 def shown(value: object) -> str:
-    """A default as the README's table has it."""
+    """A default as the table has it."""
     match value:
         case bool():
             return str(value).lower()
@@ -49,28 +56,24 @@ def test_the_options_table(name: str) -> None:
     setting = SETTINGS[name]
     default = f"{shown(getattr(Policy(), name))} {setting.unit}".strip()
     row = f"| `--{name.replace('_', '-')}` | {default} | {setting.help} |"
-    assert row in README
+    assert row in OPTIONS_PAGE
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(TlsFiles)])
 def test_the_options_table_has_the_files(name: str) -> None:
     option = OPTIONS[name]
-    assert f"| `{option.flag}` | {option.default} | {option.help} |" in README
+    assert f"| `{option.flag}` | {option.default} | {option.help} |" in OPTIONS_PAGE
 
 
 @pytest.mark.parametrize(
     "code", [1001, 1002, 1009, SERVICE_RESTART, 1013, GAP, OVERFLOW, TAKEN_OVER]
 )
 def test_the_close_codes_table(code: int) -> None:
-    table = README[README.index("| close code |") : README.index("| status |")]
+    table = WIRE_PAGE[WIRE_PAGE.index("| close code |") : WIRE_PAGE.index("| status |")]
     assert str(code) in table
 
 
 # -- The admin listener ------------------------------------------------------------------------
-
-
-def admin_section() -> str:
-    return README[README.index("## See what it does") : README.index("## What is said on the wire")]
 
 
 def admin(folder: Path) -> tuple[Metrics, list[Route]]:
@@ -95,14 +98,54 @@ def collected(metrics: Metrics) -> set[str]:
 
 
 def test_the_metrics_table_names_what_there_is(tmp_path: Path) -> None:
-    named = set(re.findall(r"`(reknit_\w+)(?:\{[a-z,]+\})?`", admin_section()))
+    named = set(re.findall(r"`(reknit_\w+)(?:\{[a-z,]+\})?`", OBSERVE_PAGE))
     assert named == collected(admin(tmp_path)[0])
 
 
 def test_the_calls_table_names_what_there_is(tmp_path: Path) -> None:
-    named = set(re.findall(r"`(GET|POST) (/[\w/]*)[?`]", admin_section()))
+    named = set(re.findall(r"`(GET|POST) (/[\w/]*)[?`]", OBSERVE_PAGE))
     there = {
         (route.method, route.path.replace("{session}", "SESSION").replace("{file}", "FILE"))
         for route in admin(tmp_path)[1]
     }
     assert named == there
+
+
+# -- Links -------------------------------------------------------------------------------------
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page, as GitHub names them in links."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(page: Path) -> list[str]:
+    """All that a page links to or shows, but for other sites."""
+    text = page.read_text()
+    found = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"src(?:set)?=\"([^\"]+)\"", text)
+    return [link for link in found if not re.match(r"https?://|mailto:", link)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_has_a_target(page: Path) -> None:
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_of_the_guide_is_in_both_indexes() -> None:
+    guide = {page.name for page in PAGES if page.parent.name == "guide"}
+    for index in (ROOT / "README.md", ROOT / "adapters" / "README.md"):
+        assert {Path(link).name for link in links(index) if "guide/" in link} >= guide
+
+
+def test_the_readme_has_one_command_that_runs_the_tests() -> None:
+    """It is one line, which works from a checkout with nothing but Python."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (command,) = (block for block in blocks if "pytest" in block)
+    assert len(command.splitlines()) == 1
+    assert "pip install" in command
+    assert "--group dev" in command

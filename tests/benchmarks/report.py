@@ -1,4 +1,4 @@
-"""From samples to numbers, ratios, and the tables of the README."""
+"""From samples to numbers, ratios, and the tables of adapters/guide/speed.md."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field

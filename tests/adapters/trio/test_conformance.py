@@ -2,7 +2,7 @@
 
 Each case is played twice, straight and through a proxy; all that a strict peer and the other
 end's program see must be the same, but for what differs on purpose: see DIFFERENCES, and "What
-differs from a direct connection" in the README.
+differs from a direct connection" in core/README.md.
 """
 
 import asyncio

@@ -40,7 +40,7 @@ from reknit.verify.model.phases import CLIENT_AWAY, ENDED, SERVER_AWAY, Lifecycl
 from reknit.verify.model.traffic import BrokenError, Direction
 
 _DROPS = (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST)
-_OWN_CODES = ("1001", "1002", "1013", "4409", "4410", "4413")  # README, "on the wire"
+_OWN_CODES = ("1001", "1002", "1013", "4409", "4410", "4413")  # core/README.md, "on the wire"
 _NOT_YOURS = "client response 403"
 _REFUSALS = (_NOT_YOURS, "client response 404", "client response 409 error=cannot_resume")
 _FAREWELL = ("close 4409", "response 409 error=taken_over", "cut", "disconnect")
