@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from reknit.verify.fuzz import rules
 from reknit.verify.fuzz.run import FailedSessionError, FuzzedSession
+from reknit.verify.model.checks import check
 from reknit.verify.model.model import Model
 from reknit.verify.model.traffic import BrokenError
 from reknit_core.play.player import Player, diff, parse, play
@@ -61,7 +62,7 @@ def test_the_model_agrees_with_the_scenario(file: Path) -> None:
             for out in player.perform(line.step):
                 model.read(out)
             if player.context is not None:
-                model.check(player.context)
+                check(model, player.context)
 
 
 SESSION = """
@@ -149,7 +150,7 @@ def test_what_was_confirmed_must_not_come_again() -> None:
         for out in player.perform(line.step):
             model.read(out)
         assert player.context is not None
-        model.check(player.context)
+        check(model, player.context)
     model.read("@3.000 > server accepts")
     model.read("       = draining")
     with pytest.raises(BrokenError, match='not message "b"'):

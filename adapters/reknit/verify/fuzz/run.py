@@ -9,6 +9,7 @@ from reknit_core.play.player import Player
 from reknit_core.policy.policy import Policy
 from reknit_core.script.scenario import seconds
 
+from reknit.verify.model.checks import check
 from reknit.verify.model.end import End
 from reknit.verify.model.model import Model
 from reknit.verify.model.phases import ENDED
@@ -90,7 +91,7 @@ class FuzzedSession:
             for line in self._player.do(f"@{seconds(self.at)} > {event}"):
                 self.model.read(line)
             assert self._player.context is not None
-            self.model.check(self._player.context)
+            check(self.model, self._player.context)
         except BrokenError as error:
             raise FailedSessionError(str(error), self._player.lines) from error
         except Exception as error:  # none may leave the core

@@ -1,7 +1,5 @@
 """What the reference model holds a context against when an event is over."""
 
-from typing import TYPE_CHECKING
-
 from reknit_core.lifecycle import State
 from reknit_core.queue.backlog import Backlog
 from reknit_core.session.context import ContextStateMachine
@@ -9,11 +7,9 @@ from reknit_core.session.leg import Phase
 from reknit_core.session.websocket import MAX_LANE, WebSocket
 
 from reknit.verify.model.end import End
+from reknit.verify.model.model import Model
 from reknit.verify.model.phases import CLIENT_AWAY, ENDED, SERVER_AWAY
 from reknit.verify.model.traffic import TICK, BrokenError
-
-if TYPE_CHECKING:
-    from reknit.verify.model.model import Model
 
 _DIALLED = frozenset((Phase.DIALLING, Phase.HANDSHAKE))
 _AWAY = _DIALLED | {Phase.AWAY}
@@ -21,8 +17,9 @@ _MERGED = 4096  # bytes that may be kept in one piece, and be freed only togethe
 _SMALLEST = 2  # bytes of a frame
 
 
-def check(model: "Model", context: ContextStateMachine) -> None:
-    """Raise BrokenError where the context is not as the model has it."""
+def check(model: Model, context: ContextStateMachine) -> None:
+    """An event is over: raise BrokenError where the context is not as the model has it."""
+    model.event_over(context.next_deadline())
     legs = ((model.client, context.client), (model.server, context.server))
     if context.state is not model.life.state:
         raise BrokenError(f"the state is {context.state.value}, and was not said")
@@ -87,7 +84,7 @@ def _check_pings(end: End, leg: WebSocket) -> None:
         raise BrokenError(f"{end.asked} of the {end.side.value} is lost")
 
 
-def _check_silence(model: "Model", end: End, leg: WebSocket) -> None:
+def _check_silence(model: Model, end: End, leg: WebSocket) -> None:
     policy = model.policy
     if leg.phase is Phase.OPEN and policy.heartbeat_interval and end.takes_all and end.is_read:
         timeout = policy.heartbeat_timeout
@@ -99,7 +96,7 @@ def _check_silence(model: "Model", end: End, leg: WebSocket) -> None:
             )
 
 
-def _check_bounds(model: "Model", end: End, leg: WebSocket) -> None:
+def _check_bounds(model: Model, end: End, leg: WebSocket) -> None:
     policy = model.policy
     queue = leg.queue
     window = policy.replay_window

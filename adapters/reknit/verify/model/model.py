@@ -30,10 +30,9 @@ from reknit_core.script.actions import (
     Takes,
 )
 from reknit_core.script.scenario import parse_event
-from reknit_core.session.context import LATE, ContextStateMachine
+from reknit_core.session.context import LATE
 from reknit_core.wire.frames import Opcode
 
-from reknit.verify.model.checks import check
 from reknit.verify.model.end import End
 from reknit.verify.model.owner import Owner
 from reknit.verify.model.phases import CLIENT_AWAY, ENDED, SERVER_AWAY, Lifecycle
@@ -102,14 +101,15 @@ class Model:
         else:
             self._come_out(self.end(Side(who)), what)
 
-    def check(self, context: ContextStateMachine) -> None:
-        """All lines of an event are read: hold the context against them. Raises BrokenError."""
+    def event_over(self, deadline: float | None) -> None:
+        """All lines of an event are read; `deadline`: the context's next one (seconds).
+
+        Raises BrokenError.
+        """
         self._apply()
         if self._replaced:
             raise BrokenError("the client's earlier connection is not dropped")
         self.life.check_time(self.now)
-        check(self, context)
-        deadline = context.next_deadline()
         self._deadline = inf if deadline is None else deadline
 
     # -- Events --------------------------------------------------------------------------------
