@@ -1,1 +1,122 @@
-"""The pure core of reknit: a WebSocket reconnect proxy without I/O, clock or randomness."""
+"""The core of reknit: sessions over lost connections, without a socket, a clock or randomness.
+
+These names are public, and stay; whatever else is in here may move. They are imported when they
+are first asked for, so that a program pays for what it uses.
+
+A program that moves the bytes itself takes `Contexts`, which keeps the sessions by connection id,
+and obeys each `ContextStateMachine`; core/README.md says how.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reknit_core.commands import (
+        Answered,
+        Command,
+        Dial,
+        Disconnect,
+        Dropped,
+        Transitioned,
+        Undelivered,
+    )
+    from reknit_core.counters import Counters
+    from reknit_core.events import (
+        Ask,
+        ClientConnected,
+        ConnectionLost,
+        DialFailed,
+        Event,
+        ServerConnected,
+        Shutdown,
+        StopAsking,
+    )
+    from reknit_core.lifecycle import TRANSITIONS, LifecycleError, State, Transition, Trigger
+    from reknit_core.play.player import Player, ScenarioError
+    from reknit_core.policy.policy import Delivery, Http, Overflow, Policy, PolicyError
+    from reknit_core.policy.upstream import Upstream, parse_upstream
+    from reknit_core.proxy.contexts import Contexts
+    from reknit_core.queue.budget import Budget
+    from reknit_core.queue.stream import Buffer
+    from reknit_core.session.context import ContextStateMachine
+    from reknit_core.side import Side
+    from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
+
+    __version__: str
+
+_HOMES = {
+    "commands": "Answered Command Dial Disconnect Dropped Transitioned Undelivered",
+    "counters": "Counters",
+    "events": "Ask ClientConnected ConnectionLost DialFailed Event ServerConnected Shutdown "
+    "StopAsking",
+    "lifecycle": "TRANSITIONS LifecycleError State Transition Trigger",
+    "play.player": "Player ScenarioError",
+    "policy.policy": "Delivery Http Overflow Policy PolicyError",
+    "policy.upstream": "Upstream parse_upstream",
+    "proxy.contexts": "Contexts",
+    "queue.budget": "Budget",
+    "queue.stream": "Buffer",
+    "session.context": "ContextStateMachine",
+    "side": "Side",
+    "wire.handshake": "ClientHandshake Refusal UpgradeRequest",
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__all__ = [
+    "TRANSITIONS",
+    "Answered",
+    "Ask",
+    "Budget",
+    "Buffer",
+    "ClientConnected",
+    "ClientHandshake",
+    "Command",
+    "ConnectionLost",
+    "ContextStateMachine",
+    "Contexts",
+    "Counters",
+    "Delivery",
+    "Dial",
+    "DialFailed",
+    "Disconnect",
+    "Dropped",
+    "Event",
+    "Http",
+    "LifecycleError",
+    "Overflow",
+    "Player",
+    "Policy",
+    "PolicyError",
+    "Refusal",
+    "ScenarioError",
+    "ServerConnected",
+    "Shutdown",
+    "Side",
+    "State",
+    "StopAsking",
+    "Transition",
+    "Transitioned",
+    "Trigger",
+    "Undelivered",
+    "UpgradeRequest",
+    "Upstream",
+    "__version__",
+    "parse_upstream",
+]
+
+
+def __getattr__(name: str) -> object:
+    """A public name, from where it lives (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("reknit")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

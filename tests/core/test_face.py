@@ -1,0 +1,68 @@
+"""The public names: exactly these, each documented, and none imported before it is asked for."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import reknit_core
+
+FACES = [reknit_core]
+
+
+def named_for_types(face: str) -> set[str]:
+    """What the face imports for type checkers only."""
+    source = Path(face).read_text()
+    return {
+        alias.asname or alias.name
+        for node in ast.parse(source).body
+        if isinstance(node, ast.If)
+        for part in node.body
+        if isinstance(part, ast.ImportFrom)
+        for alias in part.names
+    }
+
+
+@pytest.mark.parametrize("face", FACES, ids=lambda face: face.__name__)
+def test_the_names_are_the_same_for_people_types_and_python(face: object) -> None:
+    public = set(face.__all__)
+    assert public == set(face._HOME) | {"__version__"}
+    assert public == named_for_types(face.__file__) | {"__version__"}
+    assert public <= set(dir(face))
+
+
+@pytest.mark.parametrize(
+    ("face", "name"), [(face, name) for face in FACES for name in face.__all__]
+)
+def test_each_name_is_there_and_documented(face: object, name: str) -> None:
+    value = getattr(face, name)
+    if isinstance(value, type) or callable(value):
+        assert (value.__doc__ or "").strip()
+        assert not value.__doc__.startswith(f"{name}(")  # that is a dataclass's own text
+
+
+def test_the_list() -> None:
+    """A name that goes, or comes, is decided on: here."""
+    assert " ".join(sorted(reknit_core.__all__)) == (
+        "Answered Ask Budget Buffer ClientConnected ClientHandshake Command ConnectionLost "
+        "ContextStateMachine Contexts Counters Delivery Dial DialFailed Disconnect Dropped Event "
+        "Http LifecycleError Overflow Player Policy PolicyError Refusal ScenarioError "
+        "ServerConnected Shutdown Side State StopAsking TRANSITIONS Transition Transitioned "
+        "Trigger Undelivered UpgradeRequest Upstream __version__ parse_upstream"
+    )
+
+
+@pytest.mark.parametrize("face", FACES, ids=lambda face: face.__name__)
+def test_what_is_not_public_is_not_there(face: object) -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Leg'"):
+        face.Leg  # noqa: B018
+
+
+@pytest.mark.parametrize("face", FACES, ids=lambda face: face.__name__)
+def test_a_face_alone_imports_nothing(face: object) -> None:
+    program = f"import {face.__name__}, sys; print(*sys.modules)"
+    modules = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not [name for name in modules if name.startswith(f"{face.__name__}.")]
