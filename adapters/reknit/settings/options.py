@@ -58,13 +58,16 @@ def _file(help: str, default: str = "none") -> Any:
 class TlsFiles:
     """The names of PEM files; empty: not given. A key may stand in its certificate's file."""
 
-    tls_cert: str = _file("Certificate, with its chain: clients connect by TLS.")
+    tls_cert: str = _file("Certificate with its chain: clients then connect by TLS.")
     tls_key: str = _file("The key of that certificate.", "in the file of --tls-cert")
-    tls_client_ca: str = _file("Clients must have a certificate signed by one of these.")
-    upstream_ca: str = _file(
-        "The server must have a certificate signed by one of these.", "the system's authorities"
+    tls_client_ca: str = _file(
+        "Authorities: a client must have a certificate signed by one of them."
     )
-    upstream_cert: str = _file("Certificate, with its chain, for a server that demands one.")
+    upstream_ca: str = _file(
+        "Authorities: the server must have a certificate signed by one of them.",
+        "the system's authorities",
+    )
+    upstream_cert: str = _file("Certificate with its chain, sent to a server that demands one.")
     upstream_key: str = _file("The key of that certificate.", "in the file of --upstream-cert")
 
 
@@ -262,7 +265,8 @@ def _options() -> Iterable[Option]:
     yield Option(
         "takeover_tls",
         "|".join(choices),
-        "Whether sessions with TLS, which can't move, are kept until they end, or drained.",
+        "What happens to TLS sessions during a takeover, as they can't move: the old process "
+        "keeps them until they end, or drains them.",
         ", ".join(choices),
         Staying.KEEP.value,
         str.lower,
@@ -271,7 +275,7 @@ def _options() -> Iterable[Option]:
     yield Option(
         "state_dir",
         "DIR",
-        "A directory in which sessions are kept, so that they outlive a crash of the proxy.",
+        "Directory in which sessions are kept, so that they survive a crash of the proxy.",
         "the name of a directory",
         "none",
         str,
@@ -280,8 +284,8 @@ def _options() -> Iterable[Option]:
     yield Option(
         "state_sync",
         "always|SECONDS|off",
-        "When what is kept there must be on the disk: before it is passed on, after that time, "
-        "or when the system likes.",
+        "When data in --state-dir must be on the disk: before it is passed on (always), within "
+        "that many seconds, or whenever the operating system chooses (off).",
         f"always, {MIN_SYNC:g} to {MAX_SYNC:g} seconds, or off",
         "1",
         str.lower,
@@ -300,7 +304,7 @@ def _options() -> Iterable[Option]:
     yield Option(
         "log_format",
         "|".join(formats),
-        "One line of text an event, or one JSON object.",
+        "A line of text or a JSON object per event.",
         ", ".join(formats),
         LogFormat.TEXT.value,
         str.lower,
@@ -309,7 +313,7 @@ def _options() -> Iterable[Option]:
     yield Option(
         "on_event",
         "URL",
-        "Where events are sent as JSON, in batches.",
+        "Where to send events, as JSON in batches.",
         "http://HOST[:PORT][/PATH] or https://..., without user and password",
         "nowhere",
         str,
@@ -318,7 +322,7 @@ def _options() -> Iterable[Option]:
     yield Option(
         "admin",
         "HOST:PORT|unix:PATH",
-        "Where the proxy tells what it does, and is steered.",
+        "Address of the admin listener: live page, metrics, control.",
         "HOST:PORT, [IPV6]:PORT or unix:PATH",
         "nowhere",
         str,
@@ -327,7 +331,8 @@ def _options() -> Iterable[Option]:
     yield Option(
         "admin_token",
         "TOKEN",
-        "What a request to --admin must carry; in the environment or the file only.",
+        "Token that a request to --admin must carry; only in the environment or the file, as "
+        "others can read a command line.",
         "16 or more letters, digits or ._~+/-",
         "none",
         str,

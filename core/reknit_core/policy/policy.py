@@ -147,10 +147,19 @@ class Policy:
     """How a proxy behaves. Raises PolicyError for a value that is not allowed."""
 
     retry_interval: float = _setting(
-        1.0, "Wait between two attempts to reach a lost server.", "seconds", 0.001, 86400
+        1.0,
+        "Wait between two attempts to reach a lost server, before --retry-backoff and "
+        "--retry-jitter.",
+        "seconds",
+        0.001,
+        86400,
     )
     retry_limit: int = _setting(
-        60, "Attempts to reach a lost server before the session ends.", "attempts", 0, 10**9
+        60,
+        "Attempts to reach a lost server before the session ends; 0: end it at once.",
+        "attempts",
+        0,
+        10**9,
     )
     retry_backoff: float = _setting(
         1.0, "Factor by which the wait grows with each attempt.", "", 1, 100
@@ -158,38 +167,53 @@ class Policy:
     retry_cap: float = _setting(60.0, "Longest wait between attempts.", "seconds", 0.001, 86400)
     retry_jitter: float = _setting(
         0.2,
-        "Part by which chance shortens each wait, so that sessions don't all dial at once.",
+        "Random share (0 to 1) by which each wait is shortened, so that sessions don't all dial "
+        "at once.",
         "",
         0,
         1,
     )
     retry_time: float = _setting(
-        0.0, "How long a lost server is retried, whatever the attempts; 0: no limit.", "seconds"
+        0.0,
+        "Time limit for reaching a lost server, whatever --retry-limit allows; 0: no limit.",
+        "seconds",
     )
     retry_reset: float = _setting(
         1.0,
-        "How long a server connection must last for its attempts to be forgotten.",
+        "How long a server connection must last before the count of attempts starts anew.",
         "seconds",
         0,
         86400,
     )
     client_grace: float = _setting(
-        60.0, "How long a session waits for a lost client to return.", "seconds", 0, 10**7
+        60.0,
+        "How long a session waits for a lost client to return; 0: end it at once.",
+        "seconds",
+        0,
+        10**7,
     )
     delivery: Delivery = _setting(
         Delivery.AT_LEAST_ONCE,
-        "What a lost connection may cost: messages that were on their way (at-most-once), "
-        "or repeats of them (at-least-once).",
+        "What a lost connection may cost: messages on their way are lost (at-most-once) or may "
+        "be repeated (at-least-once).",
     )
     confirm_bytes: int = _setting(
-        512 * 1024, "Unconfirmed bytes after which a peer is asked to confirm.", "bytes", 1, 2**40
+        512 * 1024,
+        "Unconfirmed bytes after which the proxy asks a peer to confirm, by a Ping.",
+        "bytes",
+        1,
+        2**40,
     )
     confirm_after: float = _setting(
-        0.25, "Time after which a peer is asked to confirm what is unconfirmed.", "seconds", 0, 3600
+        0.25,
+        "Time after which the proxy asks a peer to confirm what is unconfirmed.",
+        "seconds",
+        0,
+        3600,
     )
     replay_window: int = _setting(
         512 * 1024,
-        "Confirmed bytes kept in each direction for a peer that names what it has received.",
+        "Confirmed bytes kept in each direction for a peer that counts its messages.",
         "bytes",
         0,
         2**40,
@@ -199,64 +223,73 @@ class Policy:
     id_cookie: str = _name("connection_id", "Cookie that carries the connection id.")
     bind: frozenset[str] = _bound(
         ("authorization", "origin"),
-        "What a client must show as it did when its session began, to resume it.",
+        "What a returning client must send unchanged, to resume its session.",
     )
     resume_token: bool = _flag(
-        "Whether a client must also show the token of the last 101 answer, to resume its session."
+        "Whether a returning client must also send the token of its last 101 response."
     )
     require_minted_id: bool = _flag(
-        "Whether only the proxy makes ids: one that names no session gets 404."
+        "Whether only the proxy makes ids: a client with an unknown id gets 404."
     )
     server_retry_codes: frozenset[int] = _codes(
-        (1001, 1012, 1013, 1014), "Close codes by which a server is lost rather than done."
+        (1001, 1012, 1013, 1014),
+        "Close codes after which the proxy reconnects to the server; others end the session.",
     )
     client_retry_codes: frozenset[int] = _codes(
-        (1001,), "Close codes by which a client is lost rather than done."
+        (1001,), "Close codes after which the session waits for the client; others end it."
     )
     queue_bytes: int = _setting(
-        4 * 2**20, "Bytes that wait in one direction of a session.", "bytes", 1, 2**40
+        4 * 2**20,
+        "Size of a queue: bytes that wait in one direction of a session.",
+        "bytes",
+        1,
+        2**40,
     )
     queue_messages: int = _setting(
-        65536, "Messages that wait in one direction of a session.", "messages", 1, 10**9
+        65536,
+        "Size of a queue: messages that wait in one direction of a session.",
+        "messages",
+        1,
+        10**9,
     )
     queue_total: int = _setting(
-        1024 * 2**20, "Bytes that wait in all sessions together.", "bytes", 1, 2**50
+        1024 * 2**20, "Bytes held in memory for all sessions together.", "bytes", 1, 2**50
     )
     overflow_to_server: Overflow = _setting(
-        Overflow.PAUSE, "What happens when a queue towards the server is full."
+        Overflow.PAUSE, "What happens when a queue to the server is full."
     )
     overflow_to_client: Overflow = _setting(
-        Overflow.PAUSE, "What happens when a queue towards the client is full."
+        Overflow.PAUSE, "What happens when a queue to the client is full."
     )
     session_limit: int = _setting(
-        100_000, "Sessions at one time; a further client gets 503.", "sessions", 1, 10**9
+        100_000, "Sessions at the same time; a further client gets 503.", "sessions", 1, 10**9
     )
     allow_origin: frozenset[str] = _list(
-        is_origin, "ORIGIN", ORIGIN_WORDS, "Origins whose pages may connect; none: all may."
+        is_origin, "ORIGIN", ORIGIN_WORDS, "Origins whose pages may connect; none: all."
     )
     trust_forwarded: frozenset[str] = _list(
         is_trustable,
         "NETWORK",
         TRUST_WORDS,
-        "Proxies in front whose x-forwarded-* headers are believed.",
+        "Addresses of proxies in front, whose x-forwarded-* headers are believed.",
     )
     connection_limit: int = _setting(
         100_000,
-        "Client connections at one time; a further one gets 503.",
+        "Client connections at the same time; a further one gets 503.",
         "connections",
         1,
         10**9,
     )
     address_connections: int = _setting(
         0,
-        "Connections at one time from one address; a further one gets 429; 0: no limit.",
+        "Connections at the same time from one address; a further one gets 429; 0: no limit.",
         "connections",
         0,
         10**9,
     )
     address_rate: float = _setting(
         0.0,
-        "Requests a second from one address; a further one gets 429; 0: no limit.",
+        "Requests per second from one address; a further one gets 429; 0: no limit.",
         "requests",
         0,
         10**6,
@@ -265,26 +298,38 @@ class Policy:
         16 * 2**20, "Largest message; a larger one ends the session.", "bytes", 125, 2**40
     )
     heartbeat_interval: float = _setting(
-        10.0, "Silence after which a peer is sent a Ping; 0: never.", "seconds", 0, 86400
+        10.0,
+        "The proxy sends a Ping to a peer that has been silent for this long; 0: never.",
+        "seconds",
+        0,
+        86400,
     )
     heartbeat_timeout: float = _setting(
-        8.0, "Silence after that Ping by which a peer is lost.", "seconds", 0.001, 86400
+        8.0,
+        "A peer that is silent for this long after the Ping counts as lost.",
+        "seconds",
+        0.001,
+        86400,
     )
     connect_timeout: float = _setting(
-        5.0, "Limit for connecting to the server, and for its handshake.", "seconds", 0.001, 3600
+        5.0,
+        "Time limit for a connection to the server, and for its handshake.",
+        "seconds",
+        0.001,
+        3600,
     )
     handshake_wait: float = _setting(
         15.0, "How long a new client waits for the server to accept.", "seconds", 0.001, 3600
     )
     request_timeout: float = _setting(
-        10.0, "Limit for a client to send its handshake.", "seconds", 0.001, 3600
+        10.0, "Time limit for a client to send its handshake.", "seconds", 0.001, 3600
     )
     close_timeout: float = _setting(
-        5.0, "Limit for a peer to answer a Close frame.", "seconds", 0.001, 3600
+        5.0, "Time limit for a peer to answer a Close frame.", "seconds", 0.001, 3600
     )
     drain_time: float = _setting(
         10.0,
-        "How long a proxy that stops takes to send its sessions away; 0: all at once.",
+        "Time over which a proxy that stops spreads the closing of its sessions; 0: all at once.",
         "seconds",
         0,
         86400,
@@ -292,11 +337,11 @@ class Policy:
 
     http: Http = _setting(
         Http.REFUSE,
-        "What a request that is no WebSocket upgrade gets: 426 (refuse), or the server's own "
-        "answer (pass).",
+        "What happens to a request that isn't a WebSocket upgrade: answer 426 (refuse), or "
+        "forward it to the server (pass).",
     )
     http_timeout: float = _setting(
-        60.0, "How long such a request may stand still on its way.", "seconds", 0.001, 86400
+        60.0, "Idle timeout of a forwarded plain request.", "seconds", 0.001, 86400
     )
 
     def __post_init__(self) -> None:
