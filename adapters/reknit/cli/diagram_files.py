@@ -1,16 +1,19 @@
-"""The generated diagrams in their directory: what differs from the code, and writing it anew."""
+"""The generated diagrams in their directory: what differs from the code, and writing it anew.
+
+The directory has the lifecycle and the few scenarios that explain the design.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from reknit_core.diagrams.text import render_all
 
-SUFFIX = ".scn"
+DRAWN = "scenario_*.scn"  # those that explain the design; others are drawn when asked for
 
 
 def render(scenarios: Path) -> dict[str, str]:
-    """Every diagram by its relative name. Raises OSError, UnicodeError and ScenarioError."""
-    found = sorted(scenarios.glob("*" + SUFFIX))
+    """The diagrams of the directory, by name. Raises OSError, UnicodeError, ScenarioError."""
+    found = sorted(scenarios.glob(DRAWN))
     return render_all({path.name: path.read_text(encoding="utf-8") for path in found})
 
 

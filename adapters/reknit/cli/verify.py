@@ -40,7 +40,8 @@ def _replay(name: str, *, quiet: bool) -> bool:
     return not differences
 
 
-@click.command(short_help="Draw the lifecycle and each scenario.")
+@click.command(short_help="Draw the lifecycle and scenarios.")
+@click.argument("files", metavar="[FILE]...", nargs=-1)
 @click.option("--check", is_flag=True, help="Write nothing; fail where a file differs.")
 @click.option(
     "--output",
@@ -56,10 +57,35 @@ def _replay(name: str, *, quiet: bool) -> bool:
     type=click.Path(path_type=Path),
     default="tests/scenarios",
     show_default=True,
-    help="Where the scenario files (*.scn) are.",
+    help="Where the scenario files are.",
 )
-def diagram(check: bool, output: Path, scenarios: Path) -> None:
-    """Draw the lifecycle and each scenario, from the code, in a checkout."""
+def diagram(files: tuple[str, ...], check: bool, output: Path, scenarios: Path) -> None:
+    """Draw the lifecycle and scenarios, from the code, as Mermaid.
+
+    With FILE: prints the sequence diagram of each of these scenario files. Without: writes, in a
+    checkout, the diagrams that are kept there: the lifecycle and the scenarios of the design
+    (scenario_*.scn).
+    """
+    if not files:
+        _keep_diagrams(check, output, scenarios)
+    elif check:
+        raise Misuse("--check is for the diagrams in --output, not for FILE")
+    else:
+        for name in files:
+            click.echo(_drawn(name), nl=False)
+
+
+def _drawn(name: str) -> str:
+    from reknit_core.diagrams.text import sequence_mermaid
+    from reknit_core.play.player import ScenarioError, parse
+
+    try:
+        return sequence_mermaid(parse(read_text(name)))
+    except ScenarioError as error:
+        raise Misuse(f"{name}: {error}") from None
+
+
+def _keep_diagrams(check: bool, output: Path, scenarios: Path) -> None:
     from reknit_core.play.player import ScenarioError
 
     from reknit.cli import diagram_files

@@ -1,7 +1,7 @@
 """Diagrams of the lifecycle and of scenarios, as text: Mermaid, Graphviz dot, SVG.
 
 All of them are made from the table of transitions and from scenario files; nothing is drawn by
-hand. The SVG has its own module, lifecycle_svg.py.
+hand. The SVG has its own module, svg.py.
 """
 
 from collections.abc import Mapping
@@ -165,6 +165,11 @@ def _index(scenarios: Mapping[str, Scenario]) -> str:
     for name, scenario in scenarios.items():
         title = scenario.title.replace("|", "\\|")
         lines.append(f"| [{name}](scenarios/{name}.mmd) | {title} |")
+    lines += [
+        "",
+        "Draw any other scenario with `reknit diagram FILE`, e.g. "
+        "`reknit diagram tests/scenarios/heartbeat.scn`.",
+    ]
     return _text(lines)
 
 

@@ -290,11 +290,13 @@ def test_replay_of_a_bad_file_is_one_line(tmp_path: Path) -> None:
 def test_diagram_writes_what_check_accepts(tmp_path: Path) -> None:
     scenarios, output = tmp_path / "scenarios", tmp_path / "out"
     scenarios.mkdir()
+    (scenarios / "scenario_1.scn").write_text(SCENARIO)
     (scenarios / "one.scn").write_text(SCENARIO)
     options = ["--scenarios", str(scenarios), "--output", str(output)]
     assert_one_line(run("diagram", "--check", *options), 1, str(output / "lifecycle.svg"))
     assert not output.exists()
     assert run("diagram", *options).exit_code == 0
+    assert [path.name for path in output.glob("scenarios/*")] == ["scenario_1.mmd"]
     assert run("diagram", "--check", *options).exit_code == 0
 
     changed, left_over = output / "lifecycle.dot", output / "scenarios" / "gone.mmd"
@@ -313,15 +315,27 @@ def test_diagram_writes_what_check_accepts(tmp_path: Path) -> None:
 def test_diagram_of_bad_files_is_one_line(tmp_path: Path) -> None:
     options = ["--output", str(tmp_path / "out"), "--scenarios"]
     assert_one_line(run("diagram", *options, str(tmp_path / "no")), 2, "--scenarios DIR")
-    (tmp_path / "bad.scn").write_text("@0 > client vanishes\n")
+    (tmp_path / "scenario_bad.scn").write_text("@0 > client vanishes\n")
     assert_one_line(run("diagram", *options, str(tmp_path)), 2, "client vanishes")
-    (tmp_path / "bad.scn").write_bytes(b"\xff")
+    (tmp_path / "scenario_bad.scn").write_bytes(b"\xff")
     assert_one_line(run("diagram", *options, str(tmp_path)), 2)
-    (tmp_path / "bad.scn").unlink()
+    (tmp_path / "scenario_bad.scn").unlink()
     (tmp_path / "file").write_text("")
     assert_one_line(
         run("diagram", "--output", str(tmp_path / "file"), *options[2:], str(tmp_path)), 1
     )
+
+
+def test_diagram_of_a_file_is_printed(tmp_path: Path) -> None:
+    (tmp_path / "one.scn").write_text(SCENARIO)
+    name = str(tmp_path / "one.scn")
+    result = run("diagram", name, name)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.count("sequenceDiagram") == 2
+    assert_one_line(run("diagram", "--check", name), 2, "--check")
+    assert_one_line(run("diagram", str(tmp_path / "no.scn")), 2, "no.scn")
+    (tmp_path / "one.scn").write_text("@0 > client vanishes\n")
+    assert_one_line(run("diagram", name), 2, "client vanishes")
 
 
 # -- fuzz --------------------------------------------------------------------------------------
