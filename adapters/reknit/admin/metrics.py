@@ -23,6 +23,7 @@ from reknit_core.telemetry.survey import Flow, survey
 
 from reknit.admin.messages import Request, Response
 from reknit.admin.router import Route
+from reknit.observe.logs import count_lost_lines
 from reknit.state.store import Store
 from reknit.trio.sessions import Sessions
 
@@ -105,6 +106,11 @@ class Metrics(Collector):
         yield from _admissions(self._admission)
         yield _histogram(
             "reknit_loop_lag_seconds", "How late the loop's timers go off.", (), [((), self._lag)]
+        )
+        yield CounterMetricFamily(
+            "reknit_log_lines_lost",
+            "Lines of the log that standard error did not take.",
+            count_lost_lines(),
         )
         if self._untold is not None:
             yield CounterMetricFamily(

@@ -3,6 +3,7 @@
 Exit status: 0 fine; 1 it ran and failed; 2 it was asked for something that isn't allowed.
 """
 
+import atexit
 import os
 
 import click
@@ -11,6 +12,7 @@ from reknit.cli.demo import demo
 from reknit.cli.usage import Failure, Group, Misuse, ServeCommand, configurable, read_text
 from reknit.cli.verify import diagram, fuzz, replay
 from reknit.observe.logs import log_to_stderr
+from reknit.observe.outlet import Outlet, OutletStream
 from reknit.settings.config import (
     CONFIG,
     Config,
@@ -39,11 +41,13 @@ def serve(config_file: str | None, **options: object) -> None:
     key of the TOML file (retry_interval). The command line counts before the environment, the
     environment before the file. The file may also hold `upstream`.
     """
+    _open_standard_files()
     try:
         config = _configure(config_file, options)
     except ConfigError as error:
         raise Misuse(error) from None
-    log_to_stderr(config.log_level, config.log_format)
+    outlet = log_to_stderr(config.log_level, config.log_format)
+    _divert_stderr(outlet)
     import trio
 
     from reknit.process.serve import ListenError
@@ -58,6 +62,24 @@ def serve(config_file: str | None, **options: object) -> None:
         raise Misuse(error) from None
     except (ListenError, StateError, TakeoverError) as error:
         raise Failure(error) from None
+    finally:
+        outlet.flush()
+
+
+def _open_standard_files() -> None:
+    """Where one is closed, a client's socket would get its number, and what is written to it."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+
+
+def _divert_stderr(outlet: Outlet) -> None:
+    """Warnings, tracebacks and the last words wait for nobody either, also not at exit."""
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = OutletStream(outlet)
+    atexit.register(outlet.flush)
 
 
 def _configure(config_file: str | None, options: dict[str, object]) -> Config:

@@ -9,6 +9,7 @@ from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import trio
+from reknit_core.telemetry.seldom import is_said
 
 from reknit.observe.logs import as_document, tell
 
@@ -32,6 +33,9 @@ class EventHook(logging.Handler):
         self._queue: deque[dict[str, object]] = deque()
         self._lost = 0  # since the last batch that arrived
         self._told = 0  # lost events that a batch has told of
+        self._failures = 0  # batches since the last one that arrived
+        # A thread of its own: one whose receiver never comes to an end keeps no other waiting.
+        self._thread = trio.CapacityLimiter(1)
         self._finishing = trio.Event()
         self._finished = trio.Event()
 
@@ -82,13 +86,25 @@ class EventHook(logging.Handler):
             await trio.sleep(wait)
             lost = self._lost
             body = json.dumps({"events": batch, "lost": lost}).encode()
-            problem = await trio.to_thread.run_sync(self._post, body, abandon_on_cancel=True)
+            problem = f"no answer in {TIMEOUT:g} seconds"
+            with trio.move_on_after(TIMEOUT):
+                problem = await trio.to_thread.run_sync(
+                    self._post, body, abandon_on_cancel=True, limiter=self._thread
+                )
             if not problem:
                 self._lost -= lost
                 self._told += lost
+                self._failures = 0
                 return True
-        text = "%(number)d events could not be sent: %(reason)s"
-        tell(logging.WARNING, _FAILED, text, number=len(batch), reason=problem)
+        self._failures += 1
+        if is_said(self._failures):
+            text = "%(number)d events could not be sent: %(reason)s; %(total)d batches so far"
+            tell(
+                *(logging.WARNING, _FAILED, text),
+                number=len(batch),
+                reason=problem,
+                total=self._failures,
+            )
         return False
 
     def _post(self, body: bytes) -> str:

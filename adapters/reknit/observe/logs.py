@@ -11,10 +11,13 @@ from datetime import UTC, datetime
 from traceback import format_tb
 from typing import Any
 
+from reknit.observe.outlet import Outlet
 from reknit.settings.config import one_line
 from reknit.settings.options import LogFormat, LogLevel
 
 LOG = logging.getLogger("reknit")
+
+STDERR = 2
 
 
 def tell(level: int, event: str, text: str, **fields: str | int | float) -> None:
@@ -70,11 +73,44 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(as_document(record))
 
 
-def log_to_stderr(level: LogLevel, form: LogFormat = LogFormat.TEXT) -> None:
-    """The logger `reknit` writes to standard error from that level on."""
-    handler = logging.StreamHandler()
-    handler.setLevel(level.name)
-    handler.setFormatter(JsonFormatter() if form is LogFormat.JSON else TextFormatter())
+class OutletHandler(logging.Handler):
+    """Puts what is logged into an outlet, in that form."""
+
+    def __init__(self, level: LogLevel, form: LogFormat, descriptor: int) -> None:
+        super().__init__(level.name)
+        self.setFormatter(JsonFormatter() if form is LogFormat.JSON else TextFormatter())
+        self.outlet = Outlet(descriptor, self._note)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Put a record."""
+        try:
+            line = self._encode(record)
+        except Exception:
+            self.handleError(record)
+        else:
+            self.outlet.put(line)
+
+    def _encode(self, record: logging.LogRecord) -> bytes:
+        return self.format(record).encode(errors="backslashreplace") + b"\n"
+
+    def _note(self, lost: int) -> bytes:
+        text, fields = "%(number)d lines were lost: nobody took them", {"number": lost}
+        record = LOG.makeRecord(LOG.name, logging.WARNING, "", 0, text, (fields,), None)
+        record.event = "log_lost"
+        return self._encode(record)
+
+
+def log_to_stderr(
+    level: LogLevel, form: LogFormat = LogFormat.TEXT, descriptor: int = STDERR
+) -> Outlet:
+    """The logger `reknit` writes to standard error from that level on, through the outlet."""
+    handler = OutletHandler(level, form, descriptor)
     LOG.handlers = [handler]
     LOG.setLevel(level.name)
     LOG.propagate = False
+    return handler.outlet
+
+
+def count_lost_lines() -> int:
+    """How many lines of the log could not be written since this process began."""
+    return sum(each.outlet.lost for each in LOG.handlers if isinstance(each, OutletHandler))

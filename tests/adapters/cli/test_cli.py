@@ -195,20 +195,21 @@ def test_a_file_can_say_everything(tmp_path: Path) -> None:
         assert process.wait(WAIT) == 0
 
 
-def test_the_log_is_one_line_an_event(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_log_is_one_line_an_event(capfd: pytest.CaptureFixture[str]) -> None:
     from reknit.observe.logs import log_to_stderr
     from reknit.settings.options import LogLevel
 
     logger = logging.getLogger("reknit")
     handlers, level, propagate = logger.handlers, logger.level, logger.propagate
     try:
-        log_to_stderr(LogLevel.WARNING)
+        outlet = log_to_stderr(LogLevel.WARNING)
         logger.info("not shown")
         logger.warning("lost: %s", "evil\n2026 ERROR forged \x1b[31m")
+        assert outlet.flush()
     finally:
         logger.setLevel(level)
         logger.handlers, logger.propagate = handlers, propagate
-    error = capsys.readouterr().err
+    error = capfd.readouterr().err
     assert error.count("\n") == 1
     assert error.endswith(" WARNING lost: evil\\n2026 ERROR forged \\x1b[31m\n")
 

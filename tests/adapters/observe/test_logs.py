@@ -35,19 +35,21 @@ def drop(number: int = 1) -> None:
 # -- Forms -------------------------------------------------------------------------------------
 
 
-def test_an_event_as_text(capsys: pytest.CaptureFixture[str]) -> None:
-    log_to_stderr(LogLevel.INFO)
+def test_an_event_as_text(capfd: pytest.CaptureFixture[str]) -> None:
+    outlet = log_to_stderr(LogLevel.INFO)
     drop(7)
-    assert capsys.readouterr().err.endswith(" WARNING a1 queue full: 7 to the client dropped\n")
+    assert outlet.flush()
+    assert capfd.readouterr().err.endswith(" WARNING a1 queue full: 7 to the client dropped\n")
 
 
-def test_an_event_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    log_to_stderr(LogLevel.INFO, LogFormat.JSON)
+def test_an_event_as_json(capfd: pytest.CaptureFixture[str]) -> None:
+    outlet = log_to_stderr(LogLevel.INFO, LogFormat.JSON)
     drop(7)
     tell(logging.INFO, "signal", "100% done")
     tell(logging.DEBUG, "asked", "not shown")
     tell(logging.INFO, "transition", "%(session)s: %(reason)s", session="a1", reason=EVIL)
-    first, second, third = capsys.readouterr().err.splitlines()
+    assert outlet.flush()
+    first, second, third = capfd.readouterr().err.splitlines()
     document = json.loads(first)
     assert datetime.fromisoformat(document.pop("time")).tzinfo is not None
     assert document == {
@@ -62,20 +64,22 @@ def test_an_event_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(third)["reason"] == EVIL
 
 
-def test_an_error_of_ours_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    log_to_stderr(LogLevel.ERROR, LogFormat.JSON)
+def test_an_error_of_ours_as_json(capfd: pytest.CaptureFixture[str]) -> None:
+    outlet = log_to_stderr(LogLevel.ERROR, LogFormat.JSON)
     log_error_with_a_secret()
-    (line,) = capsys.readouterr().err.splitlines()
+    assert outlet.flush()
+    (line,) = capfd.readouterr().err.splitlines()
     document = json.loads(line)
     assert document["event"] == "error"
     assert document["message"] == "a1 ends by an error of the proxy"
     check_trace(document["traceback"])
 
 
-def test_an_error_of_ours_as_text(capsys: pytest.CaptureFixture[str]) -> None:
-    log_to_stderr(LogLevel.ERROR)
+def test_an_error_of_ours_as_text(capfd: pytest.CaptureFixture[str]) -> None:
+    outlet = log_to_stderr(LogLevel.ERROR)
     log_error_with_a_secret()
-    line, _, trace = capsys.readouterr().err.partition("\n")
+    assert outlet.flush()
+    line, _, trace = capfd.readouterr().err.partition("\n")
     assert line.endswith("ERROR a1 ends by an error of the proxy")
     check_trace(trace)
 
