@@ -5,6 +5,7 @@ Exit status: 0 fine; 1 it ran and failed; 2 it was asked for something that isn'
 
 import atexit
 import os
+import sys
 
 import click
 
