@@ -17,7 +17,7 @@ from children import HERE, LIMIT, Child, Children, Relay, children, free_port, s
 from journal import Outcome, outcome, read_journal
 
 WINDOW = 2**19  # bytes: more than websockets reads ahead, which is 256 KiB and 16 messages
-SETTLE = 0.2  # seconds of peace before the end of a run
+ENOUGH = 600  # messages that each end has handled before the end of a run
 DEADLY = (0.05, 0.5)  # seconds that a process lives, from its first breath on, at least and most
 
 
@@ -109,8 +109,19 @@ class Run:
             await self._strike(blow, links)
         for role in ("server", "client"):
             await self._current[role].said("open", self._opened[role] + 1)
-        await trio.sleep(SETTLE)
+        await self._go_on()
         return await self._finish()
+
+    async def _go_on(self) -> None:
+        """Wait until messages have come both ways, enough of them, and some on what is left."""
+        for role in ("server", "client"):
+            before = len(self._handled(role))
+            with trio.fail_after(LIMIT):
+                while len(found := self._handled(role)) == before or max(found) < ENOUGH:
+                    await trio.sleep(0.02)
+
+    def _handled(self, role: str) -> list[int]:
+        return read_journal(self._folder / role)
 
     async def _start(self, role: str) -> None:
         """The next process of that role goes; the one after it gets ready."""

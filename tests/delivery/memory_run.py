@@ -13,15 +13,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import trio
-from children import HERE, Child, Children, children, start_proxy
+from children import HERE, LIMIT, Child, Children, children, start_proxy
 from journal import read_journal
-from raw_peer import RawPeer, RawServer, numbered, raw_client
+from raw_peer import RawPeer, RawServer, numbered, proxy_turned, raw_client
 
 SIZE = 1000  # bytes of a message
 MB = 10**6
 FULL = 60_000  # messages of a flood: more than all buffers on the way hold
-STILL = 0.3  # seconds without progress: the flood is held back
-LIMIT = 120.0  # seconds for all of it
 
 
 class Victim(Enum):
@@ -45,9 +43,10 @@ class Sizes:
 class Flood:
     """Numbered messages, as many as go."""
 
-    def __init__(self, peer: RawPeer, *, masked: bool) -> None:
+    def __init__(self, peer: RawPeer, proxy: int, *, masked: bool) -> None:
         self.sent = 0
         self._peer = peer
+        self._proxy = proxy  # its port
         self._masked = masked
 
     async def run(self, count: int) -> None:
@@ -59,11 +58,11 @@ class Flood:
             self.sent = first + 20
 
     async def held_back(self) -> None:
-        """Wait until nothing goes any more."""
+        """Wait until nothing goes any more, however often the proxy looks at its sockets."""
         before = -1
         while self.sent > before:
             before = self.sent
-            await trio.sleep(STILL)
+            await proxy_turned(self._proxy)
 
 
 def resident(process: trio.Process) -> int:
@@ -139,7 +138,7 @@ async def _flooding_client(
     proxy, proxy_port = await start_proxy(started, port, *options)
     async with raw_client(proxy_port) as peer:
         nursery.start_soon(peer.answer_pings)
-        yield proxy.process, reader.process, Flood(peer, masked=True)
+        yield proxy.process, reader.process, Flood(peer, proxy_port, masked=True)
 
 
 @asynccontextmanager
@@ -153,7 +152,7 @@ async def _flooding_server(
     peer = await server.next()
     await reader.said("open")
     nursery.start_soon(peer.answer_pings)
-    yield proxy.process, reader.process, Flood(peer, masked=False)
+    yield proxy.process, reader.process, Flood(peer, proxy_port, masked=False)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 const { WebSocketServer } = createRequire(import.meta.url)("ws");
 const WORK = 0.02; // milliseconds a message
 const SIZE = 1000; // bytes of each message of a flood
-const seen = { connections: 0, lost: 0, messages: 0, pings: 0, pending: 0 };
+const seen = { connections: 0, lost: 0, messages: 0, pings: 0, pending: 0, flooded: 0 };
 
 const server = new WebSocketServer({ host: "127.0.0.1", port: Number(process.argv[2]) }, () => {
   process.stdout.write(`listening ${server.address().port}\n`);
@@ -27,6 +27,7 @@ server.on("connection", (socket) => {
       for (let number = 0; number < Number(words[1]); number += 1) {
         socket.send(String(number).padStart(SIZE));
       }
+      seen.flooded += 1;
     } else {
       seen.messages += 1;
       const end = performance.now() + WORK;

@@ -97,6 +97,15 @@ async def raw_client(port: int, session: str = SESSION) -> AsyncIterator[RawPeer
         yield peer
 
 
+async def proxy_turned(port: int, times: int = 10) -> None:
+    """The proxy has looked at its sockets that often: it has answered so many others."""
+    for _ in range(times):
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            await stream.send_all(b"no request\r\n\r\n")
+            while await stream.receive_some():
+                pass
+
+
 def numbered(numbers: Iterable[int], size: int, *, masked: bool) -> bytes:
     """Text messages as frames, one a number, each padded to `size` (126 to 65535) bytes."""
     head = bytes((0x81, masked << 7 | 126)) + size.to_bytes(2, "big") + bytes(4 * masked)

@@ -19,11 +19,10 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 
 import trio
-from children import HERE, Child, Children, children, free_port, start_proxy
+from children import HERE, LIMIT, Child, Children, children, free_port, start_proxy
 from restart_journal import Schedule, Tally
 
 GLANCE = 0.05  # seconds between two looks at the journals
-LIMIT = 30.0  # seconds in which all that is due has to be handled
 TAKEN = re.compile(r"process (\d+) has taken over")
 
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import trio
-from children import children, start_proxy
+from children import LIMIT, children, start_proxy
 from memory_run import MB, SIZE, Flood, Victim, measure, resident
 from raw_peer import RawServer, raw_client
 from wsproto.events import TextMessage
@@ -16,7 +16,6 @@ SLACK = 2 * MB  # what the proxy needs besides; the floods are far larger than b
 COUNT = 12_000  # messages of a flood
 SLOW = 4_000  # of one that is waited for
 SESSIONS = 6
-LIMIT = 20.0  # seconds
 
 
 @pytest.mark.parametrize("victim", [Victim.STOPPED_SERVER, Victim.STOPPED_CLIENT])
@@ -51,7 +50,7 @@ def test_peers_that_do_not_read_share_a_budget() -> None:
                 floods = []
                 for number in range(SESSIONS):
                     client = await nursery.start(_client, port, str(number))
-                    floods.append(Flood(client, masked=True))
+                    floods.append(Flood(client, port, masked=True))
                     nursery.start_soon(floods[-1].run, COUNT)
                 for flood in floods:
                     await flood.held_back()

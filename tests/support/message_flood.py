@@ -1,7 +1,5 @@
 """A sender without mercy: numbered messages, as fast as they are taken."""
 
-import asyncio
-
 from socket_bench import Bench
 from websockets.asyncio.connection import Connection
 
@@ -14,6 +12,7 @@ class Flood:
 
     def __init__(self, bench: Bench, connection: Connection) -> None:
         self.sent = 0
+        self._bench = bench
         self._connection = connection
         self.task = bench.spawn(self._run())
 
@@ -23,11 +22,11 @@ class Flood:
             self.sent += 1
 
     async def held_back(self) -> None:
-        """Wait until it gets no further for a while."""
+        """Wait until it gets no further, however often the proxy looks at its sockets."""
         before = -1
         while before < self.sent:
             before = self.sent
-            await asyncio.sleep(0.25)
+            await self._bench.turned()
         assert not self.task.done(), "the whole flood was taken"
 
 

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 
 import pytest
+from patience import LIMIT
 
 
 def node_runs(*arguments: str) -> bool:
@@ -11,7 +12,7 @@ def node_runs(*arguments: str) -> bool:
     node = shutil.which("node")
     if node is None:
         return False
-    run = subprocess.run([node, *arguments], capture_output=True, check=False, timeout=20)
+    run = subprocess.run([node, *arguments], capture_output=True, check=False, timeout=LIMIT)
     return run.returncode == 0
 
 

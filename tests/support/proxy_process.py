@@ -14,11 +14,20 @@ from pathlib import Path
 from typing import Self
 
 from forked_serve import serve
+from patience import LIMIT, patience
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["pytest", "reknit.cli.main", "reknit.process.serve"])
 _LISTENING = re.compile(r"listening on \S+ (?:port (\d+) )?for ")
 _STATE = re.compile(r"INFO [0-9a-f]{12} (\w+) by (\w+)")
+
+PATIENT = (
+    *("--retry-interval", "0.05", "--retry-limit", "1000000", "--client-grace", "3600"),
+    *("--heartbeat-interval", "3600", "--heartbeat-timeout", "3600"),
+    *("--connect-timeout", "600", "--handshake-wait", "600", "--request-timeout", "600"),
+    *("--close-timeout", str(patience(5)), "--drain-time", "0"),
+)
+"""Nothing runs out while a test takes its time, unless that is what it tests."""
 
 
 class ProxyLog:
@@ -90,12 +99,12 @@ class ProxyProcess(ProxyLog):
 
     @classmethod
     async def start(cls, upstream: str, *options: str, files: int = 0) -> Self:
-        """Start a proxy for that upstream URL; it listens when this returns.
+        """Start a patient proxy for that upstream URL; it listens when this returns.
 
         `files`: how many it may have open; 0: as many as this process may.
         """
         receiver, sender = _FORKS.Pipe(duplex=False)
-        options = (upstream, "--listen", "127.0.0.1:0", *options)
+        options = (upstream, "--listen", "127.0.0.1:0", *PATIENT, *options)
         process = _FORKS.Process(target=serve, args=(options, sender, files))
         process.start()
         sender.close()
@@ -150,7 +159,7 @@ class ProxyProcess(ProxyLog):
         if self._process.is_alive():
             self.signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(LIMIT / 4):
                 return await self.wait()
         except TimeoutError:
             self._process.kill()

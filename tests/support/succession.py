@@ -12,7 +12,8 @@ from asyncio.subprocess import Process
 from collections.abc import Mapping
 from contextlib import suppress
 
-from proxy_process import ProxyLog
+from patience import LIMIT
+from proxy_process import PATIENT, ProxyLog
 
 _TAKEN = re.compile(r"process (\d+) has taken over")
 
@@ -22,7 +23,7 @@ class Succession(ProxyLog):
 
     def __init__(self, upstream: str, *options: str) -> None:
         super().__init__()
-        self.options = (upstream, "--listen", "127.0.0.1:0", *options)
+        self.options = (upstream, "--listen", "127.0.0.1:0", *PATIENT, *options)
         self.pid = 0
         self.reigns = 0
         """How many processes have taken over."""
@@ -72,7 +73,7 @@ class Succession(ProxyLog):
             with suppress(ProcessLookupError):
                 self.signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(LIMIT / 4):
                 await self.log_ended()
                 return max([await process.wait() for process in self._started])
         except TimeoutError:

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from patience import LIMIT
 from proxy_process import ProxyProcess
 from socket_bench import Bench, socket_test
 from upstream_server import cut
@@ -22,7 +23,6 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the 
 
 TOKEN = "0123456789abcdef"
 ADMIN = ("--admin", "127.0.0.1:0")
-PATIENCE = 20_000  # milliseconds; only a test that fails takes so long
 
 
 @asynccontextmanager
@@ -44,8 +44,8 @@ async def address(proxy: ProxyProcess) -> str:
 async def opened(chromium: Any, url: str, errors: list[str] | None = None, **options: Any) -> Any:
     """The page in a tab of its own; `errors`: where to put what it complains of."""
     page = await chromium.new_page(**options)
-    page.set_default_timeout(PATIENCE)
-    playwright.expect.set_options(timeout=PATIENCE)
+    page.set_default_timeout(LIMIT * 1000)
+    playwright.expect.set_options(timeout=LIMIT * 1000)
     if errors is not None:
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)

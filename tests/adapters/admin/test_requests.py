@@ -142,7 +142,7 @@ async def test_a_request_does_not_move_to_the_next_process(bench: Bench) -> None
         assert (await server.read_message()).payload == b"?"
         reply = frame(TEXT, b'{"id": 1}', masked=False)
         server.send(reply[:5])
-        await asyncio.sleep(0.05)  # so that it has most likely been read
+        await bench.turned()  # so it has been read
         await proxy.restart()
         with pytest.raises(aiohttp.ClientError):
             await call

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from patience import LIMIT
 from reknit.cli.demo import PROMISES
 from reknit.cli.main import main
 from reknit.settings.options import OPTIONS
 from reknit_core.session.retry import Retry
-
-WAIT = 20  # seconds that a process may take before the test gives up
 
 SCENARIO = """\
 # The server accepts, then it is gone.
@@ -167,7 +166,7 @@ def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int, list[
 
 def answer(port: int) -> bytes:
     """What a plain HTTP request gets."""
-    with socket.create_connection(("127.0.0.1", port), WAIT) as client:
+    with socket.create_connection(("127.0.0.1", port), LIMIT) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         return client.recv(4096)
 
@@ -178,7 +177,7 @@ def test_serve_stops_cleanly_on_a_signal(number: signal.Signals) -> None:
         assert words[2] == "INFO"
         assert answer(port).startswith(b"HTTP/1.1 426 ")
         process.send_signal(number)
-        _, log = process.communicate(timeout=WAIT)
+        _, log = process.communicate(timeout=LIMIT)
     assert process.returncode == 0
     assert "Traceback" not in log
     for line in log.splitlines():
@@ -192,7 +191,7 @@ def test_a_file_can_say_everything(tmp_path: Path) -> None:
         assert words[-1] == "127.0.0.1:1"
         assert answer(port)
         process.terminate()
-        assert process.wait(WAIT) == 0
+        assert process.wait(LIMIT) == 0
 
 
 def test_the_log_is_one_line_an_event(capfd: pytest.CaptureFixture[str]) -> None:
@@ -404,6 +403,6 @@ def test_fuzz_can_simulate_whole_sessions() -> None:
 
 def test_demo_ends_quietly_when_nobody_reads_on() -> None:
     command = f"{sys.executable} -m reknit demo --seconds 1 | head -1"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=LIMIT)
     assert done.stdout.count("\n") == 1
     assert done.stderr == ""

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +131,7 @@ async def test_what_kubernetes_calls(bench: Bench, tmp_path: Path) -> None:
         assert await run(container()["lifecycle"]["preStop"]["exec"]["command"], proxy) == 0
         await proxy.logged("draining: 2 sessions")
         assert (await probe("livenessProbe"), await probe("readinessProbe")) == (200, 503)
+    proxy.signal(signal.SIGINT)  # it need not wait for an hour
 
 
 @socket_test

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import LIMIT
 from reknit.process.systemd import listening_sockets, notify
 from socket_bench import Bench, socket_test
 from succession import Succession
@@ -122,6 +123,6 @@ def test_an_abstract_address_is_told_too() -> None:
     name = f"reknit-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind("\0" + name)
-        sock.settimeout(5)
+        sock.settimeout(LIMIT)
         notify("STATUS=fine", "READY=1", environ={"NOTIFY_SOCKET": "@" + name})
         assert sock.recv(100) == b"STATUS=fine\nREADY=1"

@@ -19,7 +19,7 @@ from succession import Succession
 SESSIONS = 24
 CRASHES = 2
 PAUSE = 0.004  # seconds between two messages of one sender
-LIFE = 0.4  # seconds between two crashes
+LIFE = 25  # messages that each end of each session sends between two crashes
 
 
 async def crash(bench: Bench, *options: str) -> ProxyProcess:
@@ -63,7 +63,7 @@ class Numbers:
     def __init__(self, client: ResumingClient, session: Session) -> None:
         self._client = client
         self._session = session
-        self._sent = 0
+        self.sent = 0
         self._received: list[str] = []
         self._ending = False
 
@@ -74,19 +74,19 @@ class Numbers:
             group.create_task(self._receive())
         while self._session.received[-1:] != ["end"]:
             await asyncio.sleep(PAUSE)
-        expected = [str(number) for number in range(self._sent)]
+        expected = [str(number) for number in range(self.sent)]
         assert self._session.received == [*expected, "end"]
         assert self._received == self._session.said[:-1]
-        return self._sent, len(self._received)
+        return self.sent, len(self._received)
 
     def end(self) -> None:
         self._ending = True
 
     async def _send(self) -> None:
         while not self._ending:
-            await self._client.send(str(self._sent))
-            self._session.say(f"to you {self._sent}")
-            self._sent += 1
+            await self._client.send(str(self.sent))
+            self._session.say(f"to you {self.sent}")
+            self.sent += 1
             await asyncio.sleep(PAUSE)
         self._session.say("end")
         await self._client.send("end")
@@ -101,7 +101,7 @@ async def test_ends_that_count_lose_and_repeat_nothing(bench: Bench, tmp_path: P
     counting = CountingServer()
     server = await counting.start()
     url = f"ws://127.0.0.1:{counting.port}"
-    options = ("--retry-interval", "0.05", "--retry-limit", "999", *kept(tmp_path))
+    options = kept(tmp_path)
     proxy = await ProxyProcess.start(url, *options)
     bench.proxies.append(proxy)
     door = ("--listen", f"127.0.0.1:{proxy.port}")
@@ -114,7 +114,8 @@ async def test_ends_that_count_lose_and_repeat_nothing(bench: Bench, tmp_path: P
             numbers = Numbers(client, counting.session(client.connection_id))
             runs.append((client, numbers, group.create_task(numbers.run())))
         for crashes in range(1, CRASHES + 1):
-            await asyncio.sleep(LIFE)
+            while any(numbers.sent < crashes * LIFE for _, numbers, _ in runs):
+                await asyncio.sleep(PAUSE)
             await die(bench)
             proxy = await ProxyProcess.start(url, *door, *options)
             bench.proxies.append(proxy)
@@ -124,7 +125,7 @@ async def test_ends_that_count_lose_and_repeat_nothing(bench: Bench, tmp_path: P
         for _, numbers, _ in runs:
             numbers.end()
     for client, _, run in runs:
-        assert min(run.result()) > 50
+        assert min(run.result()) >= CRASHES * LIFE
         assert client.returns == CRASHES
         await client.__aexit__(None, None, None)
     server.close()

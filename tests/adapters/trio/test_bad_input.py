@@ -4,6 +4,7 @@ import asyncio
 import struct
 
 import pytest
+from patience import patience
 from raw_websocket import (
     BINARY,
     CLOSE,
@@ -74,7 +75,7 @@ async def test_a_head_just_under_the_limit_is_let_in(bench: Bench) -> None:
 
 @socket_test
 async def test_a_handshake_that_is_too_slow_is_408(bench: Bench) -> None:
-    await bench.proxy("--request-timeout", "0.1")
+    await bench.proxy("--request-timeout", str(patience(0.5)))
     for data in (b"", request()[:-2]):
         client = await bench.raw()
         client.send(data)

@@ -22,11 +22,11 @@ from conformance.ends import (
 from conformance.player import Seen
 from conformance.run import Results, against_client, against_server
 from node import skip_without_ws
+from patience import LIMIT
 
 ALL = ("websockets server", "aiohttp server", "ws server", "websockets client", "aiohttp client")
 SERVERS, CLIENTS = ALL[:3], ALL[3:]
 WEBSOCKETS, AIOHTTP = (ALL[0], ALL[3]), (ALL[1], ALL[4])
-LIMIT = 60.0  # seconds; only a test that fails takes so long
 
 
 @dataclass(frozen=True)

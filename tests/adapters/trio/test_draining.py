@@ -6,6 +6,7 @@ import signal
 import aiohttp
 import pytest
 from admin_client import ADMIN, Admin
+from patience import patience
 from raw_websocket import request
 from socket_bench import Bench, closed, header, id_of, socket_test
 from succession import Succession
@@ -80,6 +81,7 @@ async def test_an_end_that_does_not_read_is_cut_off(bench: Bench) -> None:
     message = b"\x82\x7e\xff\xff" + bytes(65535)
     server.send(message * 150)  # more than the sockets hold
     await proxy.logged("connected")
+    await bench.turned()  # so it has begun to read
     proxy.signal(signal.SIGTERM)
     assert await proxy.wait() == 0
     line = await proxy.logged("WARNING drained: ")
@@ -92,7 +94,7 @@ async def test_an_end_that_does_not_read_is_cut_off(bench: Bench) -> None:
 @socket_test
 async def test_ends_that_answer_no_close_hold_nothing_up(bench: Bench) -> None:
     await bench.raw_upstream.start()
-    proxy = await bench.proxy("--close-timeout", "0.3", "--drain-time", "0.1")
+    proxy = await bench.proxy("--close-timeout", "0.3", "--drain-time", str(patience(3)))
     pairs = [await bench.raw_pair() for _ in range(3)]
     proxy.signal(signal.SIGTERM)
     for client, server in pairs:

@@ -7,12 +7,14 @@ from contextlib import suppress
 import pytest
 from half_open import drop_packets, needs_packet_filter
 from message_flood import Flood, receive_flood
+from patience import patience
 from raw_websocket import PING, PONG, TEXT, Frame, RawConnection, frame, request
 from socket_bench import Bench, id_of, socket_test
 from upstream_server import cut
 from websockets.asyncio.connection import Connection
 
-QUICK = ("--heartbeat-interval", "0.1", "--heartbeat-timeout", "0.8")
+SILENCE = patience(2)  # seconds; who lives must answer sooner, also on a busy machine
+QUICK = ("--heartbeat-interval", "0.1", "--heartbeat-timeout", str(SILENCE))
 
 
 class Living:
@@ -97,11 +99,10 @@ async def test_a_half_open_connection_is_found(bench: Bench, cut_off: str) -> No
 async def test_quiet_peers_are_not_lost(bench: Bench) -> None:
     """`websockets` answers Pings by itself; a raw peer that only sends is alive as well."""
     await bench.upstream.start()
-    proxy = await bench.proxy(*QUICK, "--heartbeat-timeout", "5")
+    proxy = await bench.proxy(*QUICK)
     client = await bench.connect()
     server = await bench.upstream.accept()
-    for _ in range(5):
-        await asyncio.sleep(0.15)  # longer than the interval: it is the silence that is tested
+    await asyncio.sleep(1.5 * SILENCE)  # it is the silence that is tested
     await client.send("still here")
     assert await server.recv() == "still here"
     assert proxy.transitions == [("connected", "server_accepted")]
@@ -114,7 +115,7 @@ async def test_time_in_which_the_proxy_stands_still_does_not_count(bench: Bench)
     client = await bench.connect()
     server = await bench.upstream.accept()
     proxy.signal(signal.SIGSTOP)
-    await asyncio.sleep(1.5)  # longer than the heartbeat's limit
+    await asyncio.sleep(1.5 * SILENCE)
     proxy.signal(signal.SIGCONT)
     await client.send("still here")
     assert await server.recv() == "still here"
@@ -171,7 +172,7 @@ async def test_an_end_that_the_proxy_does_not_read_is_not_lost(bench: Bench, awa
     await proxy.reached(f"{away}_down")
     flood = Flood(bench, server if away == "client" else client)
     await flood.held_back()
-    await asyncio.sleep(1.5)  # longer than the heartbeat's limit
+    await asyncio.sleep(1.5 * SILENCE)
     assert not any(state == "both_down" for state, _ in proxy.transitions)
     if away == "client":
         back: Connection = await bench.connect("/", {"x-connection-id": id_of(client)})
@@ -184,7 +185,7 @@ async def test_an_end_that_the_proxy_does_not_read_is_not_lost(bench: Bench, awa
 @socket_test
 async def test_a_slow_reader_that_keeps_reading_is_not_lost(bench: Bench) -> None:
     await bench.upstream.start()
-    proxy = await bench.proxy(*QUICK, "--heartbeat-timeout", "2")
+    proxy = await bench.proxy(*QUICK)
     client = await bench.raw()
     client.send(request())
     server = await bench.upstream.accept()
@@ -198,5 +199,5 @@ async def test_a_slow_reader_that_keeps_reading_is_not_lost(bench: Bench) -> Non
             continue
         received += 1
         if received > 1000:  # quick at first, so that the system makes its buffers large
-            await asyncio.sleep(0.04)  # 0.8 MB a second
+            await asyncio.sleep(SILENCE / 50)  # so it takes longer than the heartbeat's limit
     assert proxy.transitions == [("connected", "server_accepted")]

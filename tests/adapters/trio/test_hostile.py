@@ -13,6 +13,7 @@ from itertools import count
 import aiohttp
 import pytest
 from admin_client import Admin
+from patience import patience
 from raw_websocket import (
     BINARY,
     CONTINUATION,
@@ -67,7 +68,7 @@ async def refused(client: RawConnection) -> int:
 @socket_test
 async def test_slow_handshakes_get_408_and_their_places_are_free_again(bench: Bench) -> None:
     await bench.raw_upstream.start()
-    await bench.proxy("--request-timeout", "0.3", "--connection-limit", "101")
+    await bench.proxy("--request-timeout", str(patience(3)), "--connection-limit", "101")
     async with bystander(bench):
         clients = [await bench.raw() for _ in range(100)]
         assert await refused(await bench.raw()) == 503
@@ -239,7 +240,7 @@ async def test_messages_that_never_end_fill_no_more_than_the_bound(bench: Bench)
     """Who holds on to the memory is lost in time, and it is free for others."""
     await bench.raw_upstream.start()
     total = 1024 * KIB
-    quick = ("--heartbeat-interval", "0.3", "--heartbeat-timeout", "0.3")
+    quick = ("--heartbeat-interval", str(patience(1)), "--heartbeat-timeout", str(patience(1)))
     proxy = await bench.proxy(*ADMIN, *quick, "--queue-total", str(total), "--client-grace", "0")
     clients = [(await bench.raw_pair())[0] for _ in range(10)]
     async with aiohttp.ClientSession() as http:
@@ -268,7 +269,7 @@ async def test_pings_of_one_who_does_not_read_wait_and_are_all_answered(bench: B
     await proxy.reached("server_down")
     number = 60_000  # their answers are more than all buffers hold
     sending = bench.spawn(send_in_parts(client, frame(PING, b"x" * 100) * number))
-    await asyncio.sleep(0.5)
+    await bench.turned()
     assert not sending.done()
     for _ in range(number):
         assert await client.read_frame() == Frame(PONG, b"x" * 100)
@@ -290,7 +291,7 @@ async def send_in_parts(connection: RawConnection, data: bytes) -> None:
 @socket_test
 async def test_an_answer_that_never_ends_is_given_up(bench: Bench, answer: str) -> None:
     await bench.raw_upstream.start()
-    await bench.proxy("--retry-limit", "0", "--connect-timeout", "0.5")
+    await bench.proxy("--retry-limit", "0", "--connect-timeout", str(patience(1)))
     async with bystander(bench):
         client = await bench.raw()
         client.send(request())

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from admin_client import ADMIN, Admin
 from aiohttp import web
+from patience import patience
 from proxy_process import ProxyProcess
 from raw_websocket import RawConnection, request
 from socket_bench import Bench, header, socket_test
@@ -54,6 +55,7 @@ class Sending:
 
     def __init__(self, bench: Bench, connection: RawConnection) -> None:
         self._sent = 0
+        self._bench = bench
         self._connection = connection
         self.task = bench.spawn(self._run())
 
@@ -63,11 +65,11 @@ class Sending:
             await self._connection.drain()
 
     async def held_back(self) -> None:
-        """Wait until it gets no further for a while."""
+        """Wait until it gets no further, however often the proxy looks at its sockets."""
         before = -1
         while before < self._sent:
             before = self._sent
-            await asyncio.sleep(0.25)
+            await self._bench.turned()
         assert not self.task.done(), "all was taken"
 
 
@@ -265,7 +267,7 @@ async def test_when_the_client_goes_so_does_the_servers_connection(bench: Bench,
 @socket_test
 async def test_a_connection_without_a_next_request_is_closed(bench: Bench) -> None:
     await bench.raw_upstream.start()
-    proxy = await bench.proxy(*PASS, "--request-timeout", "0.2")
+    proxy = await bench.proxy(*PASS, "--request-timeout", str(patience(1)))
     client = await bench.raw()
     client.send(plain())
     await exchange(client, await bench.raw_upstream.next())

@@ -23,7 +23,16 @@ MINE = tuple(f"{name}: {value}" for name, value in HEADERS.items())
 OPTIONS = (
     *("--log-level", "debug", "--admin", "127.0.0.1:0", "--resume-token"),
     *("--bind", "authorization,origin,cookie:sid", "--queue-messages", "20"),
-    *("--overflow-to-client", "drop-oldest", "--message-limit", "1000", "--retry-limit", "5"),
+    *(
+        "--overflow-to-client",
+        "drop-oldest",
+        "--message-limit",
+        "1000",
+        "--retry-limit",
+        "5",
+        "--close-timeout",
+        "1",
+    ),
 )
 BAD_LINES = (
     f"Authorization : Bearer {MARK}",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from message_flood import Flood, receive_flood
+from patience import patience
 from proxy_process import ProxyProcess
 from raw_websocket import TEXT, frame, raw_connect, request
 from socket_bench import Bench, closed, socket_test
@@ -303,7 +304,7 @@ def old(context: ssl.SSLContext) -> ssl.SSLContext:
 
 @socket_test
 async def test_a_client_that_speaks_no_tls_is_let_go(bench: Bench, tmp_path: Path) -> None:
-    proxy = await secure(bench, tmp_path, "--request-timeout", "0.2")
+    proxy = await secure(bench, tmp_path, "--request-timeout", str(patience(1)))
     client = await raw_connect(proxy.port)
     client.send(request())
     await client.ended()

@@ -19,9 +19,7 @@ def listen_on(path: Path) -> socket.socket:
 
 
 async def start(bench: Bench, upstream: str, path: Path, *options: str) -> ProxyProcess:
-    proxy = await ProxyProcess.start(
-        upstream, "--listen", f"unix:{path}", "--retry-interval", "0.05", *options
-    )
+    proxy = await ProxyProcess.start(upstream, "--listen", f"unix:{path}", *options)
     bench.proxies.append(proxy)
     return proxy
 

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from patience import patience
 from raw_websocket import TEXT, Frame, RawConnection, frame, request
 from socket_bench import Bench, socket_test
 
@@ -69,7 +70,7 @@ async def test_open_connections_are_limited_by_address(bench: Bench) -> None:
 @socket_test
 async def test_whoever_has_gone_is_not_counted(bench: Bench, end: str) -> None:
     await bench.upstream.start()
-    await bench.proxy("--address-connections", "1", "--request-timeout", "0.3")
+    await bench.proxy("--address-connections", "1", "--request-timeout", str(patience(1)))
     match end:
         case "silent":
             (await bench.raw()).abort(reset=False)

@@ -6,11 +6,11 @@ import re
 import zlib
 from dataclasses import dataclass, field
 
+from patience import LIMIT
 from raw_websocket import CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, RawConnection, frame
 
 from conformance.cases import FLUSHED, Await, Case, HalfClose, Send
 
-PATIENCE = 10.0  # seconds that an end is waited for
 _VIOLATIONS = (1002, 1007, 1009)
 _ALONE = ("server_no_context_takeover", "client_no_context_takeover")
 
@@ -54,7 +54,7 @@ class Play:
         """Play all of it, up to the connection's end."""
         reading = asyncio.create_task(self._read())
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(LIMIT):
                 with contextlib.suppress(ConnectionError):
                     await self._perform(reading)
                 await reading

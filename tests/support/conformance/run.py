@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
+from patience import LIMIT
 from proxy_process import ProxyProcess
 from raw_websocket import RawConnection, raw_connect, request
 
 from conformance.cases import Case
 from conformance.ends import Client, Server
-from conformance.player import PATIENCE, Play, Seen
+from conformance.player import Play, Seen
 
 AT_ONCE = 16  # cases under way in each way
 QUICK = ("--retry-limit", "0", "--client-grace", "0.05")  # a lost end is soon given up
@@ -30,7 +31,7 @@ async def against_server(server: Server, cases: list[Case]) -> tuple[Results, Re
         connection.abort()
         if seen.handshake.startswith("101"):
             with suppress(TimeoutError):
-                seen.told = await asyncio.wait_for(ends[path], PATIENCE)
+                seen.told = await asyncio.wait_for(ends[path], LIMIT)
         return seen
 
     async with server(lambda path, end: ends[path].set_result(end)) as port:
