@@ -142,12 +142,12 @@ def test_the_log_moves_the_picture() -> None:
 def test_a_whole_run_keeps_the_promise(
     promise: Promise, terminal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a time of its own, which goes on when all has been read: a busy machine changes nothing."""
+    """In a time of its own, which goes on when all has been read, however busy the machine is."""
     clock = trio.testing.MockClock(autojump_threshold=0.001)
     monkeypatch.setattr(trio, "run", functools.partial(trio.run, clock=clock))
     console, file = make_console(terminal=terminal)
     before = logging.getLogger("reknit").handlers
-    result = play(2.5, promise, console)
+    result = play(1.5, promise, console)
     show(result, console)
     text = file.getvalue()
     assert result.broken_promises() == []
