@@ -21,6 +21,7 @@ _HEADINGS = (
     ("Messages", r"delivery|confirm_.*|replay_.*|queue_.*|overflow_.*|message_.*"),
     ("Who may resume", r"id_.*|bind|resume_.*|require_minted_id"),
     ("What is let in", r"allow_origin|trust_forwarded|connection_limit|address_.*"),
+    ("What the server is told", r"host"),
     ("Plain HTTP", r"http.*"),
     ("Signs of life and time limits", r"heartbeat_.*|.*_timeout|.*_wait"),
     ("More", r".*"),

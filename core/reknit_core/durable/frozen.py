@@ -22,7 +22,7 @@ from reknit_core.session.session import Session
 from reknit_core.session.websocket import NOBODY, WebSocket
 from reknit_core.wire.handshake import ClientHandshake, ServerHandshake, ServerRequest
 
-VERSION = 3
+VERSION = 4
 
 _MAGIC = b"reknit"
 _HEAD = struct.Struct(">6sHI")

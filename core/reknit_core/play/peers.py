@@ -23,6 +23,7 @@ from reknit_core.wire.handshake import (
 from reknit_core.wire.headers import HeaderList, value_of
 
 SESSION_ID = "session"  # a client that names no other id has this one
+HOST = "proxy.test"  # what a client asks for that says nothing else
 
 _END = b"\r\n\r\n"  # of a handshake
 _DEFLATE = "permessage-deflate"
@@ -119,7 +120,9 @@ class ClientPeer(Peer):
         if action.deflate is not None:
             offer = "; ".join(filter(None, (_DEFLATE, action.deflate)))
         self._handshake = ServerHandshake(
-            ServerRequest(action.target, "proxy.test", tuple(headers), action.subprotocols, offer)
+            ServerRequest(
+                action.target, action.host or HOST, tuple(headers), action.subprotocols, offer
+            )
         )
 
     def request(self) -> bytes:
@@ -199,6 +202,8 @@ class ServerPeer(Peer):
 
 def _request(request: UpgradeRequest) -> str:
     words = ["request", request.target]
+    if request.host != HOST:
+        words.append(f"host={request.host}")
     if request.subprotocols:
         words.append(f"subprotocols={','.join(request.subprotocols)}")
     words += [f"deflate={_parameters(offer)}" for offer in request.extensions]

@@ -39,6 +39,11 @@ class Http(Enum):
     PASS = "pass"  # noqa: S105
 
 
+OF_CLIENT = "client"
+OF_UPSTREAM = "upstream"
+"""Whose Host the server is told; anything else is the name itself."""
+
+
 class PolicyError(ValueError):
     """A value that is not allowed: for which name, what it was, and what is allowed."""
 
@@ -120,6 +125,12 @@ def _name(default: str, help: str) -> Any:
     words = "1 or more letters, digits, '-', '_' or '.', other than names with a meaning already"
     taken = r"(?i:sec-websocket-|x-reconnect|x-forwarded-|reconnect_|(host|upgrade|connection)$)"
     return _setting(default, help, pattern=rf"(?!{taken})[A-Za-z0-9._-]+", words=words)
+
+
+def _host(help: str) -> Any:
+    words = f"{OF_CLIENT} (as it asks), {OF_UPSTREAM} (as UPSTREAM says), or NAME[:PORT]"
+    name = r"(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+    return _setting(OF_CLIENT, help, pattern=name, words=words)
 
 
 def _flag(help: str) -> Any:
@@ -334,7 +345,7 @@ class Policy:
         0,
         86400,
     )
-
+    host: str = _host("The Host that the server is told: the client's, the upstream's, or a name.")
     http: Http = _setting(
         Http.REFUSE,
         "What happens to a request that isn't a WebSocket upgrade: answer 426 (refuse), or "

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from reknit_core.policy.policy import PolicyError
+from reknit_core.policy.policy import OF_CLIENT, OF_UPSTREAM, Policy, PolicyError
 
 URL_FORMS = "ws://HOST[:PORT][/PATH], wss://HOST[:PORT][/PATH] or ws+unix:/SOCKET[:/PATH]"
 
@@ -23,13 +23,23 @@ class Upstream:
 
     @property
     def authority(self) -> str:
-        """The Host header's value (RFC 9110, section 7.2)."""
+        """Host and port as a Host header has them (RFC 9110, section 7.2)."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
 
     def target(self, client_target: str) -> str:
         """The request target for a client's: the upstream's path in front of it."""
         return self.path + client_target
+
+    def host_for(self, policy: Policy, client_host: str) -> str:
+        """The Host header's value for a client's, which is empty where it has sent none.
+
+        A server that holds Origin against Host, or makes URLs of it, needs the one that the
+        client knows.
+        """
+        if policy.host == OF_CLIENT:
+            return client_host or self.authority
+        return self.authority if policy.host == OF_UPSTREAM else policy.host
 
 
 def parse_upstream(url: str) -> Upstream:

@@ -62,7 +62,7 @@ class PlainHttp:
             method=request.method,
             target=self._upstream.target(request.target),
             headers=[
-                (b"host", self._upstream.authority.encode()),
+                (b"host", self._upstream.host_for(self.policy, request.host).encode()),
                 *for_server(request.headers, self.policy.id_header_name),
                 *told,
                 *_framing(request.headers),

@@ -37,6 +37,7 @@ class ClientConnects:
     origin: str | None = None
     cookie: str | None = None
     token: str | None = None
+    host: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ def _client_connected(args: Arguments) -> Action:
         origin=args.option("origin", _TEXT),
         cookie=args.option("cookie", _TEXT),
         token=args.option("token", _TEXT),
+        host=args.option("host", r"[A-Za-z0-9.:-]{1,200}"),
     )
 
 
@@ -230,7 +231,7 @@ _VERBS: dict[str, _Verb] = {
     "client connected": _Verb(
         "client connected [path=/PATH] [id=ID] [resume=ID] [received=N] [takes=N] "
         '[subprotocols=A,B] [deflate|deflate="PARAMETERS"] [authorization=TEXT] [origin=TEXT] '
-        "[cookie=TEXT] [token=TOKEN]",
+        "[cookie=TEXT] [token=TOKEN] [host=NAME]",
         _client_connected,
     ),
     "server connected": _Verb("server connected [generation=N]", _server_connected),

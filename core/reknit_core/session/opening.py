@@ -93,7 +93,10 @@ class Opening(Session):
     def _server_connected(self, now: float) -> None:
         server = self.server
         request = self._pinned.server_request(
-            self._upstream, server.retry.attempt, counts(server.queue, server.source)
+            self._policy,
+            self._upstream,
+            server.retry.attempt,
+            counts(server.queue, server.source),
         )
         server.handshake = ServerHandshake(request)
         server.say(server.handshake.request(), server.source.sent)

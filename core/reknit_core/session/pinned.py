@@ -30,6 +30,7 @@ class Pinned:
 
     connection_id: str
     binding: Binding
+    _host: str
     _target: str
     _headers: bytes  # "name: value" lines: a session is long, and a list of pairs is large
     _subprotocols: tuple[str, ...]
@@ -61,13 +62,16 @@ class Pinned:
         return cls(
             connection_id,
             Binding.from_request(policy.bind, request, key),
+            request.host,
             without_query(request.target, _OWN_QUERIES | {policy.id_query}),
             b"\n".join(name + b": " + value for name, value in headers),
             request.subprotocols,
             request.extensions,
         )
 
-    def server_request(self, upstream: Upstream, attempt: int, counts: HeaderList) -> ServerRequest:
+    def server_request(
+        self, policy: Policy, upstream: Upstream, attempt: int, counts: HeaderList
+    ) -> ServerRequest:
         """The opening handshake for the server.
 
         On a reconnect it says so: its `attempt`, counted from 1, and the leg's `counts`.
@@ -86,7 +90,7 @@ class Pinned:
             subprotocols = () if self.subprotocol is None else (self.subprotocol,)
         return ServerRequest(
             target=upstream.target(self._target),
-            host=upstream.authority,
+            host=upstream.host_for(policy, self._host),
             headers=tuple(headers),
             subprotocols=subprotocols,
             deflate=deflate.offer(self._offers),

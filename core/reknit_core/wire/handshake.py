@@ -26,6 +26,8 @@ MAX_REFUSAL = 1024 * 1024  # bytes of a server's refusal that is passed on
 MAX_ANSWER = MAX_HEAD + MAX_REFUSAL  # bytes of it as it comes: with interim answers, in chunks
 
 _END = b"\r\n\r\n"
+_HOST_LINE = re.compile(rb"(?im)^(host[ \t]*:)[^\r\n]*")
+_NO_HOST = b"-"  # for wsproto, which reads and writes every Host as IDNA 2003, and fails at others
 _BAD_LINE = re.compile(rb"(?<!\r)\n|\r\n[ \t]")  # ends without CR, or is folded
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")  # 16 bytes in base64
@@ -119,11 +121,11 @@ class ClientHandshake:
             return refusal(431, "too_many_headers", f"the request has over {MAX_HEADERS} headers")
         self.head, self.rest = head, self.head[len(head) :]
         try:
-            self._handshake.receive_data(head)
+            self._handshake.receive_data(_HOST_LINE.sub(rb"\1 " + _NO_HOST, head))
         except ProtocolError as error:
             return self._explain(error, head)
         except UnicodeError:
-            return _bad("Host, or a header of the WebSocket handshake, is not ASCII")
+            return _bad("a header of the WebSocket handshake is not ASCII")
         (request,) = self._handshake.events()
         assert isinstance(request, Request)  # wsproto raises otherwise
         outcome = self._check(request, head)
@@ -143,7 +145,7 @@ class ClientHandshake:
         headers = tuple((bytes(name), bytes(value)) for name, value in request.extra_headers)
         if not _KEY.fullmatch(value_of(headers, b"sec-websocket-key") or ""):
             return _bad("Sec-WebSocket-Key is not 16 bytes in base64")
-        host = value_of(lines, b"host") or ""  # wsproto decodes what is to be passed on as it is
+        host = value_of(lines, b"host") or ""
         target = origin_form(request.target, host)
         if target is None:
             return _bad("the request's target is no path of the host in Host")
@@ -268,15 +270,16 @@ class ServerHandshake:
     def request(self) -> bytes:
         """The request as bytes; to be called once, first."""
         request = self.asked
-        return self._handshake.send(
+        data = self._handshake.send(
             Request(
                 target=request.target,
-                host=request.host,
+                host=_NO_HOST.decode(),
                 extra_headers=list(request.headers),
                 subprotocols=list(request.subprotocols),
                 extensions=[_Offer(request.deflate)] if request.deflate else [],
             )
         )
+        return data.replace(b"Host: " + _NO_HOST, b"Host: " + request.host.encode(), 1)
 
     def receive_data(self, data: bytes) -> Accepted | Refusal | Failed | None:
         """Read on; None while the answer isn't complete. Never raises."""

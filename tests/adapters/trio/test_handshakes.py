@@ -47,7 +47,7 @@ async def test_the_server_sees_the_clients_request(bench: Bench) -> None:
         name, _, value = line.partition(": ")
         assert value in seen.values(name)
     assert seen.values("x-custom") == ["one", "two"]
-    assert seen.value("host") == f"127.0.0.1:{bench.upstream.port}"
+    assert seen.value("host") == "proxy.test"
     assert seen.value("x-connection-id") == "cookie"
     assert seen.value("x-forwarded-for") == "127.0.0.1"
     assert seen.value("x-forwarded-host") == "proxy.test"
@@ -73,6 +73,19 @@ async def test_the_server_does_not_see_what_is_for_one_hop_or_the_proxy(bench: B
     gone = {"proxy-authorization", "keep-alive", "x-one-hop", "forwarded"}
     assert not names(seen) & gone
     assert not any(name.startswith("x-reconnect") for name in names(seen))
+
+
+@socket_test
+async def test_a_server_may_have_another_host(bench: Bench) -> None:
+    await bench.raw_upstream.start()
+    own = f"127.0.0.1:{bench.upstream.port}"
+    for option, host in (("upstream", own), ("backend.test:81", "backend.test:81")):
+        await bench.proxy("--host", option)
+        client = await bench.raw()
+        client.send(request("/", "Origin: http://proxy.test"))
+        seen = (await bench.raw_upstream.next()).head
+        assert seen.value("host") == host
+        assert seen.value("origin") == "http://proxy.test"
 
 
 @socket_test

@@ -103,7 +103,7 @@ async def test_what_is_odd_but_clear_arrives_as_it_was_meant(bench: Bench) -> No
     assert by_name.pop("sec-websocket-key")
     assert len(by_name.pop("my-id")[0]) == 32
     assert by_name == {
-        "host": [f"127.0.0.1:{bench.upstream.port}"],
+        "host": ["proxy.test"],
         "upgrade": ["websocket"],
         "connection": ["Upgrade"],
         "sec-websocket-version": ["13"],

@@ -106,7 +106,7 @@ async def test_the_server_hears_that_the_client_came_by_tls(bench: Bench, tmp_pa
     server = await bench.upstream.accept()
     (seen,) = bench.upstream.requests
     assert seen.headers["x-forwarded-proto"] == "https"
-    assert seen.headers["host"] == f"{HOST}:{bench.upstream.port}"
+    assert seen.headers["host"] == f"{HOST}:{bench.proxies[-1].port}"
     await server.send("answer")
     assert await client.recv() == "answer"
 
@@ -230,7 +230,7 @@ async def test_a_server_that_is_not_who_it_should_be(
 
 @socket_test
 async def test_a_host_name_is_verified_and_said(bench: Bench, tmp_path: Path) -> None:
-    """The name in the URL counts, not the address that it stands for."""
+    """The name in the URL counts, not the address that it stands for, nor the client's Host."""
     said: list[str | None] = []
     await secure(bench, tmp_path)
     context = server_context(certificate("localhost"))
@@ -244,6 +244,8 @@ async def test_a_host_name_is_verified_and_said(bench: Bench, tmp_path: Path) ->
     )  # fmt: skip
     await bench.connect()
     assert said == ["localhost"]
+    (seen,) = bench.upstream.requests
+    assert seen.headers["host"] == f"127.0.0.1:{bench.proxies[-1].port}"
 
 
 @socket_test

@@ -43,7 +43,7 @@ async def test_both_legs_on_unix_sockets(bench: Bench, tmp_path: Path) -> None:
     server = await upstream.accept()
     (seen,) = upstream.requests
     assert seen.path == "/base/here"
-    assert seen.headers["host"] == "localhost"
+    assert seen.headers["host"] == "proxy.test"
     assert seen.headers["x-forwarded-host"] == "proxy.test"
     assert "x-forwarded-for" not in seen.headers
     await client.send("there")

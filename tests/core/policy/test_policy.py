@@ -42,7 +42,7 @@ def refused(name: str, value: object) -> PolicyError:
 
 
 def test_every_field_is_one_of_these() -> None:
-    sorts = (NUMBERS, NAMES, CODES, LISTS, FLAGS, CHOICES, ["bind"])
+    sorts = (NUMBERS, NAMES, CODES, LISTS, FLAGS, CHOICES, ["bind", "host"])
     assert sorted(name for names in sorts for name in names) == sorted(SETTINGS)
     assert list(SETTINGS) == [item.name for item in fields(Policy)]
     for setting in SETTINGS.values():
@@ -116,6 +116,35 @@ def test_names(name: str, value: str) -> None:
 def test_what_is_no_name(name: str, value: object) -> None:
     words = "1 or more letters, digits, '-', '_' or '.', other than names with a meaning already"
     assert refused(name, value).allowed == words
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["client", "upstream", "localhost", "a-b.example_1.test:8080", "a.test.", "[2001:db8::1]:80"],
+)
+def test_hosts(value: str) -> None:
+    assert policy(host=value).host == value
+
+
+@pytest.mark.parametrize(
+    "value", ["", "a b", "a/b", "http://a", "a:b", ".a", "a\n", "\xe9", 5, None]
+)
+def test_what_is_no_host(value: object) -> None:
+    words = "client (as it asks), upstream (as UPSTREAM says), or NAME[:PORT]"
+    assert refused("host", value).allowed == words
+
+
+@pytest.mark.parametrize(
+    ("host", "asked", "told"),
+    [
+        ("client", "shop.test:81", "shop.test:81"),
+        ("client", "", "u.test:9"),
+        ("upstream", "shop.test:81", "u.test:9"),
+        ("backend.test", "shop.test:81", "backend.test"),
+    ],
+)
+def test_the_host_that_the_server_is_told(host: str, asked: str, told: str) -> None:
+    assert Upstream("u.test", 9).host_for(policy(host=host), asked) == told
 
 
 @pytest.mark.parametrize("name", CODES)

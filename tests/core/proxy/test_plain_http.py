@@ -92,7 +92,7 @@ def test_what_the_server_sees() -> None:
     assert head(passage.take(SERVER)) == (
         b"PUT /base/a/b?c=d HTTP/1.1",
         {
-            b"host": b"server.test:8080",
+            b"host": b"h",
             b"http2-settings": b"x",
             b"cookie": b"a=b",
             b"authorization": b"Basic x",
@@ -106,6 +106,23 @@ def test_what_the_server_sees() -> None:
         },
         b"hi",
     )
+
+
+@pytest.mark.parametrize(
+    ("lines", "policy", "told"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: Shop.test:81", "client", b"Shop.test:81"),
+        (b"GET http://shop.test/ HTTP/1.1\r\nHost: shop.test", "client", b"shop.test"),
+        (b"GET / HTTP/1.0", "client", b"server.test:8080"),  # which has no Host of its own
+        (b"GET / HTTP/1.0\r\nHost: shop.test", "client", b"shop.test"),
+        (b"GET / HTTP/1.1\r\nHost:", "client", b"server.test:8080"),
+        (b"GET / HTTP/1.1\r\nHost: shop.test", "upstream", b"server.test:8080"),
+        (b"GET / HTTP/1.1\r\nHost: shop.test", "backend.test", b"backend.test"),
+    ],
+)
+def test_the_host_that_the_server_is_told(lines: bytes, policy: str, told: bytes) -> None:
+    passage = Passage(lines + b"\r\n\r\n", Policy(host=policy))
+    assert head(passage.take(SERVER))[1][b"host"] == told
 
 
 def test_what_the_client_sees() -> None:

@@ -47,7 +47,7 @@ def accepted(
 
 def sent(session: Pinned, attempt: int = 0, told: HeaderList = ()) -> bytes:
     """The request to the server as bytes."""
-    return ServerHandshake(session.server_request(UPSTREAM, attempt, told)).request()
+    return ServerHandshake(session.server_request(POLICY, UPSTREAM, attempt, told)).request()
 
 
 OFFERS = (
@@ -76,9 +76,9 @@ def test_the_first_request_to_the_server() -> None:
         line=b"GET /p?a=%20&reconnect_id=1&connection_id=2&b&reconnect_received=3&reconnect_hello=1"
         b"&reconnect_token=4 HTTP/1.1",
     )
-    assert session.server_request(UPSTREAM, 0, ()) == ServerRequest(
+    assert session.server_request(POLICY, UPSTREAM, 0, ()) == ServerRequest(
         target="/base/p?a=%20&b",
-        host="server.example:9000",
+        host="client.example",
         headers=(
             (b"cookie", b"a=b; connection_id=x"),
             (b"origin", b"https://a.example"),
@@ -95,15 +95,15 @@ def test_the_first_request_to_the_server() -> None:
 
 def test_a_retry_before_the_first_answer_is_no_reconnect() -> None:
     session = pinned(*OFFERS)
-    assert session.server_request(UPSTREAM, 3, ((b"x-reconnect-received", b"0"),)) == (
-        session.server_request(UPSTREAM, 0, ())
+    assert session.server_request(POLICY, UPSTREAM, 3, ((b"x-reconnect-received", b"0"),)) == (
+        session.server_request(POLICY, UPSTREAM, 0, ())
     )
 
 
 def test_a_reconnect_says_so() -> None:
     session = pinned(*OFFERS, b"X-Empty:")
     assert session.agree(accepted("other", headers=((b"x-reconnect-info", b"caf\xe9"),))) is None
-    again = session.server_request(UPSTREAM, 2, ((b"x-reconnect-received", b"5"),))
+    again = session.server_request(POLICY, UPSTREAM, 2, ((b"x-reconnect-received", b"5"),))
     assert again.subprotocols == ("other",)
     assert again.headers == (
         (b"x-empty", b""),
@@ -117,20 +117,23 @@ def test_a_reconnect_says_so() -> None:
         (b"x-reconnect-info", b"caf\xe9"),
     )
     assert session.agree(accepted("other")) is None  # which keeps what was said before
-    assert session.server_request(UPSTREAM, 1, ()).headers[-1] == (b"x-reconnect-info", b"caf\xe9")
+    assert session.server_request(POLICY, UPSTREAM, 1, ()).headers[-1] == (
+        b"x-reconnect-info",
+        b"caf\xe9",
+    )
 
 
 def test_without_a_subprotocol_none_is_asked_for_again() -> None:
     session = pinned(*OFFERS)
     session.agree(accepted())
-    assert session.server_request(UPSTREAM, 1, ()).subprotocols == ()
+    assert session.server_request(POLICY, UPSTREAM, 1, ()).subprotocols == ()
 
 
 def test_the_names_are_the_policys() -> None:
     policy = Policy(id_header="X-My-Id", id_query="my")
     line = b"GET /?my=1&connection_id=2 HTTP/1.1"
     session = pinned(b"x-my-ID: theirs", b"X-Connection-Id: kept", policy=policy, line=line)
-    asked = session.server_request(UPSTREAM, 0, ())
+    asked = session.server_request(POLICY, UPSTREAM, 0, ())
     assert asked.target == "/base/?connection_id=2"
     assert asked.headers[:2] == ((b"x-connection-id", b"kept"), (b"x-my-id", b"the-id"))
     assert session.told_client(policy, None)[0] == (b"x-my-id", b"the-id")
@@ -172,7 +175,7 @@ def test_nothing_that_a_client_sends_can_add_a_header_of_its_own(
         return  # h11 takes no control characters
     session = Pinned.from_request(POLICY, "the-id", outcome, TOLD, KEY)
     if again:
-        answer = ServerHandshake(session.server_request(UPSTREAM, 0, ()))
+        answer = ServerHandshake(session.server_request(POLICY, UPSTREAM, 0, ()))
         told = accepting(answer.request(), b"X-Reconnect-Info: " + info)
         heard = answer.receive_data(told)
         if not isinstance(heard, Accepted):
