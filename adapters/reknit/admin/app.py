@@ -63,7 +63,7 @@ class Admin:
         """
         over_tcp = any(listener.socket.family != socket.AF_UNIX for listener in listeners)
         guard = Guard(token, loopback=token is None and over_tcp)
-        server = Server(Router(self._routes, guard))
+        server = Server(Router(self._routes, guard), guard.knows)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(measure_lag, self._lag)

@@ -47,11 +47,14 @@ class Feed:
     async def _show(self, request: Request) -> Stream:
         if self._viewers >= VIEWERS:
             raise ProblemError(503, "too_many_viewers", f"{VIEWERS} look at the page already")
-        return Stream(self._events(), "text/event-stream; charset=utf-8")
+        parts = self._events()
+        await anext(parts)  # counts this one, before anybody else is asked
+        return Stream(parts, "text/event-stream; charset=utf-8")
 
     async def _events(self) -> AsyncGenerator[bytes, None]:
         self._viewers += 1
         try:
+            yield b""  # a generator that was never begun would not give the place back
             yield _event("outages", [*self._outages])
             while True:
                 if self._snapshot is None:

@@ -45,3 +45,12 @@ class Guard:
         if scheme.lower() != "bearer" or not right:
             challenge = (("www-authenticate", 'Bearer realm="reknit"'),)
             raise ProblemError(401, "unauthorized", "the token is missing or wrong", challenge)
+
+    def knows(self, request: Request) -> bool:
+        """Whether this request may ask what is not open to all."""
+        try:
+            self.check_site(request)
+            self.check_token(request)
+        except ProblemError:
+            return False
+        return True

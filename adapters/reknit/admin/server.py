@@ -1,6 +1,7 @@
 """A small HTTP/1.1 server on h11 and trio: bounded in every direction, and slow to nobody."""
 
 import logging
+from collections.abc import Callable
 from contextlib import aclosing
 from http import HTTPStatus
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -14,7 +15,8 @@ LOG = logging.getLogger("reknit")
 
 MAX_HEAD = 16 * 1024  # bytes
 MAX_BODY = 64 * 1024  # bytes
-CONNECTIONS = 64  # at one time; a further one is closed at once
+STRANGERS = 64  # connections at one time; for a further one the idlest gives way
+KNOWN = 64  # connections at one time that have asked what not everybody may; so many more stay
 PATIENCE = 20.0  # seconds for a client to send a request, and to take its answer
 
 _ALWAYS = (
@@ -24,23 +26,80 @@ _ALWAYS = (
 )
 
 
-class Server:
-    """Answers the requests of every connection by `handle`."""
+class Places:
+    """Who is connected: strangers have places of their own.
 
-    def __init__(self, handle: Handler) -> None:
+    There is always room for one more stranger, as a health check is one: the one that has said
+    nothing for longest gives way. Who is known is never sent away.
+    """
+
+    def __init__(self) -> None:
+        self._strangers: dict[Visitor, None] = {}  # the one that was heard of last at the end
+        self._known: set[Visitor] = set()
+
+    def enter(self, visitor: "Visitor") -> None:
+        """A stranger has come."""
+        if len(self._strangers) >= STRANGERS:
+            idlest = next(iter(self._strangers))
+            del self._strangers[idlest]
+            idlest.scope.cancel()
+        self._strangers[visitor] = None
+
+    def hear(self, visitor: "Visitor") -> None:
+        """It has sent something."""
+        if visitor in self._strangers:
+            del self._strangers[visitor]
+            self._strangers[visitor] = None
+
+    def know(self, visitor: "Visitor") -> None:
+        """It may ask what not everybody may. While those places are taken it stays a stranger."""
+        if len(self._known) < KNOWN:
+            self._strangers.pop(visitor, None)
+            self._known.add(visitor)
+
+    def leave(self, visitor: "Visitor") -> None:
+        """It has gone, or is sent away."""
+        self._strangers.pop(visitor, None)
+        self._known.discard(visitor)
+
+
+class Visitor:
+    """A connection, and what ends it."""
+
+    __slots__ = ("connection", "scope", "stream")
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.stream = stream
+        self.connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        self.scope = trio.CancelScope()
+
+
+class Server:
+    """Answers the requests of every connection by `handle`.
+
+    `knows`: whether a request is of somebody who may ask what not everybody may.
+    """
+
+    def __init__(self, handle: Handler, knows: Callable[[Request], bool]) -> None:
         self._handle = handle
-        self._places = trio.Semaphore(CONNECTIONS)
+        self._knows = knows
+        self._places = Places()
 
     async def serve(self, stream: trio.abc.Stream) -> None:
         """Serve one connection until either end closes it. Raises nothing but Cancelled."""
+        visitor = Visitor(stream)
+        self._places.enter(visitor)
         try:
-            self._places.acquire_nowait()
-        except trio.WouldBlock:
+            with visitor.scope:
+                await self._converse(visitor)
+        finally:
+            self._places.leave(visitor)
             await trio.aclose_forcefully(stream)
-            return
+
+    async def _converse(self, visitor: Visitor) -> None:
+        connection, stream = visitor.connection, visitor.stream
         try:
-            connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
-            while await self._exchange(connection, stream):
+            while await self._exchange(visitor):
                 connection.start_next_cycle()
             with trio.move_on_after(1):  # closing at once could cost the client the answer
                 if isinstance(stream, trio.SocketStream):
@@ -51,17 +110,17 @@ class Server:
             pass  # the client is gone, or doesn't go on
         except Exception:
             LOG.exception("the admin listener lets a client go by an error of the proxy")
-        finally:
-            self._places.release()
-            await trio.aclose_forcefully(stream)
 
-    async def _exchange(self, connection: h11.Connection, stream: trio.abc.Stream) -> bool:
+    async def _exchange(self, visitor: Visitor) -> bool:
         """One request and its answer; whether another may follow."""
+        connection, stream = visitor.connection, visitor.stream
         try:
             with trio.fail_after(PATIENCE):
-                request = await _read_request(connection, stream)
+                request = await self._read_request(visitor)
             if request is None:
                 return False
+            if self._knows(request):
+                self._places.know(visitor)
             response = await self._answer(request)
         except h11.RemoteProtocolError as error:
             response = ProblemError(error.error_status_hint, "bad_request", str(error)).response()
@@ -76,6 +135,32 @@ class Server:
         await _send(connection, stream, response, body=request.method != "HEAD")
         return connection.our_state is h11.DONE and connection.their_state is h11.DONE
 
+    async def _read_request(self, visitor: Visitor) -> Request | None:
+        """The next request; None if the client closes. Raises ProblemError, RemoteProtocolError."""
+        connection, stream = visitor.connection, visitor.stream
+        head: h11.Request | None = None
+        body = b""
+        while True:
+            event = connection.next_event()
+            if event is h11.NEED_DATA:
+                if connection.they_are_waiting_for_100_continue:
+                    go_on = h11.InformationalResponse(status_code=100, headers=[])
+                    await stream.send_all(connection.send(go_on) or b"")
+                data = bytes(await stream.receive_some(4096))
+                self._places.hear(visitor)
+                connection.receive_data(data)
+            elif isinstance(event, h11.Request):
+                head = event
+            elif isinstance(event, h11.Data):
+                body += event.data
+                if len(body) > MAX_BODY:
+                    raise ProblemError(413, "body_too_large", f"the body is over {MAX_BODY} bytes")
+            elif isinstance(event, h11.EndOfMessage):
+                assert head is not None  # h11 tells of it first
+                return _request(head, body)
+            else:  # ConnectionClosed, or PAUSED by an upgrade that we don't make
+                return None
+
     async def _answer(self, request: Request) -> Response | Stream:
         try:
             return await self._handle(request)
@@ -84,30 +169,6 @@ class Server:
         except Exception:
             LOG.exception("%s %s fails by an error of the proxy", request.method, request.path)
             return ProblemError(500, "internal", "an error of the proxy; see its log").response()
-
-
-async def _read_request(connection: h11.Connection, stream: trio.abc.Stream) -> Request | None:
-    """The next request; None if the client closes. Raises ProblemError, RemoteProtocolError."""
-    head: h11.Request | None = None
-    body = b""
-    while True:
-        event = connection.next_event()
-        if event is h11.NEED_DATA:
-            if connection.they_are_waiting_for_100_continue:
-                go_on = h11.InformationalResponse(status_code=100, headers=[])
-                await stream.send_all(connection.send(go_on) or b"")
-            connection.receive_data(bytes(await stream.receive_some(4096)))
-        elif isinstance(event, h11.Request):
-            head = event
-        elif isinstance(event, h11.Data):
-            body += event.data
-            if len(body) > MAX_BODY:
-                raise ProblemError(413, "body_too_large", f"the body is over {MAX_BODY} bytes")
-        elif isinstance(event, h11.EndOfMessage):
-            assert head is not None  # h11 tells of it first
-            return _request(head, body)
-        else:  # ConnectionClosed, or PAUSED by an upgrade that we don't make
-            return None
 
 
 def _request(head: h11.Request, body: bytes) -> Request:
@@ -158,7 +219,8 @@ async def _send_parts(
     ]
     head = h11.Response(status_code=200, headers=headers, reason=b"OK")
     async with aclosing(response.parts):
-        await stream.send_all(connection.send(head) or b"")
+        with trio.fail_after(PATIENCE):
+            await stream.send_all(connection.send(head) or b"")
         while body:
             part = await anext(response.parts)
             with trio.fail_after(PATIENCE):

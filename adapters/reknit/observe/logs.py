@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from traceback import format_tb
 from typing import Any
 
+from reknit_core.telemetry.seldom import Seldom
+
 from reknit.observe.outlet import Outlet
 from reknit.settings.config import one_line
 from reknit.settings.options import LogFormat, LogLevel
@@ -24,6 +26,20 @@ def tell(level: int, event: str, text: str, **fields: str | int | float) -> None
     """Log an event. `text` may name its fields: `%(session)s closes`."""
     if LOG.isEnabledFor(level):
         LOG.log(level, text, *([fields] if fields else []), extra={"event": event})
+
+
+def tell_seldom(
+    seldom: Seldom, kind: str, level: int, event: str, text: str, **fields: str | int | float
+) -> None:
+    """Log an event that strangers can cause, with its total: at `debug` where it isn't said."""
+    total, is_said = seldom.count(kind)
+    tell(
+        level if is_said else logging.DEBUG,
+        event,
+        text + "; %(total)d so far",
+        **fields,
+        total=total,
+    )
 
 
 def as_document(record: logging.LogRecord) -> dict[str, object]:

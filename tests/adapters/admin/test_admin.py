@@ -315,6 +315,30 @@ async def test_clients_that_stall_hold_no_session_up(bench: Bench) -> None:
 
 
 @socket_test
+async def test_silent_strangers_do_not_shut_out_probes_and_scrapes(
+    bench: Bench, tmp_path: Path
+) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text(f'admin_token = "{TOKEN}"\n')
+    await bench.upstream.start()
+    proxy = await bench.proxy(*ADMIN, "--config", str(file))
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with aiohttp.ClientSession() as http, aiohttp.ClientSession(headers=headers) as scraper:
+        admin = await Admin.of(proxy, http)
+        where = admin.base.removeprefix("http://").partition(":")
+        await (await Admin.of(proxy, scraper)).metrics()  # keeps its connection
+        for _ in range(3):
+            silent = [await asyncio.open_connection(where[0], where[2]) for _ in range(100)]
+            for path in ("/livez", "/readyz"):
+                async with http.get(admin.base + path, headers={"Connection": "close"}) as answer:
+                    assert answer.status == 200
+            seen = await (await Admin.of(proxy, scraper)).metrics()
+            assert seen["reknit_log_lines_lost_total"] == 0
+            for _, writer in silent:
+                writer.close()
+
+
+@socket_test
 async def test_probes_say_when_the_proxy_stops(bench: Bench) -> None:
     await bench.raw_upstream.start()
     proxy = await bench.proxy(*ADMIN, "--close-timeout", "30")

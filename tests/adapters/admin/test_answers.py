@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from reknit.admin.guard import Guard
 from reknit.admin.messages import ProblemError, Request, Response, json_response, text_response
 from reknit.admin.router import Route, Router
-from reknit.admin.server import CONNECTIONS, MAX_BODY, MAX_HEAD, PATIENCE, Server
+from reknit.admin.server import KNOWN, MAX_BODY, MAX_HEAD, PATIENCE, STRANGERS, Server
 from trio.testing import MemoryReceiveStream, MemorySendStream
 
 TOKEN = "0123456789abcdef"
@@ -44,12 +44,13 @@ ROUTES = (
 
 def exchange(data: bytes, *, token: str | None = None, loopback: bool = True) -> bytes:
     """All that a client gets for these bytes, and the end of its stream."""
-    router = Router(ROUTES, Guard(token, loopback=loopback))
+    guard = Guard(token, loopback=loopback)
+    router = Router(ROUTES, guard)
 
     async def talk() -> bytes:
         client, server = trio.testing.memory_stream_pair()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Server(router).serve, server)
+            nursery.start_soon(Server(router, guard.knows).serve, server)
             await client.send_all(data)
             await client.send_stream.aclose()
             answer = b""
@@ -194,7 +195,8 @@ def test_any_row_of_pieces_is_survived(pieces: list[bytes]) -> None:
 
 
 def with_server(test: Callable[[Server], Awaitable[None]]) -> None:
-    server = Server(Router(ROUTES, Guard(None, loopback=True)))
+    guard = Guard(TOKEN, loopback=True)
+    server = Server(Router(ROUTES, guard), guard.knows)
     trio.run(test, server, clock=trio.testing.MockClock(autojump_threshold=0.001))
 
 
@@ -223,28 +225,95 @@ def test_a_client_that_does_not_take_its_answer_is_let_go() -> None:
     with_server(test)
 
 
-def test_no_more_than_some_clients_at_one_time() -> None:
-    async def test(server: Server) -> None:
+class Connected:
+    """A client that is connected to a server."""
+
+    def __init__(self, server: Server, nursery: trio.Nursery) -> None:
+        self.stream, end = trio.testing.memory_stream_pair()
+        nursery.start_soon(server.serve, end)
+
+    async def ask(self, target: str, *headers: str) -> int:
+        """The status of the answer."""
+        await self.stream.send_all(request(f"GET {target}", *headers))
+        answer = bytes(await self.stream.receive_some())
+        while answer and not answer.endswith(b"\n"):
+            answer += bytes(await self.stream.receive_some())
+        return int(answer.split()[1])
+
+    async def is_sent_away(self) -> bool:
+        """Whether it was, when all has come to rest."""
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.move_on_after(0.01):
+            return await self.stream.receive_some() == b""
+        return False
+
+
+AUTHORIZED = f"Authorization: Bearer {TOKEN}"
+
+
+def with_connections(
+    test: Callable[[Callable[[], Connected]], Awaitable[None]],
+) -> None:
+    async def run(server: Server) -> None:
         async with trio.open_nursery() as nursery:
-            clients = []
-            for _ in range(CONNECTIONS):
-                client, end = trio.testing.memory_stream_pair()
-                nursery.start_soon(server.serve, end)
-                clients.append(client)
-            await trio.testing.wait_all_tasks_blocked()
-            extra, end = trio.testing.memory_stream_pair()
-            await server.serve(end)
-            assert await extra.receive_some() == b""
-            assert trio.current_time() < PATIENCE  # at once
-            await clients[0].send_stream.aclose()
-            await trio.testing.wait_all_tasks_blocked()
-            again, end = trio.testing.memory_stream_pair()
-            nursery.start_soon(server.serve, end)
-            await again.send_all(request("GET /open"))
-            assert (await again.receive_some()).startswith(b"HTTP/1.1 200")
+            await test(lambda: Connected(server, nursery))
             nursery.cancel_scope.cancel()
 
-    with_server(test)
+    with_server(run)
+
+
+def test_silent_strangers_keep_nobody_out_and_the_idlest_gives_way() -> None:
+    async def test(connect: Callable[[], Connected]) -> None:
+        strangers = []
+        for _ in range(STRANGERS):
+            strangers.append(connect())
+            await trio.testing.wait_all_tasks_blocked()
+        await strangers[0].stream.send_all(b"G")  # it is not the idlest any more
+        await trio.testing.wait_all_tasks_blocked()
+        probe = connect()
+        assert await probe.ask("/open") == 200
+        assert [await each.is_sent_away() for each in strangers[:3]] == [False, True, False]
+        for _ in range(3 * STRANGERS):
+            connect()
+            assert await connect().ask("/open") == 200
+            assert await connect().ask("/things/x", AUTHORIZED) == 200
+        assert trio.current_time() < PATIENCE / 2  # nobody waited until others went
+
+    with_connections(test)
+
+
+def test_who_is_known_is_not_sent_away_by_strangers() -> None:
+    async def test(connect: Callable[[], Connected]) -> None:
+        known, guesser = connect(), connect()
+        assert await known.ask("/things/x", AUTHORIZED) == 200
+        assert await guesser.ask("/things/x", f"{AUTHORIZED}0") == 401
+        strangers = [connect() for _ in range(STRANGERS)]
+        assert await guesser.is_sent_away()
+        assert not await known.is_sent_away()
+        assert await known.ask("/things/x", AUTHORIZED) == 200
+        assert not await strangers[0].is_sent_away()
+
+    with_connections(test)
+
+
+def test_many_who_are_known_keep_nobody_out() -> None:
+    async def test(connect: Callable[[], Connected]) -> None:
+        known = [connect() for _ in range(KNOWN)]
+        for each in known:
+            assert await each.ask("/things/x", AUTHORIZED) == 200
+        for _ in range(2 * STRANGERS):
+            assert await connect().ask("/open") == 200
+            assert await connect().ask("/things/x", AUTHORIZED) == 200
+        assert not any([await each.is_sent_away() for each in known])
+        await known[0].stream.send_stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        last = connect()
+        assert await last.ask("/things/x", AUTHORIZED) == 200  # gets the place that is free
+        for _ in range(STRANGERS):
+            connect()
+        assert not await last.is_sent_away()
+
+    with_connections(test)
 
 
 # -- Who may ask -------------------------------------------------------------------------------

@@ -67,9 +67,7 @@ def test_a_snapshot_is_made_once_a_second_for_all_and_only_while_somebody_looks(
 def test_viewers_have_a_limit_and_give_their_places_back() -> None:
     async def main() -> None:
         feed = make_feed()
-        viewers = [await follow(feed) for _ in range(VIEWERS)]
-        for parts in viewers:
-            await anext(parts)
+        viewers = [await follow(feed) for _ in range(VIEWERS)]  # none is told anything yet
         with pytest.raises(ProblemError, match="16 look"):
             await follow(feed)
         await viewers.pop().aclose()
@@ -84,7 +82,8 @@ def test_viewers_have_a_limit_and_give_their_places_back() -> None:
 def test_it_goes_out_in_parts_until_the_client_leaves(method: str) -> None:
     async def main() -> None:
         feed = make_feed()
-        server = Server(Router(feed.routes(), Guard(None, loopback=True)))
+        guard = Guard(None, loopback=True)
+        server = Server(Router(feed.routes(), guard), guard.knows)
         ours, theirs = trio.testing.memory_stream_pair()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(feed.run)

@@ -85,6 +85,25 @@ async def test_slow_handshakes_get_408_and_their_places_are_free_again(bench: Be
             pass
 
 
+@socket_test
+async def test_what_strangers_cause_is_said_seldom_and_each_kind_for_itself(bench: Bench) -> None:
+    proxy = await bench.proxy("--request-timeout", "0.3")
+    kinds = {
+        "400 bad_request": b"no request\r\n\r\n",
+        "426 upgrade_required": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        "404 unknown_session": request("/", "X-Reconnect-Id: gone"),
+        "408 request_timeout": b"GET /",
+    }
+    for what in kinds.values():
+        clients = [await bench.raw() for _ in range(9)]
+        for client in clients:
+            client.send(what)
+        await asyncio.gather(*(refused(client) for client in clients))
+    for kind in kinds:
+        await proxy.logged(f"INFO client 127.0.0.1 refused: {kind}; 8 so far")
+        assert sum(kind in line for line in proxy.lines) == 4, kind  # at 1, 2, 4 and 8
+
+
 async def is_full(bench: Bench) -> bool:
     client = await bench.raw()
     client.send(b"no request\r\n\r\n")

@@ -15,6 +15,7 @@ from reknit_core.counters import Counters
 from reknit_core.policy.policy import Policy
 from reknit_core.proxy.admission import Admission, Guest
 from reknit_core.proxy.plain_request import PlainRequest, read_request
+from reknit_core.telemetry.seldom import Seldom
 from reknit_core.wire.handshake import (
     ClientHandshake,
     Refusal,
@@ -23,7 +24,7 @@ from reknit_core.wire.handshake import (
     refusal,
 )
 
-from reknit.observe.logs import tell
+from reknit.observe.logs import tell, tell_seldom
 from reknit.trio.door.passing import Passing
 from reknit.trio.door.spare_file import SpareFile
 from reknit.trio.transport.certificates import Certificates
@@ -106,7 +107,7 @@ class Listener:
         self._passing = passing
         self._lingering = 0
         self._spare = SpareFile()
-        self._too_many = 0  # clients for whom there was no file
+        self._seldom = Seldom()
         self.newcomers: set[Newcomer] = set()
 
     async def run(self, listeners: list[trio.SocketListener], clients: trio.Nursery) -> None:
@@ -142,10 +143,13 @@ class Listener:
 
     def _turn_away(self, sock: socket.socket, reason: str) -> None:
         """There is no file for this client: tell it so, and have the spare one back."""
-        self._too_many += 1
-        if self._too_many & (self._too_many - 1) == 0:  # said at 1, 2, 4, 8, …
-            text = "can't accept a connection: %(reason)s; %(total)d so far"
-            tell(ERROR, "accept_failed", text, reason=reason, total=self._too_many)
+        self._tell(
+            ERROR,
+            "accept_failed",
+            "no_file",
+            "can't accept a connection: %(reason)s",
+            reason=reason,
+        )
         self._counters.handshakes[_NO_FILE.status] += 1
         with suppress(OSError), sock:
             if self._certificates.for_clients is None:
@@ -169,16 +173,7 @@ class Listener:
             self._begin(Newcomer(sock, guest, context, self._policy.request_timeout), clients)
             return
         self._counters.handshakes[guest.status] += 1
-        refused = self._admission.refused.total()
-        if refused & (refused - 1) == 0:  # said at 1, 2, 4, 8, …: a flood must not fill the log
-            tell(
-                WARNING,
-                "limited",
-                "client %(address)s refused: %(status)d; %(total)d so far",
-                address=address,
-                status=guest.status,
-                total=refused,
-            )
+        self._tell_refusal(WARNING, "limited", address, guest)
         answer = encode_refusal(guest)
         if context is not None:
             sock.close()  # an answer would take a TLS handshake first
@@ -308,9 +303,7 @@ class Listener:
 
     async def _refuse(self, newcomer: Newcomer, answer: Refusal) -> None:
         self._counters.handshakes[answer.status] += 1
-        text = "client %(address)s refused: %(status)d %(error)s"
-        address, status, error = newcomer.guest.address, answer.status, answer.error
-        tell(INFO, "refused", text, address=address, status=status, error=error)
+        self._tell_refusal(INFO, "refused", newcomer.guest.address, answer)
         await self._end(newcomer.stream, newcomer.handshake.refuse(answer))
 
     async def _secure(self, newcomer: Newcomer) -> bool:
@@ -323,9 +316,18 @@ class Listener:
                 return False
         return True
 
+    def _tell_refusal(self, level: int, event: str, address: str, answer: Refusal) -> None:
+        text = "client %(address)s refused: %(status)d %(error)s"
+        status, error = answer.status, answer.error
+        self._tell(level, event, error, text, address=address, status=status, error=error)
+
     def _tell_failure(self, guest: Guest, reason: str) -> None:
         text = "client %(address)s refused: %(reason)s"
-        tell(INFO, "tls_failed", text, address=guest.address, reason=reason)
+        self._tell(INFO, "tls_failed", reason, text, address=guest.address, reason=reason)
+
+    def _tell(self, level: int, event: str, kind: str, text: str, **fields: str | int) -> None:
+        """Say what any stranger can cause: of each kind at the 1st, 2nd, 4th, 8th, … time."""
+        tell_seldom(self._seldom, f"{event} {kind}", level, event, text, **fields)
 
     async def _end(self, sock: StreamSocket, farewell: bytes = b"") -> None:
         """Say it, then wait for the client's end: closing at once could cost it what was said."""

@@ -10,9 +10,10 @@ import trio
 from reknit_core.proxy.plain_http import Exchange, PlainHttp
 from reknit_core.proxy.plain_request import PlainRequest
 from reknit_core.side import Side
+from reknit_core.telemetry.seldom import Seldom
 from reknit_core.wire.handshake import ClientHandshake
 
-from reknit.observe.logs import tell
+from reknit.observe.logs import tell, tell_seldom
 from reknit.trio.transport.dialler import DialError, Dialler
 from reknit.trio.transport.streams import StreamSocket, receive
 
@@ -25,6 +26,7 @@ class Passing:
     def __init__(self, plain: PlainHttp, dialler: Dialler) -> None:
         self._plain = plain
         self._dialler = dialler
+        self._seldom = Seldom()
         self._open = 0
         self._ended = trio.Event()  # set, and replaced, when one has ended
 
@@ -53,11 +55,17 @@ class Passing:
             self._ended.set()
             self._ended = trio.Event()
         if exchange.problem:
-            text = "plain request of client %(address)s failed: %(reason)s"
-            tell(INFO, "request_failed", text, address=address, reason=exchange.problem)
+            self._tell_failure(address, exchange.problem)
         else:
             tell(DEBUG, "passed", "passed a request of client %(address)s", address=address)
         return exchange.rest
+
+    def _tell_failure(self, address: str, problem: str) -> None:
+        """Say what any stranger can cause: of each kind at the 1st, 2nd, 4th, 8th, … time."""
+        text = "plain request of client %(address)s failed: %(reason)s"
+        kind = problem.partition(":")[0]  # what follows is the system's word
+        fields = {"address": address, "reason": problem}
+        tell_seldom(self._seldom, kind, INFO, "request_failed", text, **fields)
 
 
 class _Passage:
