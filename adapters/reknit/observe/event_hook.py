@@ -34,8 +34,6 @@ class EventHook(logging.Handler):
         self._lost = 0  # since the last batch that arrived
         self._told = 0  # lost events that a batch has told of
         self._failures = 0  # batches since the last one that arrived
-        # A thread of its own: one whose receiver never comes to an end keeps no other waiting.
-        self._thread = trio.CapacityLimiter(1)
         self._finishing = trio.Event()
         self._finished = trio.Event()
 
@@ -86,25 +84,17 @@ class EventHook(logging.Handler):
             await trio.sleep(wait)
             lost = self._lost
             body = json.dumps({"events": batch, "lost": lost}).encode()
-            problem = f"no answer in {TIMEOUT:g} seconds"
-            with trio.move_on_after(TIMEOUT):
-                problem = await trio.to_thread.run_sync(
-                    self._post, body, abandon_on_cancel=True, limiter=self._thread
-                )
+            problem = await trio.to_thread.run_sync(self._post, body, abandon_on_cancel=True)
             if not problem:
                 self._lost -= lost
                 self._told += lost
                 self._failures = 0
                 return True
         self._failures += 1
-        if is_said(self._failures):
+        if is_said(self._failures):  # of those in a row: a receiver may be away for days
             text = "%(number)d events could not be sent: %(reason)s; %(total)d batches so far"
-            tell(
-                *(logging.WARNING, _FAILED, text),
-                number=len(batch),
-                reason=problem,
-                total=self._failures,
-            )
+            number, total = len(batch), self._failures
+            tell(logging.WARNING, _FAILED, text, number=number, reason=problem, total=total)
         return False
 
     def _post(self, body: bytes) -> str:

@@ -12,6 +12,7 @@ from logging import WARNING
 from reknit.observe.logs import tell
 
 FIRST_FD = 3
+PATIENCE = 0.5  # seconds for a manager that has too much to read: the sessions wait meanwhile
 
 READY = "READY=1"
 STOPPING = "STOPPING=1"
@@ -48,7 +49,9 @@ def notify(*states: str, environ: MutableMapping[str, str] = os.environ) -> None
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.sendto("\n".join(states).encode(), address)
+            sock.settimeout(PATIENCE)
+            sock.connect(address)
+            sock.send("\n".join(states).encode())
     except OSError as error:
         text = "systemd can't be told %(state)s: %(reason)s"
         tell(WARNING, "systemd", text, state=states[0], reason=error.strerror or str(error))

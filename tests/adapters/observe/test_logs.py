@@ -132,6 +132,10 @@ class Receiver:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/hook?key=secret"
 
+    def refuse(self, times: int) -> None:
+        """Answer the next requests with 500."""
+        self._statuses += [500] * times
+
     def answer(self, batch: dict[str, object]) -> int:
         status = self._statuses.pop(0) if self._statuses else 204
         if status == 204:
@@ -237,6 +241,27 @@ def test_what_could_not_be_sent_is_counted_and_told(caplog: pytest.LogCaptureFix
     assert hook.count_lost() == 2
     assert "2 events could not be sent: the receiver answered 500" in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_a_receiver_that_stays_away_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    receiver = Receiver(*[500] * 30)
+
+    async def test(hook: EventHook) -> None:
+        LOG.setLevel(logging.INFO)
+        for number in range(1, 11):
+            drop(number)
+            await until(lambda number=number: hook.count_lost() == number)  # type: ignore[misc]
+        drop(11)
+        await until(lambda: receiver.batches != [])
+        receiver.refuse(3)
+        drop(12)
+        await until(lambda: hook.count_lost() == 11)
+
+    with receiver.serving():
+        with_hook(receiver.url, test)
+    said = [line.rpartition("; ")[2] for line in caplog.messages if "could not be sent" in line]
+    assert said == [f"{number} batches so far" for number in (1, 2, 4, 8, 1)]
+    assert receiver.batches[0]["lost"] == 10
 
 
 def test_a_receiver_that_is_down(caplog: pytest.LogCaptureFixture) -> None:

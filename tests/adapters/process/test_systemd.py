@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,19 @@ def test_an_abstract_address_is_told_too() -> None:
         sock.settimeout(LIMIT)
         notify("STATUS=fine", "READY=1", environ={"NOTIFY_SOCKET": "@" + name})
         assert sock.recv(100) == b"STATUS=fine\nREADY=1"
+
+
+def test_a_manager_that_reads_nothing_is_not_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = Manager(tmp_path)
+    environ = {"NOTIFY_SOCKET": manager.address}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler:
+        filler.setblocking(False)
+        filler.connect(manager.address)
+        with suppress(BlockingIOError):
+            while True:
+                filler.send(b"STATUS=busy")
+    notify("READY=1", environ=environ)  # returns, soon
+    assert "systemd can't be told READY=1: timed out" in caplog.text
+    manager.socket.close()
