@@ -14,7 +14,7 @@ from reknit.admin.metrics import Metrics
 from reknit.admin.page import Page
 from reknit.admin.requests import RequestCalls
 from reknit.admin.router import Route
-from reknit.settings.options import NEVER, OPTIONS, TlsFiles
+from reknit.settings.options import NEVER, OPTIONS
 from reknit.state.directory import StateDir
 from reknit.state.store import Store
 from reknit.trio.reactor import Reactor
@@ -59,10 +59,18 @@ def test_the_options_table(name: str) -> None:
     assert row in OPTIONS_PAGE
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(TlsFiles)])
-def test_the_options_table_has_the_files(name: str) -> None:
+@pytest.mark.parametrize("name", sorted({*OPTIONS} - {*SETTINGS} - {"upstream"}))
+def test_the_options_table_has_the_adapters_own(name: str) -> None:
     option = OPTIONS[name]
-    assert f"| `{option.flag}` | {option.default} | {option.help} |" in OPTIONS_PAGE
+    unlinked = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", OPTIONS_PAGE)
+    assert f"| `{option.flag}` | {option.default or 'none'} | {option.help} |" in unlinked
+
+
+def test_the_options_table_has_no_others() -> None:
+    rows = re.findall(r"^\| `(--[\w-]+)` \|", OPTIONS_PAGE, re.MULTILINE)
+    assert sorted(rows) == sorted(
+        ["--config", *(option.flag for option in OPTIONS.values() if option.name != "upstream")]
+    )
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ class Metrics(Collector):
         yield from _messages({"client": seen.to_client, "server": seen.to_server})
         yield _gauge(
             "reknit_queue_age_seconds",
-            "Longest time that messages wait for a peer that is away, or owes a Pong.",
+            "Longest time that messages have waited for a peer that is away, or owes a Pong.",
             ("to",),
             (
                 ((side.value,), age)
@@ -98,14 +98,14 @@ class Metrics(Collector):
         )
         yield GaugeMetricFamily(
             "reknit_held_bytes",
-            "Bytes in all queues, with what is kept for replay.",
+            "Bytes of all messages in memory, including those kept for replay.",
             contexts.budget.used,
         )
         yield from _deliveries({"client": counters.to_client, "server": counters.to_server})
         yield from _connections(counters)
         yield from _admissions(self._admission)
         yield _histogram(
-            "reknit_loop_lag_seconds", "How late the loop's timers go off.", (), [((), self._lag)]
+            "reknit_loop_lag_seconds", "How late the loop's timers fire.", (), [((), self._lag)]
         )
         yield CounterMetricFamily(
             "reknit_log_lines_lost",
@@ -114,7 +114,7 @@ class Metrics(Collector):
         )
         if self._untold is not None:
             yield CounterMetricFamily(
-                "reknit_events_lost", "Events that --on-event could not tell.", self._untold()
+                "reknit_events_lost", "Events that could not be sent to --on-event.", self._untold()
             )
         if self._store is not None:
             yield from _state(self._store)
@@ -130,16 +130,16 @@ def _messages(flows: dict[str, Flow]) -> Iterator[Metric]:
     yield counter("reknit_messages", "Messages received for that side.", lambda f: f.messages)
     yield counter(
         "reknit_message_bytes",
-        "Bytes of these messages, with their frames' headers.",
+        "Bytes of these messages, frame headers included.",
         lambda f: f.bytes,
     )
     yield counter(
-        "reknit_dropped_messages", "Messages that a full queue has cost.", lambda f: f.dropped
+        "reknit_dropped_messages", "Messages dropped because a queue was full.", lambda f: f.dropped
     )
     yield gauge("reknit_queue_bytes", "Bytes that no socket has taken yet.", lambda f: f.waiting)
     yield gauge(
         "reknit_unconfirmed_bytes",
-        "Bytes that no Pong has confirmed: they wait, or may have to go out again.",
+        "Bytes that no Pong has confirmed: they wait, or may have to be sent again.",
         lambda f: f.unconfirmed,
     )
     yield gauge(
@@ -155,36 +155,38 @@ def _deliveries(sides: dict[str, Towards]) -> Iterator[Metric]:
 
     yield counter(
         "reknit_dropped_bytes",
-        "Bytes of messages that a full queue has cost.",
+        "Bytes of messages dropped because a queue was full.",
         lambda s: s.dropped_bytes,
     )
     yield counter(
         "reknit_lost_messages",
-        "Messages that still waited for that side when their session was over.",
+        "Messages that still waited for that side when their session ended.",
         lambda s: s.lost_messages,
     )
     yield counter("reknit_lost_bytes", "Bytes of these messages.", lambda s: s.lost_bytes)
     yield counter(
         "reknit_confirmations",
-        "Pongs by which messages count as received.",
+        "Pongs that confirmed messages.",
         lambda s: s.confirmations,
     )
     yield counter(
-        "reknit_replays", "Returns of a peer at which messages went out again.", lambda s: s.replays
+        "reknit_replays",
+        "Returns of a peer after which messages were sent again.",
+        lambda s: s.replays,
     )
     yield counter(
         "reknit_replayed_messages",
-        "Messages that an earlier connection had been given and that went out again.",
+        "Messages sent again after an earlier connection had got them.",
         lambda s: s.replayed_messages,
     )
     yield counter(
         "reknit_replayed_bytes",
-        "Bytes of messages that went out again.",
+        "Bytes of messages sent again.",
         lambda s: s.replayed_bytes,
     )
     yield counter(
         "reknit_repeated_messages",
-        "Messages that went out again to a peer that may have had them, as it does not count.",
+        "Messages sent again to a peer that may have received them, as it does not count.",
         lambda s: s.repeated_messages,
     )
     yield _histogram(
@@ -240,12 +242,12 @@ def _connections(counters: Counters) -> Iterator[Metric]:
 def _admissions(admission: Admission) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "reknit_connections",
-        "Connections of clients that are open, those in their handshake included.",
+        "Open connections of clients, including those in their handshake.",
         admission.connections,
     )
     yield _counter(
         "reknit_refused",
-        "Clients that a limit or their origin kept out.",
+        "Clients rejected by a limit or origin check.",
         ("why",),
         (((why,), number) for why, number in admission.refused.items()),
     )

@@ -22,7 +22,7 @@ PROMISES = ("at-most-once", "at-least-once", "exactly-once")
     type=click.Choice(PROMISES),
     default="exactly-once",
     show_default=True,
-    help="What a cut connection may cost. Exactly once takes ends that count their messages.",
+    help="What a cut connection may cost. For exactly-once, client and server count messages.",
 )
 @click.pass_context
 def demo(ctx: click.Context, seconds: float, delivery: str) -> None:

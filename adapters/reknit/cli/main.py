@@ -29,18 +29,18 @@ from reknit.settings.options import PREFIX
 @click.group("reknit", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="reknit")
 def main() -> None:
-    """A WebSocket reconnect proxy: neither end notices when the other goes and comes back."""
+    """A WebSocket reconnect proxy: sessions survive a lost client or server."""
 
 
-@main.command(cls=ServeCommand, short_help="Stand between clients and a server.")
+@main.command(cls=ServeCommand, short_help="Run the proxy in front of a server.")
 @configurable
 @click.option("--config", "config_file", metavar="FILE", help="A TOML file with settings.")
 def serve(config_file: str | None, **options: object) -> None:
-    """Stand between clients and the server at UPSTREAM, a WebSocket URL.
+    """Run the proxy between clients and the server at UPSTREAM, a WebSocket URL.
 
     Every option is also an environment variable (--retry-interval: REKNIT_RETRY_INTERVAL) and a
-    key of the TOML file (retry_interval). The command line counts before the environment, the
-    environment before the file. The file may also hold `upstream`.
+    key of the TOML file (retry_interval). Command line overrides environment, environment overrides
+    file. The file may also hold `upstream`.
     """
     _open_standard_files()
     try:

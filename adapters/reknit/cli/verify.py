@@ -15,7 +15,7 @@ def replay(files: tuple[str, ...], quiet: bool) -> None:
     """Play scenario files against the state machine.
 
     Prints the events, and the commands (<) and states (=) that come out of them. Exit status 1,
-    with a diff, where that isn't what a file says.
+    with a diff, if a file says otherwise.
     """
     differing = [name for name in files if not _replay(name, quiet=quiet)]
     if differing:
@@ -42,7 +42,7 @@ def _replay(name: str, *, quiet: bool) -> bool:
 
 @click.command(short_help="Draw the lifecycle and scenarios.")
 @click.argument("files", metavar="[FILE]...", nargs=-1)
-@click.option("--check", is_flag=True, help="Write nothing; fail where a file differs.")
+@click.option("--check", is_flag=True, help="Write nothing; fail if a file differs.")
 @click.option(
     "--output",
     metavar="DIR",

@@ -30,16 +30,16 @@ RETRY = 0.25  # seconds between two attempts to reach the server, in a story of 
 
 
 class Act(Enum):
-    """What the demo does to the two ends."""
+    """What the demo does to client and server."""
 
     KILL = "the server is killed"
     START = "the server is started again"
     CUT = "the client is cut off"
-    RETURN = "the client comes back"
+    RETURN = "the client returns"
 
 
 class Promise(Enum):
-    """What a cut connection may cost; exactly once takes two ends that count their messages."""
+    """What a cut connection may cost; exactly once: both sides count their messages."""
 
     AT_MOST_ONCE = "at-most-once"
     AT_LEAST_ONCE = "at-least-once"
@@ -53,12 +53,12 @@ class Promise(Enum):
 
 
 KEPT = {
-    Promise.AT_MOST_ONCE: "nothing is repeated or reordered,\n"
-    "and nothing lost but what was inside a socket when it was cut.",
-    Promise.AT_LEAST_ONCE: "nothing is lost or reordered,\n"
-    "and nothing repeated but what was not yet confirmed when a connection was cut.",
-    Promise.EXACTLY_ONCE: "nothing is lost, repeated or reordered,\n"
-    "as both ends name how many messages they have received when they come back.",
+    Promise.AT_MOST_ONCE: "At most once, as promised: nothing is repeated or reordered.\n"
+    "Lost is only what was in a socket when it was cut.",
+    Promise.AT_LEAST_ONCE: "At least once, as promised: nothing is lost or reordered.\n"
+    "Repeated is only what was not yet confirmed when a connection was cut.",
+    Promise.EXACTLY_ONCE: "Exactly once, as promised: nothing is lost, repeated or reordered.\n"
+    "Client and server count messages, and report their counts when they return.",
 }
 
 
@@ -92,10 +92,10 @@ class Result:
     def broken_promises(self) -> list[str]:
         """What happened against the promise; empty if the proxy kept its word."""
         if not self.finished:
-            return ["the demo was stopped before its end"]
+            return ["the demo was stopped early"]
         broken = []
         if self.client_surprises:
-            broken.append("the client lost a connection that nobody cut")
+            broken.append("the client lost a connection that the demo did not cut")
         for flow in self.flows:
             if flow.reordered:
                 broken.append(f"{flow.name}: {flow.reordered} reordered")
@@ -190,7 +190,7 @@ class Demo:
                 assert_never(act)
 
     async def _catch_up(self) -> None:
-        self._tell("no more numbers; the last ones may arrive")
+        self._tell("no new numbers; waiting for the last ones")
         for flow in self._board.flows:
             flow.stopped = True
         with trio.move_on_after(CATCH_UP):
@@ -199,7 +199,7 @@ class Demo:
                 await trio.sleep(FRAME)
 
     async def _part(self) -> None:
-        self._tell("the client says goodbye")
+        self._tell("the client closes the session")
         await self._client.leave()
         with trio.move_on_after(CATCH_UP):
             while self._board.state is not State.CLOSED:
@@ -248,8 +248,8 @@ def show(result: Result, console: Console) -> None:
         console.print("Not as promised: " + "; ".join(broken), style="red", highlight=False)
         return
     console.print(
-        f"{result.cuts} connections were cut; to both ends it was one session.\n"
-        f"As {result.promise.value} promises: {KEPT[result.promise]}",
+        f"{result.cuts} connections were cut; client and server saw one session.\n"
+        f"{KEPT[result.promise]}",
         style="green",
         highlight=False,
     )

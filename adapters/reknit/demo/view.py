@@ -189,7 +189,7 @@ def _story(board: Board) -> Text:
 
 def result_table(flows: tuple[Flow, Flow]) -> Table:
     """The counts of both directions."""
-    table = Table(title="What became of the numbers", title_justify="left")
+    table = Table(title="Result", title_justify="left")
     table.add_column("direction")
     for name in ("sent", "received", "lost", "repeated", "reordered"):
         table.add_column(name, justify="right")

@@ -315,7 +315,7 @@ def _options() -> Iterable[Option]:
         "URL",
         "Where to send events, as JSON in batches.",
         "http://HOST[:PORT][/PATH] or https://..., without user and password",
-        "nowhere",
+        "none",
         str,
         lambda value: parse_hook(str(value)),
     )
@@ -324,7 +324,7 @@ def _options() -> Iterable[Option]:
         "HOST:PORT|unix:PATH",
         "Address of the admin listener: live page, metrics, control.",
         "HOST:PORT, [IPV6]:PORT or unix:PATH",
-        "nowhere",
+        "off",
         str,
         read_address,
     )

@@ -100,7 +100,7 @@ async def test_what_it_shows_is_what_happened(bench: Bench) -> None:
         await playwright.expect(row).to_contain_text("both_down")
         await playwright.expect(row).to_contain_text("11 B")
         await page.get_by_label("State").select_option("connected")
-        await shows(page, "#list-empty", "No session fits.")
+        await shows(page, "#list-empty", "No session matches.")
         await page.get_by_label("State").select_option("both_down")
         await row.get_by_role("link").focus()
         await page.keyboard.press("Enter")
@@ -149,7 +149,7 @@ async def test_it_asks_for_the_token_and_keeps_it_in_its_tab(bench: Bench, tmp_p
         await playwright.expect(field).to_be_focused()
         await field.fill("wrong")
         await page.keyboard.press("Enter")
-        await shows(page, "#refused", "This is not the token.")
+        await shows(page, "#refused", "Wrong token.")
         await field.fill(TOKEN)
         await page.keyboard.press("Enter")
         await shows(page, "#status", "live")
@@ -186,7 +186,9 @@ async def test_both_themes_can_be_read_on_a_phone(bench: Bench) -> None:
                 viewport={"width": 360, "height": 740},
             )
             await page.locator("#list a").click()
-            await playwright.expect(page.get_by_role("img", name="What happened")).to_be_visible()
+            await playwright.expect(
+                page.get_by_role("img", name="Events between client, proxy and server")
+            ).to_be_visible()
             root = "document.documentElement"
             assert await page.evaluate(f"{root}.scrollWidth <= {root}.clientWidth")
             flow = page.locator(".flow path").first

@@ -228,7 +228,7 @@ def test_starting_up_imports_nothing_heavy() -> None:
 def test_demo_ends_with_a_table() -> None:
     result = run("demo", "--seconds", "1")
     assert result.exit_code == 0, result.output
-    for text in ("sent", "received", "lost", "repeated", "reordered", "exactly-once promises"):
+    for text in ("sent", "received", "lost", "repeated", "reordered", "Exactly once, as promised"):
         assert text in result.stdout
 
 

@@ -14,7 +14,7 @@ export async function ask(path, signal) {
     const answer = await fetch(path, { headers, signal, cache: "no-store" });
     if (answer.status === 401) {
       if (token === sessionStorage.getItem(KEY)) sessionStorage.removeItem(KEY);
-      await newToken(token === null ? "" : "This is not the token.");
+      await newToken(token === null ? "" : "Wrong token.");
     } else if (answer.ok) {
       return answer;
     } else {

@@ -30,7 +30,7 @@ export function draw(steps, width) {
   const heads = ENDS.flatMap((end) => head(end, places[end]));
   const lives = ENDS.map((end) =>
     svg("line", { class: "life", x1: places[end], x2: places[end], y1: 0, y2: y }));
-  const label = "What happened between client, proxy and server; the same stands below as text";
+  const label = "Events between client, proxy and server; the same as text is below";
   return [
     svg("svg", { class: "sequence heads", width, height: HEAD, "aria-hidden": "true" }, ...heads),
     svg(

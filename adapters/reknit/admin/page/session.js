@@ -66,7 +66,7 @@ function ended() {
   const seen = shown !== "";
   byId("session-empty").hidden = seen;
   byId("session-live").hidden = !seen;
-  write(byId("session-empty"), "There is no such session, or it has ended.");
+  write(byId("session-empty"), "No such session, or it has ended.");
   if (seen) facts([["State", html("span", { class: "chip over" }, "closed"), " It has ended."]]);
 }
 

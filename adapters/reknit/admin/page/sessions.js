@@ -76,7 +76,7 @@ function show(contexts) {
   byId("list-empty").hidden = contexts.length > 0;
   write(byId("list-empty"), state.value === "" && digest.value === ""
     ? "No sessions yet. They appear here when clients connect."
-    : "No session fits.");
+    : "No session matches.");
 }
 
 function row(session) {
