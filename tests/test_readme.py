@@ -1,6 +1,8 @@
 """The pages name every option, metric, call and close code, with the defaults that hold."""
 
 import re
+import shlex
+import tomllib
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
@@ -14,6 +16,8 @@ from reknit.admin.metrics import Metrics
 from reknit.admin.page import Page
 from reknit.admin.requests import RequestCalls
 from reknit.admin.router import Route
+from reknit.cli.main import main
+from reknit.settings.config import from_command_line, merge
 from reknit.settings.options import NEVER, OPTIONS
 from reknit.state.directory import StateDir
 from reknit.state.store import Store
@@ -33,6 +37,9 @@ PAGES = [
 ]
 OPTIONS_PAGE = (ROOT / "adapters" / "guide" / "options.md").read_text()
 OBSERVE_PAGE = (ROOT / "adapters" / "guide" / "observe.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+ADDRESS = PROJECT.get("urls", {}).get("Repository", "")
+REPOSITORY = f"{ADDRESS}/blob/main/" if ADDRESS else ""
 WIRE_PAGE = (ROOT / "core" / "README.md").read_text()
 
 
@@ -130,7 +137,7 @@ def anchors(page: Path) -> set[str]:
 
 def links(page: Path) -> list[str]:
     """All that a page links to or shows, but for other sites."""
-    text = page.read_text()
+    text = page.read_text().replace(REPOSITORY, "") if REPOSITORY else page.read_text()
     found = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"src(?:set)?=\"([^\"]+)\"", text)
     return [link for link in found if not re.match(r"https?://|mailto:", link)]
 
@@ -142,6 +149,15 @@ def test_every_link_has_a_target(page: Path) -> None:
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+def test_the_readme_links_work_on_a_package_index_once_the_project_has_an_address() -> None:
+    """An index shows the README alone: only absolute links lead anywhere from there."""
+    relative = [link for link in links(ROOT / "README.md") if not link.startswith("#")]
+    assert relative
+    if REPOSITORY:
+        text = (ROOT / "README.md").read_text()
+        assert [link for link in relative if f"({REPOSITORY}{link})" not in text] == []
 
 
 def test_every_page_of_the_guide_is_in_both_indexes() -> None:
@@ -157,3 +173,26 @@ def test_the_readme_has_one_command_that_runs_the_tests() -> None:
     assert len(command.splitlines()) == 1
     assert "pip install" in command
     assert "--group dev" in command
+
+
+# -- Commands ----------------------------------------------------------------------------------
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The commands in a page's shell blocks, as words."""
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)
+    text = "".join(blocks).replace("\\\n", " ")
+    return [shlex.split(line) for line in text.splitlines() if re.match(r"(reknit|python) ", line)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_is_one_that_there_is(page: Path) -> None:
+    for program, name, *arguments in commands(page):
+        if program == "python":
+            assert (ROOT / name).is_file()
+        elif arguments != ["--help"]:
+            context = main.commands[name].make_context(name, arguments)
+            if name == "serve":
+                options = {**context.params}
+                assert options.pop("config_file") is None
+                assert merge(from_command_line(options), {}, {})
