@@ -13,23 +13,23 @@ class RestartingPlayer(Player):
 
     def _settle(self) -> None:
         super()._settle()
-        if self._adapter is not None:
+        if self._stage is not None:
             self._restart()
 
     def _restart(self) -> None:
-        adapter, old = self._adapter, self.contexts
-        assert adapter is not None
-        context = adapter.context
+        stage, old = self._stage, self.contexts
+        assert stage is not None
+        context = stage.driver.context
         frozen = context.freeze(self.now)
         self.contexts = Contexts(old._policy, old._upstream, old._randomness)
         thawed = self.contexts.thaw(frozen, self.now)
         assert self.contexts.budget.used == held(context)
-        dial = adapter._dial
+        dial = stage.awaited
         assert thawed.commands() == ([] if dial is None else [dial]), "the dial goes on"
         assert thawed.freeze(self.now) == frozen
         assert thawed.next_deadline() == context.next_deadline()
         assert (thawed in list(self.contexts)) == (context.state is not State.CLOSED)
-        adapter.context = thawed
+        stage.driver.context = thawed
         self.restarts += 1
 
 

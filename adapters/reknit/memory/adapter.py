@@ -1,25 +1,16 @@
 """The in-memory adapter: the same core on a network with a virtual clock, for simulation.
 
-It does what the trio adapter does on real sockets: executes commands, moves bytes, keeps timers.
+It gives the core's driver what the trio adapter does on real sockets: connections, dials, timers.
 Minutes pass in milliseconds, and a seed gives the same course each time.
 """
 
 from collections.abc import Callable
 from functools import partial
-from math import inf
-from typing import assert_never
 
 from reknit_core.codes import GOING_AWAY
-from reknit_core.commands import (
-    Answered,
-    Command,
-    Dial,
-    Disconnect,
-    Dropped,
-    Transitioned,
-    Undelivered,
-)
-from reknit_core.events import ConnectionLost, DialFailed, ServerConnected, Shutdown, Side
+from reknit_core.commands import Command, Dial, Disconnect, Transitioned
+from reknit_core.driver import Driver
+from reknit_core.events import Event, Shutdown
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
@@ -28,24 +19,54 @@ from reknit_core.session.context import ContextStateMachine
 from reknit_core.wire.handshake import ClientHandshake, Refusal, refusal
 
 from reknit.memory.network import Address, MemoryNetwork, MemorySocket
+from reknit.memory.transport import MemoryTransport, part
 
 Observer = Callable[[str, Command], None]
 """Told of each command before it is executed: the connection id of its session, the command."""
 
 
 class MemorySession:
-    """A context and what the adapter holds for it: its sockets, its dial, its timer."""
+    """What a session has of the network beside its connections: its dial, its timer."""
 
-    __slots__ = ("client", "context", "dialling", "server", "timer")
+    __slots__ = ("_proxy", "driver")
 
-    def __init__(self, context: ContextStateMachine) -> None:
-        self.context = context
-        self.client: Leg | None = None
-        self.server: Leg | None = None
-        self.dialling = 0
-        """The generation of the dial under way; 0: none."""
-        self.timer = inf
-        """When the next look at the context's deadline is due (seconds)."""
+    def __init__(self, proxy: "MemoryProxy", context: ContextStateMachine) -> None:
+        self._proxy = proxy
+        self.driver = Driver(context, self)
+
+    def dial(self, dial: Dial) -> None:
+        """Connect when that is due, if it isn't called off before."""
+        self._proxy.network.at(dial.at, partial(self._dial, dial.generation))
+
+    def call_off(self) -> None:
+        """Nothing to do: the driver knows which dial it awaits."""
+
+    def wake(self, deadline: float) -> None:
+        """Look at the session again at that time."""
+        self._proxy.network.at(deadline, self._due)
+
+    def tell(self, what: Event | Command, now: float) -> None:
+        """Tell the log and the observer of commands."""
+        if isinstance(what, Command):
+            self._proxy.note(self.driver.context, what)
+
+    def over(self) -> None:
+        """Nothing is left of it."""
+        self._proxy.sessions.pop(self.driver.context, None)
+
+    def _dial(self, generation: int) -> None:
+        if self.driver.dialling == generation:
+            self._proxy.dial(partial(self._dialled, generation))
+
+    def _dialled(self, generation: int, outcome: MemorySocket | str) -> None:
+        now = self._proxy.network.now
+        if isinstance(outcome, MemorySocket):
+            self.driver.connected(generation, self._proxy.transport(outcome), now)
+        else:
+            self.driver.dial_failed(generation, outcome, now)
+
+    def _due(self) -> None:
+        self.driver.wake(self._proxy.network.now)
 
 
 class MemoryProxy:
@@ -74,179 +95,34 @@ class MemoryProxy:
         self.network.refuse(self.address)
         for session in list(self.sessions.values()):
             shutdown = Shutdown(GOING_AWAY, "the proxy is going away")
-            session.context.handle(shutdown, self.network.now)
-            self.settle(session)
+            session.driver.handle(shutdown, self.network.now)
 
     def enter(self, context: ContextStateMachine, socket: MemorySocket) -> None:
         """A client has begun or resumed that session."""
         session = self.sessions.get(context)
         if session is None:
-            session = self.sessions[context] = MemorySession(context)
-        self.settle(session)  # an older client's socket goes first
-        session.client = Leg(self, session, Side.CLIENT, context.client.generation, socket)
-        self.settle(session)
+            session = self.sessions[context] = MemorySession(self, context)
+        session.driver.arrived(self.transport(socket), self.network.now)
 
-    def settle(self, session: MemorySession) -> None:
-        """Do what the context asks for, and write what it has, until it rests."""
-        context = session.context
-        while True:
-            for command in context.commands():
-                self._execute(session, command)
-            self.write(session)
-            if not context.attention:
-                break
-        deadline = context.next_deadline()
-        if deadline is not None and deadline < session.timer:
-            session.timer = deadline
-            self.network.at(deadline, partial(self._due, session, deadline))
-        if context.state is State.CLOSED and not (
-            session.client or session.server or session.dialling
-        ):
-            self.sessions.pop(context, None)
+    def dial(self, done: Callable[[MemorySocket | str], None]) -> None:
+        """Connect to the server; `done` gets the socket, or why there is none."""
+        self.network.dial(self._upstream, self.policy.connect_timeout, done)
 
-    def write(self, session: MemorySession) -> None:
-        """Write what both sockets take, and read from those whose bytes have a place."""
-        client, server = session.client, session.server
-        if server is not None:
-            server.write()
-        if client is not None:
-            client.write()
-            client.socket.read(session.context.wants_read(Side.CLIENT))
-        if server is not None:
-            server.socket.read(session.context.wants_read(Side.SERVER))
+    def transport(self, socket: MemorySocket) -> MemoryTransport:
+        """What a session has of that socket."""
+        return MemoryTransport(self.network, socket)
+
+    def note(self, context: ContextStateMachine, command: Command) -> None:
+        """That command comes out of that session."""
+        if self.network.log is not None:
+            self.network.note(f"{context.connection_id} < {_line(command)}")
+        if self._observer is not None:
+            self._observer(context.connection_id, command)
+        if isinstance(command, Transitioned) and command.state is State.CLOSED:
+            self.contexts.forget(context)
 
     def _accept(self, socket: MemorySocket) -> None:
         Doorway(self, socket)
-
-    # -- Commands ------------------------------------------------------------------------------
-
-    def _execute(self, session: MemorySession, command: Command) -> None:
-        if self.network.log is not None:
-            self.network.note(f"{session.context.connection_id} < {_line(command)}")
-        if self._observer is not None:
-            self._observer(session.context.connection_id, command)
-        match command:
-            case Dial():
-                session.dialling = command.generation
-                self.network.at(command.at, partial(self._dial, session, command.generation))
-            case Disconnect():
-                self._disconnect(session, command)
-            case Transitioned():
-                if command.state is State.CLOSED:
-                    self.contexts.forget(session.context)
-            case Dropped() | Undelivered() | Answered():
-                pass  # for the observer
-            case _:
-                assert_never(command)
-
-    def _dial(self, session: MemorySession, generation: int) -> None:
-        if session.dialling == generation:
-            done = partial(self._dialled, session, generation)
-            self.network.dial(self._upstream, self.policy.connect_timeout, done)
-
-    def _dialled(
-        self, session: MemorySession, generation: int, outcome: MemorySocket | str
-    ) -> None:
-        if session.dialling != generation:
-            if isinstance(outcome, MemorySocket):  # called off in the meantime
-                part(self.network, outcome, b"", 0.0)
-            return
-        session.dialling = 0
-        if isinstance(outcome, MemorySocket):
-            session.server = Leg(self, session, Side.SERVER, generation, outcome)
-            session.context.handle(ServerConnected(generation), self.network.now)
-        else:
-            session.context.handle(DialFailed(generation, outcome), self.network.now)
-        self.settle(session)
-
-    def _disconnect(self, session: MemorySession, command: Disconnect) -> None:
-        if command.side is Side.SERVER and session.dialling == command.generation:
-            session.dialling = 0
-        leg = session.client if command.side is Side.CLIENT else session.server
-        if leg is None or leg.generation != command.generation:
-            return
-        if leg is session.client:
-            session.client = None
-        else:
-            session.server = None
-        part(self.network, leg.socket, command.farewell, command.linger)
-
-    def _due(self, session: MemorySession, when: float) -> None:
-        if session.timer == when and session.context in self.sessions:
-            session.timer = inf
-            session.context.handle_timeout(self.network.now)
-            self.settle(session)
-
-
-class Leg:
-    """One established socket and the leg that it serves."""
-
-    __slots__ = ("_blocked", "_context", "_proxy", "generation", "session", "side", "socket")
-
-    def __init__(
-        self,
-        proxy: MemoryProxy,
-        session: MemorySession,
-        side: Side,
-        generation: int,
-        socket: MemorySocket,
-    ) -> None:
-        self._proxy = proxy
-        self._context = session.context
-        self._blocked = False
-        self.session = session
-        self.side = side
-        self.generation = generation
-        self.socket = socket
-        socket.owner = self
-
-    def write(self) -> None:
-        """Write what the socket takes."""
-        context, side, socket = self._context, self.side, self.socket
-        now = self._proxy.network.now
-        while not self._blocked and (buffers := context.pending(side)):
-            data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
-            taken = socket.send(bytes(data))
-            context.advance(side, taken, now)
-            if taken < len(data):
-                self._blocked = True
-                context.advance(side, 0, now)
-
-    def on_data(self, data: bytes) -> None:
-        """Let the core scan it, and write what it lets through."""
-        straight = self._context.receive_data(self.side, data, self._proxy.network.now)
-        session = self.session
-        other = session.server if self.side is Side.CLIENT else session.client
-        if straight and other is not None and not other._blocked:
-            taken = other.socket.send(data)
-            self._context.advance(other.side, taken, self._proxy.network.now)
-            if taken == len(data):
-                return
-        self._go_on()
-
-    def on_eof(self) -> None:
-        """The peer has ended its stream."""
-        self._context.receive_eof(self.side, self._proxy.network.now)
-        self._go_on()
-
-    def on_lost(self, reason: str) -> None:
-        """The connection broke."""
-        lost = ConnectionLost(self.side, self.generation, reason)
-        self._context.handle(lost, self._proxy.network.now)
-        self._go_on()
-
-    def on_writable(self) -> None:
-        """There is room again."""
-        self._blocked = False
-        self._go_on()
-
-    def _go_on(self) -> None:
-        if self._context.attention:
-            self._proxy.settle(self.session)
-        else:
-            self._proxy.write(self.session)
-            if self._context.attention:
-                self._proxy.settle(self.session)
 
 
 class Doorway:
@@ -293,43 +169,8 @@ class Doorway:
         part(network, self._socket, self._handshake.refuse(answer), policy.close_timeout)
 
 
-class Departure:
-    """The owner of a socket that is only closing: what still comes is discarded."""
-
-    def __init__(self, socket: MemorySocket) -> None:
-        self._socket = socket
-        socket.owner = self
-        socket.discard()
-
-    def on_data(self, data: bytes) -> None:
-        """Discard it."""
-
-    def on_eof(self) -> None:
-        """The peer has seen our end of the stream."""
-        self._socket.close()
-
-    def on_lost(self, reason: str) -> None:
-        """It is over."""
-
-    def on_writable(self) -> None:
-        """Nothing is left to write."""
-
-
 def _line(command: Command) -> str:
     if isinstance(command, Disconnect):  # a farewell's mask is random (RFC 6455, section 5.3)
         size = len(command.farewell)
         return f"Disconnect {command.side.value} {command.generation}, after {size} bytes"
     return str(command)
-
-
-def part(network: MemoryNetwork, socket: MemorySocket, farewell: bytes, linger: float) -> None:
-    """Close a socket as Disconnect says: farewell if it is taken at once, linger in seconds."""
-    Departure(socket)
-    if farewell:
-        socket.send(farewell)
-    if linger > 0:
-        socket.end()
-        socket.read(True)
-        network.after(linger, socket.close)
-    else:
-        socket.close()

@@ -10,7 +10,7 @@ from typing import assert_never
 from reknit_core.events import Ask, Shutdown, Side, StopAsking
 from reknit_core.lifecycle import State
 from reknit_core.play.peers import SESSION_ID, ClientPeer
-from reknit_core.play.stage import ImpossibleError, PlayedAdapter
+from reknit_core.play.stage import ImpossibleError, Stage
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.contexts import Contexts
@@ -90,12 +90,12 @@ class Player:
         self.now = 0.0
         self._policy = policy
         self.contexts = Contexts(policy, _UPSTREAM, _randomness)
-        self._adapter: PlayedAdapter | None = None  # once there is a session
+        self._stage: Stage | None = None  # once there is a session
 
     @property
     def context(self) -> ContextStateMachine | None:
         """The session, once a client has connected."""
-        return self._adapter.context if self._adapter else None
+        return self._stage.driver.context if self._stage else None
 
     def do(self, event: str) -> list[str]:
         """Play one event line, as `@1.500 > server lost`, and return what was played.
@@ -136,10 +136,10 @@ class Player:
 
     def _time_out(self) -> None:
         """Let the context know that a deadline has passed, if one has."""
-        if self.context is not None:
-            deadline = self.context.next_deadline()
+        if self._stage is not None:
+            deadline = self._stage.driver.context.next_deadline()
             if deadline is not None and deadline <= self.now:
-                self.context.handle_timeout(self.now)
+                self._stage.driver.wake(self.now)
 
     # -- Events --------------------------------------------------------------------------------
 
@@ -152,11 +152,11 @@ class Player:
             case Passing.WAIT | Passing.TIMEOUT:
                 pass
             case ShutsDown(code, reason, server_code):
-                self._session.context.handle(Shutdown(code, reason, server_code), self.now)
+                self._session.driver.handle(Shutdown(code, reason, server_code), self.now)
             case Asks(side, text, expected):
-                self._session.context.handle(Ask(side, text, expected), self.now)
+                self._session.driver.handle(Ask(side, text, expected), self.now)
             case StopsAsking(side):
-                self._session.context.handle(StopAsking(side), self.now)
+                self._session.driver.handle(StopAsking(side), self.now)
             case ServerConnects(generation):
                 self._session.dial_connected(generation, self.now)
             case DialFails(generation, reason):
@@ -178,7 +178,7 @@ class Player:
             case Breaks(side, generation):
                 self._session.reset(side, generation, self.now)
             case Takes(side, limit):
-                self._session.peer(side).room = limit
+                self._session.take(side, limit, self.now)
             case _:
                 assert_never(step.action)
 
@@ -201,9 +201,9 @@ class Player:
             for phrase in peer.receive(handshake.refuse(answer)):
                 self._write_line("<", f"client {phrase}")
             return
-        if self._adapter is None:
-            self._adapter = PlayedAdapter(answer, self._write_line, _NONCE)
-        self._adapter.attach_client(peer)
+        if self._stage is None:
+            self._stage = Stage(answer, self._write_line, _NONCE)
+        self._stage.attach_client(peer, self.now)
 
     def _connect(
         self, handshake: ClientHandshake, peer: ClientPeer
@@ -239,18 +239,18 @@ class Player:
         self._session.arrive(peer, [pong])
 
     @property
-    def _session(self) -> PlayedAdapter:
-        if self._adapter is None:
+    def _session(self) -> Stage:
+        if self._stage is None:
             raise ImpossibleError("there is no session")
-        return self._adapter
+        return self._stage
 
     # -- What comes out ------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        if self._adapter is not None:
-            self._adapter.settle(self.now)
-            if self._adapter.context.state is State.CLOSED:
-                self.contexts.forget(self._adapter.context)
+        if self._stage is not None:
+            self._stage.rest(self.now)
+            if self._stage.driver.context.state is State.CLOSED:
+                self.contexts.forget(self._stage.driver.context)
 
     def _write_line(self, kind: str, text: str) -> None:
         self.lines.append(outcome_line(kind, text))

@@ -182,6 +182,19 @@ class ContextStateMachine(Opening):
         leg = self.client if side is Side.CLIENT else self.server
         return leg.wants_read()
 
+    def is_behind(self, side: Side) -> bool:
+        """Whether that side has sent more frames at one time than are read in one turn."""
+        return (self.client if side is Side.CLIENT else self.server).is_behind
+
+    def passed(self, side: Side, taken: int) -> None:
+        """As advance(), the short way: of what receive_data() has just let through to that side."""
+        (self.client if side is _CLIENT else self.server).source.advance(taken)
+
+    def discard(self) -> None:
+        """Free what the queues hold: a bug of ours has ended the session."""
+        self.client.queue.clear()
+        self.server.queue.clear()
+
     # -- Bytes in ------------------------------------------------------------------------------
 
     def receive_data(self, side: Side, data: bytes, now: float) -> bool:
@@ -246,6 +259,8 @@ class ContextStateMachine(Opening):
             reason = f"too much waits for the {leg.other.side.value}"
             self._end(Trigger.SESSION_ENDED, OVERFLOW, reason, now)
         elif queue.dropped > before:
+            if self.state is State.DRAINING:
+                self._check_drained()  # what was to go out first may be gone
             self._counters.towards(leg.other.side).dropped_bytes += tail - queue.tail
             if queue.dropped.bit_length() > before.bit_length():  # said at 1, 2, 4, 8, …
                 self._commands.append(Dropped(leg.other.side, queue.dropped))

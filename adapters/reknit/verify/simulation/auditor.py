@@ -18,10 +18,10 @@ from reknit_core.commands import (
     Transitioned,
     Undelivered,
 )
+from reknit_core.driver import Driver
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.policy.policy import Delivery, Policy
 
-from reknit.memory.adapter import MemorySession
 from reknit.memory.network import READ_SIZE, MemoryNetwork
 
 MAX_NOTED = 20
@@ -134,10 +134,10 @@ class Auditor:
 
     # -- Sessions ------------------------------------------------------------------------------
 
-    def look(self, session: MemorySession) -> None:
+    def look(self, driver: Driver) -> None:
         """Check that the session can go on, and holds no more than its bounds."""
-        context = session.context
-        if not _goes_on(session):
+        context = driver.context
+        if not _goes_on(driver):
             self.note(context.connection_id, f"stuck in {context.state.value}")
         policy = self._policy
         for leg in (context.client, context.server):
@@ -153,11 +153,11 @@ class Auditor:
                 self.note(context.connection_id, f"{messages} messages wait")
 
 
-def _goes_on(session: MemorySession) -> bool:
+def _goes_on(driver: Driver) -> bool:
     """Whether something is under way, so that this state must end or needs no end."""
-    client, server = session.client is not None, session.server is not None
-    dialling, timer = bool(session.dialling), session.timer < inf
-    match session.context.state:
+    client, server = driver.client is not None, driver.server is not None
+    dialling, timer = bool(driver.dialling), driver.deadline < inf
+    match driver.context.state:
         case State.CONNECTED | State.DRAINING:
             return client and server
         case State.OPENING:

@@ -240,7 +240,7 @@ class Simulation(Stage):
 
     def _look(self) -> None:
         for session in list(self.proxy.sessions.values()):
-            self.auditor.look(session)
+            self.auditor.look(session.driver)
         self.network.after(LOOK_EVERY, self._look)
 
     def _restart(self) -> None:
@@ -275,7 +275,7 @@ class Simulation(Stage):
             user.client.close(CLIENT_DONE)
         self.network.run(self.network.now + CLOSING)
         for session in self.proxy.sessions.values():
-            self.auditor.note(session.context.connection_id, "does not end")
+            self.auditor.note(session.driver.context.connection_id, "does not end")
         for context in self.proxy.contexts:
             self.auditor.note(context.connection_id, "is not forgotten")
 

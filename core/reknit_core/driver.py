@@ -1,0 +1,425 @@
+"""The calling protocol of a session, as code: what every adapter does, without socket or clock.
+
+An adapter makes one Driver for each context, and gives it a Host. For each connection it has a
+Transport, which gets a Wire. It calls the wire when something happens on the connection, and the
+driver for all else; each call has the time (seconds). The driver answers by calls to transport
+and host. None of those may call back at once: what happens meanwhile is told when they are done.
+
+    a client is let in          driver.arrived()
+    a dial is done              driver.connected(), dial_failed()
+    bytes can be read           wire.readable(), or received() and eof() with what was read
+    there is room to write      wire.writable()
+    the connection broke        wire.broken()
+    the time that was named     driver.wake()
+    anything else               driver.handle()
+"""
+
+from collections.abc import Callable
+from math import inf
+from typing import Final, Protocol, assert_never
+
+from reknit_core.commands import (
+    Answered,
+    Command,
+    Dial,
+    Disconnect,
+    Dropped,
+    Transitioned,
+    Undelivered,
+)
+from reknit_core.events import ConnectionLost, DialFailed, Event, ServerConnected
+from reknit_core.lifecycle import State
+from reknit_core.queue.stream import Buffer
+from reknit_core.session.context import ContextStateMachine
+from reknit_core.side import Side
+
+READS = 256  # of a connection that has ended, in one go
+
+_CLIENT: Final = Side.CLIENT
+_SERVER: Final = Side.SERVER
+_NOT_NOW: Final = (BlockingIOError, InterruptedError)
+
+
+class Transport(Protocol):
+    """One connection, as the adapter has it. A non-blocking socket has what it takes."""
+
+    wire: "Wire | None"
+    """What to call when something happens; None before, and once the connection is parted."""
+
+    def send(self, buffers: list[Buffer]) -> int:
+        """How many of these bytes were taken; fewer than all if there is no room for more.
+
+        Raises BlockingIOError in place of 0, and OSError if the connection is broken.
+        """
+
+    def recv(self) -> bytes:
+        """Bytes that have come; none at the peer's end of the stream. Raises as send() does.
+
+        A transport that hands in by itself what comes has nothing more to give: b"".
+        """
+
+    def watch(self, *, reads: bool, writes: bool) -> None:
+        """From now on say when it can be read, and when there is room again to write."""
+
+    def part(self, farewell: bytes, linger: float) -> None:
+        """Close it, as Disconnect says: the session is done with it."""
+
+
+class Host(Protocol):
+    """What a session needs of its adapter beside the connections."""
+
+    def dial(self, dial: Dial) -> None:
+        """Connect at `dial.at` (seconds), then call connected() or dial_failed()."""
+
+    def call_off(self) -> None:
+        """The dial is not wanted any more."""
+
+    def wake(self, deadline: float) -> None:
+        """Call Driver.wake() at that time (seconds), in place of any that was named before."""
+
+    def tell(self, what: Event | Command, now: float) -> None:
+        """For the log: an event before it happens to the context, a command before it is obeyed."""
+
+    def over(self) -> None:
+        """The session is closed, and nothing of it is left."""
+
+
+class Wire:
+    """A session's connection: what its transport calls. Late words of an old one have no effect."""
+
+    __slots__ = ("driver", "full", "generation", "reads", "side", "transport", "writes")
+
+    def __init__(self, driver: "Driver", side: Side, generation: int, transport: Transport) -> None:
+        self.driver: Driver | None = driver
+        """None: the connection is parted."""
+        self.side = side
+        self.generation = generation
+        self.transport = transport
+        self.full = False  # the transport took less than it was given, and waits for room
+        self.reads = False  # what it was told to watch for
+        self.writes = False
+
+    def readable(self, now: float) -> None:
+        """Something has come, or the end of the stream, or of the connection."""
+        if self.driver is None:
+            return
+        try:
+            data = self.transport.recv()
+        except _NOT_NOW:
+            return
+        except OSError as error:
+            self.broken(reason_of(error), now)
+            return
+        if data:
+            self.received(data, now)
+        else:
+            self.eof(now)
+
+    def received(self, data: bytes, now: float) -> None:
+        """These bytes have come."""
+        driver = self.driver
+        if driver is None:
+            return
+        context = driver.context
+        straight = context.receive_data(self.side, data, now)
+        if straight and driver.hold is None:  # the short way: mostly so, and all there is to do
+            other = driver.server if self.side is _CLIENT else driver.client
+            if other is not None and not other.full:
+                try:
+                    taken = other.transport.send([data])
+                except OSError:
+                    taken = 0  # writing once more will say what it is
+                if taken:
+                    context.passed(other.side, taken)
+                if taken == len(data):
+                    return
+        driver.follow(now)
+
+    def eof(self, now: float) -> None:
+        """The peer has ended its stream."""
+        driver = self.driver
+        if driver is not None:
+            driver.context.receive_eof(self.side, now)
+            driver.follow(now)
+
+    def broken(self, reason: str, now: float) -> None:
+        """The connection broke; `reason` is for people."""
+        driver = self.driver
+        if driver is not None:
+            driver.handle(ConnectionLost(self.side, self.generation, reason), now)
+
+    def hung_up(self, now: float, *, broken: bool) -> None:
+        """The peer has ended the connection: read what it sent before, and then the end.
+
+        A queue that is full meanwhile is respected, unless the connection is `broken`: then what
+        the system has received is all that will ever come. To be called again while it is so.
+        """
+        for _ in range(READS):
+            driver = self.driver
+            if driver is None or not (self.reads or broken):
+                return
+            self.readable(now)
+            if driver.context.is_behind(self.side):
+                return
+
+    def writable(self, now: float) -> None:
+        """There is room again."""
+        driver = self.driver
+        if driver is not None:
+            self.full = False
+            driver.follow(now)
+
+
+class Driver:
+    """One session's context, its connections and its dial.
+
+    `hold`: nothing is written before flush(), which is due each time after `hold` was called.
+    """
+
+    __slots__ = ("_host", "client", "context", "deadline", "dialling", "hold", "server")
+
+    def __init__(
+        self, context: ContextStateMachine, host: Host, hold: Callable[[], None] | None = None
+    ) -> None:
+        self.context = context
+        self.hold = hold
+        self.client: Wire | None = None
+        self.server: Wire | None = None
+        self.dialling = 0
+        """The generation of the dial under way; 0: none."""
+        self.deadline = inf
+        """When the host is to call wake() (seconds)."""
+        self._host = host
+
+    # -- Connections ---------------------------------------------------------------------------
+
+    def arrived(self, transport: Transport, now: float) -> None:
+        """The client that Contexts.connect() has just let in."""
+        self.settle(now)  # an older client's connection goes first
+        self._attach(self.adopt(_CLIENT, transport), now)
+
+    def connected(self, generation: int, transport: Transport, now: float) -> None:
+        """The dial of that generation has a connection. It may have been called off meanwhile."""
+        if generation != self.dialling:
+            transport.part(b"", 0.0)
+            return
+        self.dialling = 0
+        self._happen(ServerConnected(generation), now)
+        self._attach(self.adopt(_SERVER, transport), now)
+
+    def dial_failed(self, generation: int, reason: str, now: float) -> None:
+        """The dial of that generation has come to nothing; `reason` is for people."""
+        if generation == self.dialling:
+            self.dialling = 0
+            self.handle(DialFailed(generation, reason), now)
+
+    def adopt(self, side: Side, transport: Transport) -> Wire:
+        """A thawed context's connection; when all is in place, settle() begins to serve it."""
+        leg = self.context.client if side is _CLIENT else self.context.server
+        wire = Wire(self, side, leg.generation, transport)
+        transport.wire = wire
+        if side is _CLIENT:
+            self.client = wire
+        else:
+            self.server = wire
+        return wire
+
+    def _attach(self, wire: Wire, now: float) -> None:
+        self.settle(now)
+        if wire.driver is not None and not wire.reads:
+            wire.transport.watch(reads=False, writes=wire.writes)
+
+    # -- What happens --------------------------------------------------------------------------
+
+    def handle(self, event: Event, now: float) -> None:
+        """An event that is nobody's else: an operator's, the proxy's."""
+        self._happen(event, now)
+        self.settle(now)
+
+    def wake(self, now: float) -> None:
+        """The time that the host was told has come. Too early it does nothing."""
+        if now >= self.deadline:
+            self.deadline = inf
+            self.context.handle_timeout(now)
+            self.settle(now)
+
+    def flush(self, now: float) -> None:
+        """Write what has been held back."""
+        self._write_all(now)
+        if self.context.attention:
+            self.settle(now)
+        else:
+            self._watch_all()
+
+    def let_go(self) -> None:
+        """The session is served no longer, or by somebody else: close its connections here."""
+        for wire in (self.client, self.server):
+            if wire is not None:
+                self._part(wire, b"", 0.0)
+        self._call_off(self.dialling)
+        self.deadline = inf
+        self._host = _NOBODY
+
+    def abandon(self) -> None:
+        """The session ends by an error of the proxy, which left it in no state to go on from."""
+        self.let_go()
+        self.context.discard()
+
+    def _happen(self, event: Event, now: float) -> None:
+        self._host.tell(event, now)
+        self.context.handle(event, now)
+
+    # -- What comes of it ----------------------------------------------------------------------
+
+    def settle(self, now: float) -> None:
+        """Do what the context asks for, and write what it has, until it rests."""
+        context = self.context
+        while True:
+            for command in context.commands():
+                self._host.tell(command, now)
+                self._obey(command)
+            if self.hold is None:
+                self._write_all(now)
+            self._watch_all()
+            if not context.attention:
+                break
+        deadline = context.next_deadline()
+        if deadline is not None and deadline < self.deadline:
+            self.deadline = deadline
+            self._host.wake(deadline)
+        if self.hold is not None:
+            self.hold()
+        if context.state is State.CLOSED and not (self.client or self.server or self.dialling):
+            host, self._host = self._host, _NOBODY
+            host.over()
+
+    def follow(self, now: float) -> None:
+        """After bytes were read or written: settle(), where there is more to do than to write."""
+        if not self.context.attention:
+            if self.hold is not None:
+                self.hold()
+            else:
+                self._write_all(now)
+        if self.context.attention:
+            self.settle(now)
+        else:
+            self._watch_all()
+
+    def _obey(self, command: Command) -> None:
+        match command:
+            case Dial():
+                self.dialling = command.generation
+                self._host.dial(command)
+            case Disconnect():
+                self._disconnect(command)
+            case Transitioned() | Dropped() | Undelivered() | Answered():
+                pass  # the host has been told
+            case _:
+                assert_never(command)
+
+    def _disconnect(self, command: Disconnect) -> None:
+        wire = self.client if command.side is _CLIENT else self.server
+        if wire is not None and wire.generation == command.generation:
+            self._part(wire, command.farewell, command.linger)
+        elif command.side is _SERVER:
+            self._call_off(command.generation)
+
+    def _part(self, wire: Wire, farewell: bytes, linger: float) -> None:
+        if wire.side is _CLIENT:
+            self.client = None
+        else:
+            self.server = None
+        wire.driver = None
+        wire.transport.wire = None
+        wire.transport.part(farewell, linger)
+
+    def _call_off(self, generation: int) -> None:
+        if self.dialling and self.dialling == generation:
+            self.dialling = 0
+            self._host.call_off()
+
+    def _write_all(self, now: float) -> None:
+        """Write what both may have. What a client said too early follows what answers it."""
+        wrote = True
+        while wrote:
+            wrote = self.server is not None and self._write(self.server, now)
+            if self.client is not None and self._write(self.client, now):
+                wrote = not self.context.attention
+
+    def _write(self, wire: Wire, now: float) -> bool:
+        """Whether anything was taken."""
+        context = self.context
+        side = wire.side
+        wrote = False
+        while not wire.full and (buffers := context.pending(side)):
+            try:
+                taken = wire.transport.send(buffers)
+            except _NOT_NOW:
+                taken = 0
+            except OSError as error:
+                self._read_last(wire, now)
+                lost = ConnectionLost(side, wire.generation, reason_of(error))
+                self._happen(lost, now)
+                break
+            if taken:
+                wrote = True
+                context.advance(side, taken, now)
+            if taken < sum(map(len, buffers)):
+                context.advance(side, 0, now)
+                wire.full = True
+        return wrote
+
+    def _read_last(self, wire: Wire, now: float) -> None:
+        """A write has failed: the peer is gone, but what it sent before can still be read."""
+        context = self.context
+        try:
+            for _ in range(READS):
+                data = wire.transport.recv()
+                if not data:
+                    return
+                context.receive_data(wire.side, data, now)
+                if context.is_behind(wire.side):
+                    return
+        except OSError:
+            pass
+
+    def _watch_all(self) -> None:
+        """What was done for one side can have made room for the other: ask about both."""
+        if self.client is not None:
+            self._watch(self.client)
+        if self.server is not None:
+            self._watch(self.server)
+
+    def _watch(self, wire: Wire) -> None:
+        reads = self.context.wants_read(wire.side)
+        if reads != wire.reads or wire.full != wire.writes:
+            wire.reads = reads
+            wire.writes = wire.full
+            wire.transport.watch(reads=reads, writes=wire.full)
+
+
+class _Nobody:
+    """The host of a session that is over: so that the two don't keep each other alive."""
+
+    def dial(self, dial: Dial) -> None:
+        pass
+
+    def call_off(self) -> None:
+        pass
+
+    def wake(self, deadline: float) -> None:
+        pass
+
+    def tell(self, what: Event | Command, now: float) -> None:
+        pass
+
+    def over(self) -> None:
+        pass
+
+
+_NOBODY: Final = _Nobody()
+
+
+def reason_of(error: OSError) -> str:
+    """What went wrong with a connection, for people."""
+    return error.strerror or str(error)
