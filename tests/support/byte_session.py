@@ -1,18 +1,42 @@
 """Two far ends and a context between them, fed with bytes: an adapter without sockets."""
 
-from reknit_core.commands import Command, Dial, Disconnect, Transitioned
-from reknit_core.events import ConnectionLost, ServerConnected, Side
+from reknit_core.commands import Command, Dial, Transitioned
+from reknit_core.driver import Driver, Wire
+from reknit_core.events import Event, Side
 from reknit_core.lifecycle import State
 from reknit_core.play.peers import ClientPeer, Peer, ServerPeer
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.contexts import Contexts
+from reknit_core.queue.stream import Buffer
 from reknit_core.script.actions import ClientConnects, ServerAccepts
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.wire.handshake import ClientHandshake, UpgradeRequest
 
 NONCE = b"~reknit~"
-TURNS = 1000  # of writing and obeying, after one read
+
+
+class ByteTransport:
+    """An end's connection; `phrases` is what the end has understood of all that came."""
+
+    def __init__(self, peer: Peer, phrases: list[str]) -> None:
+        self.wire: Wire | None = None
+        self.peer = peer
+        self._phrases = phrases
+
+    def send(self, buffers: list[Buffer]) -> int:
+        data = self.peer.take(b"".join(buffers))
+        self._phrases += self.peer.receive(data)
+        return len(data)
+
+    def recv(self) -> bytes:
+        return b""  # all was handed in
+
+    def watch(self, *, reads: bool, writes: bool) -> None:
+        pass  # the tests ask the context
+
+    def part(self, farewell: bytes, linger: float) -> None:
+        self._phrases += self.peer.receive(farewell)
 
 
 class ByteSession:
@@ -22,103 +46,111 @@ class ByteSession:
         self.contexts = Contexts(policy, Upstream("server.test", 80), lambda size: NONCE[:size])
         self.now = 0.0
         self.deflate = deflate
-        self.context: ContextStateMachine | None = None
-        self.peers: dict[Side, Peer] = {}
+        self.driver: Driver | None = None
         self.phrases: dict[Side, list[str]] = {Side.CLIENT: [], Side.SERVER: []}
         self.states: list[State] = []
         self.dials: list[int] = []
         self._handshake = ClientHandshake()
-        self._asking = False  # whether a client's request is not complete
+        self._asking: ClientPeer | None = None  # whose request is not complete
+
+    @property
+    def context(self) -> ContextStateMachine | None:
+        return self.driver.context if self.driver else None
+
+    @property
+    def peers(self) -> dict[Side, Peer]:
+        """The ends that are connected."""
+        peers: dict[Side, Peer] = {}
+        for side in Side:
+            wire = self._wire(side)
+            if wire is not None:
+                assert isinstance(wire.transport, ByteTransport)
+                peers[side] = wire.transport.peer
+        if self._asking is not None:
+            peers[Side.CLIENT] = self._asking
+        return peers
 
     # -- Connections ---------------------------------------------------------------------------
 
     def client_request(self) -> bytes:
         """A client connects: its opening handshake, to be received."""
         action = ClientConnects("/", None, None, None, None, (), "" if self.deflate else None)
-        peer = ClientPeer(action, "session", NONCE)
-        self.peers[Side.CLIENT] = peer
+        self._asking = ClientPeer(action, "session", NONCE)
         self._handshake = ClientHandshake()
-        self._asking = True
-        return peer.request()
+        return self._asking.request()
 
     def server_answer(self) -> bytes:
         """The server is reached and accepts: its answer, to be received."""
-        assert self.context is not None
-        peer = ServerPeer(self.context.server.generation, NONCE)
-        self.peers[Side.SERVER] = peer
-        self.context.handle(ServerConnected(peer.generation), self.now)
-        self.settle()
+        assert self.driver is not None
+        peer = ServerPeer(self.driver.context.server.generation, NONCE)
+        transport = ByteTransport(peer, self.phrases[Side.SERVER])
+        self.driver.connected(peer.generation, transport, self.now)
         deflate = "server_no_context_takeover" if self.deflate else None
         return peer.accept(ServerAccepts(None, deflate, None, None))
 
     def lose(self, side: Side) -> None:
         """A connection is reset."""
-        assert self.context is not None
-        peer = self.peers.pop(side)
-        self.context.handle(ConnectionLost(side, peer.generation, "reset"), self.now)
-        self.settle()
+        wire = self._wire(side)
+        assert wire is not None
+        wire.broken("reset", self.now)
 
     def receive(self, side: Side, data: bytes) -> None:
         """Bytes come in."""
-        if side is Side.CLIENT and self._asking:
-            self._receive_request(data)
+        if side is Side.CLIENT and self._asking is not None:
+            self._receive_request(self._asking, data)
         else:
-            assert self.context is not None
-            self.context.receive_data(side, data, self.now)
-        self.settle()
+            wire = self._wire(side)
+            if wire is not None:
+                wire.received(data, self.now)
 
-    def _receive_request(self, data: bytes) -> None:
+    def _receive_request(self, peer: ClientPeer, data: bytes) -> None:
         request = self._handshake.receive_data(data)
         if request is None:
             return
         assert isinstance(request, UpgradeRequest)
         context = self.contexts.connect(self._handshake, request, self.now)
         assert isinstance(context, ContextStateMachine)
-        self.context = context
-        self.peers[Side.CLIENT].generation = context.client.generation
-        self._asking = False
+        if self.context is not context:
+            self.driver = Driver(context, self)
+        peer.generation = context.client.generation
+        self._asking = None
+        assert self.driver is not None
+        self.driver.arrived(ByteTransport(peer, self.phrases[Side.CLIENT]), self.now)
 
     def pass_time(self) -> None:
         """The next deadline comes."""
-        assert self.context is not None
-        deadline = self.context.next_deadline()
+        assert self.driver is not None
+        deadline = self.driver.context.next_deadline()
         if deadline is not None:
             self.now = max(self.now, deadline)
-            self.context.handle_timeout(self.now)
-            self.settle()
+            self.driver.wake(self.now)
 
-    # -- What comes out ------------------------------------------------------------------------
+    def make_room(self, side: Side, room: int | None) -> None:
+        """From now on that end takes so many bytes; None: all."""
+        self.peers[side].room = room
+        wire = self._wire(side)
+        if wire is not None:
+            wire.writable(self.now)
 
-    def settle(self) -> None:
-        """Obey and write until the context rests."""
-        for _ in range(TURNS):
-            if self.context is None or not self._turn(self.context):
-                return
-        raise AssertionError("the context does not come to rest")
+    def _wire(self, side: Side) -> Wire | None:
+        if self.driver is None:
+            return None
+        return self.driver.client if side is Side.CLIENT else self.driver.server
 
-    def _turn(self, context: ContextStateMachine) -> bool:
-        commands = context.commands()
-        for command in commands:
-            self._obey(command)
-        wrote = [self._write(context, peer) for peer in list(self.peers.values())]
-        return bool(commands) or any(wrote)
+    # -- The driver's host ---------------------------------------------------------------------
 
-    def _obey(self, command: Command) -> None:
-        match command:
-            case Dial(attempt=attempt):
-                self.dials.append(attempt)
-            case Transitioned(state=state):
-                self.states.append(state)
-            case Disconnect(side=side, generation=generation, farewell=farewell):
-                peer = self.peers.get(side)
-                if peer is not None and peer.generation == generation:
-                    self.phrases[side] += peer.receive(farewell)
-                    del self.peers[side]
+    def dial(self, dial: Dial) -> None:
+        self.dials.append(dial.attempt)
 
-    def _write(self, context: ContextStateMachine, peer: Peer) -> bool:
-        offered = b"".join(context.pending(peer.side))
-        data = peer.take(offered)
-        if offered:
-            context.advance(peer.side, len(data), self.now)
-        self.phrases[peer.side] += peer.receive(data)
-        return bool(data)
+    def call_off(self) -> None:
+        pass
+
+    def wake(self, deadline: float) -> None:
+        pass  # time passes when a test says so
+
+    def tell(self, what: Event | Command, now: float) -> None:
+        if isinstance(what, Transitioned):
+            self.states.append(what.state)
+
+    def over(self) -> None:
+        pass

@@ -216,6 +216,5 @@ def test_any_bytes_are_survived(data: st.DataObject, policy: Policy, deflate: bo
             case "time":
                 attack.session.pass_time()
             case "room" if side in attack.session.peers:
-                attack.session.peers[side].room = data.draw(st.sampled_from([0, 1, 10, None]))
-                attack.session.settle()
+                attack.session.make_room(side, data.draw(st.sampled_from([0, 1, 10, None])))
         attack.check()
