@@ -22,6 +22,7 @@ from reknit.settings.config import Config
 from reknit.settings.options import Staying
 from reknit.state.directory import StateDir
 from reknit.trio.door.listening import close_listeners, open_listeners, wrap_listeners
+from reknit.trio.embedding import running
 from reknit.trio.proxy import Proxy
 from reknit.trio.transport.certificates import CertificateError, Certificates
 
@@ -148,7 +149,8 @@ async def serve(
             tell_room(config.policy, policy)
             systemd.notify(systemd.READY)
             task_status.started(port)
-            await proxy.run(doors.clients, stop)
+            async with running(proxy, doors.clients, stop) as opened:
+                await opened.wait_stopped()
             if hook is not None:
                 await hook.finish()
             nursery.cancel_scope.cancel()

@@ -31,17 +31,21 @@ class Drain:
         self._sessions = sessions
         self._passing = passing
         self._reactor = reactor
-        self._seconds = seconds
         self._patience = patience
         self._hurried = trio.Event()
-        if not seconds:
-            self._hurried.set()
+        self.take(seconds)
         self._limit = trio.CancelScope()
 
     @property
     def is_hurried(self) -> bool:
         """Whether it no longer takes its time."""
         return self._hurried.is_set()
+
+    def take(self, seconds: float) -> None:
+        """Take so long, when it comes to that."""
+        self._seconds = seconds
+        if not seconds:
+            self._hurried.set()
 
     def hurry(self) -> None:
         """Send all that are left away at once."""

@@ -11,8 +11,8 @@ from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.websocket import WebSocket
 from reknit_core.telemetry.recent import Recent
 
+from reknit.sockets.stream import StreamSocket
 from reknit.trio.poller import READ
-from reknit.trio.transport.streams import StreamSocket
 
 
 class Timed:

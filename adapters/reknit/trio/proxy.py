@@ -9,7 +9,7 @@ import socket
 from logging import DEBUG, INFO
 
 import trio
-from reknit_core.commands import Dial
+from reknit_core.commands import Dial, Dropped, Transitioned, Undelivered
 from reknit_core.events import ClientConnected, DialFailed, ServerConnected, Side
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
@@ -19,7 +19,9 @@ from reknit_core.proxy.plain_http import PlainHttp
 from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 
 from reknit.observe.logs import tell
+from reknit.observe.reports import report
 from reknit.process.takeover import Newcomer
+from reknit.sockets.stream import StreamSocket
 from reknit.state.directory import StateDir
 from reknit.state.store import Store
 from reknit.trio.door.listener import Listener
@@ -29,11 +31,9 @@ from reknit.trio.draining import Drain
 from reknit.trio.durable import DurableReactor
 from reknit.trio.links import Link
 from reknit.trio.reactor import Reactor
-from reknit.trio.reports import report
 from reknit.trio.sessions import Sessions
 from reknit.trio.transport.certificates import Certificates
 from reknit.trio.transport.dialler import DialError, Dialler
-from reknit.trio.transport.streams import StreamSocket
 
 
 class Proxy:
@@ -56,7 +56,7 @@ class Proxy:
         self.sessions = Sessions(contexts, records=records)
         self.admission = Admission(policy)
         self.store = None if state is None else Store(state, contexts)
-        calls = (self._start_dial, report, self._forget, self.admission.leave)
+        calls = (self._start_dial, _report, self._forget, self.admission.leave)
         self.reactor = (
             Reactor(*calls) if self.store is None else DurableReactor(*calls, self.store.commit)
         )
@@ -202,3 +202,7 @@ class Proxy:
         self.sessions.forget(link)
         if self.store is not None:
             self.store.forget(link.context)
+
+
+def _report(link: Link, change: Transitioned | Dropped | Undelivered) -> None:
+    report(link.label, link.context.state, change)

@@ -20,9 +20,9 @@ from reknit_core.events import ConnectionLost, Side
 from reknit_core.lifecycle import State
 from reknit_core.proxy.admission import Guest
 
+from reknit.sockets.stream import StreamSocket
 from reknit.trio.links import Connection, Link, Timed
 from reknit.trio.poller import BROKEN, GONE, READ, WRITE, Poller, make_poller
-from reknit.trio.transport.streams import StreamSocket
 
 LOG = logging.getLogger("reknit")
 

@@ -1,6 +1,5 @@
 """Every session, and what the adapter holds for it."""
 
-import hashlib
 import os
 from collections.abc import Iterator
 
@@ -10,9 +9,8 @@ from reknit_core.session.context import ContextStateMachine
 from reknit_core.side import Side
 from reknit_core.telemetry.recent import Recent
 
+from reknit.observe.reports import label_of
 from reknit.trio.links import Link
-
-LABEL = 6  # bytes of a session's digest: enough to tell a hundred thousand apart
 
 
 class Sessions:
@@ -47,7 +45,7 @@ class Sessions:
         link = self._links.get(id(context))
         if link is None:
             recent = Recent(now) if self._records else None
-            link = Link(context, self._label(context.connection_id), recent)
+            link = Link(context, label_of(context.connection_id, self.key), recent)
             self._links[id(context)] = link
         return link
 
@@ -77,7 +75,3 @@ class Sessions:
         self._links.pop(id(link.context), None)
         self._over.set()
         self._over = trio.Event()
-
-    def _label(self, connection_id: str) -> str:
-        """How a session is called in logs and calls: its id is a secret."""
-        return hashlib.blake2s(connection_id.encode(), key=self.key, digest_size=LABEL).hexdigest()

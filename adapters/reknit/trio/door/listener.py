@@ -25,11 +25,12 @@ from reknit_core.wire.handshake import (
 )
 
 from reknit.observe.logs import tell, tell_seldom
+from reknit.sockets.stream import StreamSocket
+from reknit.sockets.tls import TlsError, TlsSocket
 from reknit.trio.door.passing import Passing
 from reknit.trio.door.spare_file import SpareFile
 from reknit.trio.transport.certificates import Certificates
-from reknit.trio.transport.streams import StreamSocket, plain_socket, receive, send_all
-from reknit.trio.transport.tls import TlsError, TlsSocket
+from reknit.trio.transport.streams import plain_socket, receive, send_all, shake_hands
 
 LOG = logging.getLogger("reknit")
 
@@ -310,7 +311,7 @@ class Listener:
         """The TLS handshake, where one is due; False if it failed. Again it does nothing."""
         if isinstance(newcomer.stream, TlsSocket):
             try:
-                await newcomer.stream.shake_hands()
+                await shake_hands(newcomer.stream)
             except TlsError as error:
                 self._tell_failure(newcomer.guest, str(error))
                 return False

@@ -1,15 +1,11 @@
 """Listening: on an address of the network, or on a Unix socket, which is a file too."""
 
-import os
 import socket
-from pathlib import Path
 
 import trio
 
 from reknit.settings.addresses import Address, Listen
-
-BACKLOG = 4096  # connections that may wait to be accepted
-OWNER_ONLY = 0o177  # a umask
+from reknit.sockets.listening import BACKLOG, listen_unix, remove_dead
 
 
 async def open_listeners(
@@ -22,19 +18,7 @@ async def open_listeners(
     """
     if isinstance(address, Listen):
         return await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG)
-    _remove_dead(address.path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(OWNER_ONLY) if owner_only else None
-    try:
-        sock.bind(address.path)
-        sock.listen(BACKLOG)
-    except OSError:
-        sock.close()
-        raise
-    finally:
-        if before is not None:
-            os.umask(before)
-    return wrap_listeners([sock])
+    return wrap_listeners([listen_unix(address.path, owner_only=owner_only)])
 
 
 def wrap_listeners(sockets: list[socket.socket]) -> list[trio.SocketListener]:
@@ -51,18 +35,4 @@ def close_listeners(listeners: list[trio.SocketListener]) -> None:
         path = sock.getsockname() if sock.family == socket.AF_UNIX else None
         sock.close()
         if path:
-            _remove_dead(path)
-
-
-def _remove_dead(path: str) -> None:
-    """Remove the file of a socket to which nobody listens."""
-    if not Path(path).is_socket():
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)  # a process that is busy is alive
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            Path(path).unlink(missing_ok=True)
-        except OSError:
-            pass  # if it is in the way, binding will say so
+            remove_dead(path)

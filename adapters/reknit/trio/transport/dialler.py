@@ -6,9 +6,10 @@ import socket
 import trio
 from reknit_core.policy.upstream import Upstream
 
+from reknit.sockets.stream import StreamSocket
+from reknit.sockets.tls import TlsSocket
 from reknit.trio.transport.certificates import Certificates
-from reknit.trio.transport.streams import StreamSocket, plain_socket
-from reknit.trio.transport.tls import TlsSocket
+from reknit.trio.transport.streams import plain_socket, shake_hands
 
 DIALS = 64  # at one time: after a server's restart thousands are due, and others want a turn too
 
@@ -49,7 +50,7 @@ class Dialler:
             return sock
         try:
             secured = TlsSocket(sock, context, self._upstream.host)
-            await secured.shake_hands()
+            await shake_hands(secured)
         except BaseException:
             sock.close()
             raise

@@ -1,39 +1,14 @@
-"""Stream sockets, plain or TLS: what they have in common, and waiting for one in a trio task.
+"""Stream sockets, plain or TLS, in a trio task: waiting for one.
 
 Tasks wait during opening handshakes; an established socket is the reactor's.
 """
 
 import socket
-from collections.abc import Iterable
-from typing import Protocol
 
 import trio
-from reknit_core.queue.stream import Buffer
 
-
-class StreamSocket(Protocol):
-    """The part of a non-blocking socket's interface that the proxy uses.
-
-    Each method raises OSError where a socket does, BlockingIOError where it would have to wait.
-    """
-
-    def fileno(self) -> int:
-        """The descriptor to wait for."""
-
-    def recv(self, size: int, /) -> bytes:
-        """Bytes that have come, some `size` at most; none at the peer's end of the stream."""
-
-    def send(self, data: Buffer, /) -> int:
-        """How many of these bytes were taken: the next call goes on behind them."""
-
-    def sendmsg(self, buffers: Iterable[Buffer], /) -> int:
-        """The same, of all these buffers one behind the other."""
-
-    def shutdown(self, how: int, /) -> None:
-        """With SHUT_WR: end this direction of the stream; what still comes can be read."""
-
-    def close(self) -> None:
-        """End both directions now."""
+from reknit.sockets.stream import StreamSocket
+from reknit.sockets.tls import RECORD, TlsSocket
 
 
 def plain_socket(stream: trio.SocketStream) -> socket.socket:
@@ -61,3 +36,13 @@ async def send_all(sock: StreamSocket, data: bytes) -> None:
             data = data[sock.send(data) :]
         except BlockingIOError:
             await trio.lowlevel.wait_writable(sock)
+
+
+async def shake_hands(tls: TlsSocket) -> None:
+    """The TLS handshake. Raises TlsError, or OSError for a connection that breaks."""
+    while True:
+        done = tls.handshake()
+        await send_all(tls.socket, tls.outgoing())
+        if done:
+            return
+        tls.feed(await receive(tls.socket, RECORD))

@@ -11,8 +11,6 @@ from contextlib import suppress
 
 from reknit_core.queue.stream import Buffer
 
-from reknit.trio.transport.streams import receive, send_all
-
 RECORD = 16384  # bytes of plain text in a TLS record at most (RFC 8446, section 5.1)
 UNREAD = 65536  # bytes of answers of TLS itself that may wait for a peer that doesn't read
 
@@ -29,10 +27,10 @@ class TlsSocket:
     `host`: the server's name or address, as its certificate must have it; None: we are the server.
     """
 
-    __slots__ = ("_incoming", "_outgoing", "_owed", "_socket", "_tls", "_unsent")
+    __slots__ = ("_incoming", "_outgoing", "_owed", "_tls", "_unsent", "socket")
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, host: str | None) -> None:
-        self._socket = sock
+        self.socket = sock
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(
@@ -44,30 +42,35 @@ class TlsSocket:
         # socket, and comes again with that byte, which stands inside of a frame, in front.
         self._owed = 0
 
-    async def shake_hands(self) -> None:
-        """The TLS handshake. Raises TlsError, or OSError for a connection that breaks."""
-        done = False
-        while not done:
-            try:
-                self._tls.do_handshake()
-                done = True
-            except ssl.SSLWantReadError:
-                pass
-            except ssl.SSLError as error:
-                with suppress(OSError):
-                    self._flush()  # the alert, which says it to the peer
-                raise TlsError(_explain(error)) from None
-            await send_all(self._socket, self._outgoing.read())
-            if not done:
-                data = await receive(self._socket, RECORD)
-                if data:
-                    self._incoming.write(data)
-                else:
-                    self._incoming.write_eof()
+    def handshake(self) -> bool:
+        """Go on with the TLS handshake: whether it is done. Send what outgoing() gives either way.
+
+        If it isn't done, feed() the peer's answer and call again. Raises TlsError.
+        """
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLError as error:
+            with suppress(OSError):
+                self._flush()  # the alert, which says it to the peer
+            raise TlsError(_explain(error)) from None
+        return True
+
+    def outgoing(self) -> bytes:
+        """What the handshake has to say."""
+        return self._outgoing.read()
+
+    def feed(self, data: bytes) -> None:
+        """The peer's answer; none: it has ended its stream."""
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
 
     def fileno(self) -> int:
         """The socket's descriptor."""
-        return self._socket.fileno()
+        return self.socket.fileno()
 
     def recv(self, size: int) -> bytes:
         """What has come, decrypted; b"" at the peer's close_notify.
@@ -76,7 +79,7 @@ class TlsSocket:
         """
         data = b""
         try:
-            data = self._socket.recv(size)
+            data = self.socket.recv(size)
             if not data:
                 self._incoming.write_eof()
         except BlockingIOError:
@@ -130,11 +133,11 @@ class TlsSocket:
             self._tls.unwrap()
         with suppress(BlockingIOError):
             self._flush()
-        self._socket.shutdown(how)
+        self.socket.shutdown(how)
 
     def close(self) -> None:
         """Close the socket."""
-        self._socket.close()
+        self.socket.close()
 
     def _decrypt(self, data: bytes, pieces: list[bytes]) -> bool:
         """Append what these bytes hold; whether it is the last, by close_notify."""
@@ -163,7 +166,7 @@ class TlsSocket:
         Nothing else may come, so the socket is made to say that it can be read.
         """
         with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RD)
+            self.socket.shutdown(socket.SHUT_RD)
 
     def _answer(self) -> None:
         """Send what TLS itself has to say to what was read, as a new key or an alert."""
@@ -177,7 +180,7 @@ class TlsSocket:
         if self._outgoing.pending:
             self._unsent += self._outgoing.read()
         while self._unsent:
-            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+            self._unsent = self._unsent[self.socket.send(self._unsent) :]
 
 
 def _records(buffers: Iterable[Buffer], skip: int) -> Iterator[Buffer]:

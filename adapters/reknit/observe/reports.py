@@ -1,16 +1,24 @@
 """What the log says of a session: how its state changes, and what it has cost."""
 
+import hashlib
 from logging import INFO, WARNING
 from typing import assert_never
 
 from reknit_core.commands import Dropped, Transitioned, Undelivered
+from reknit_core.lifecycle import State
 
 from reknit.observe.logs import tell
-from reknit.trio.links import Link
+
+LABEL = 6  # bytes of a session's digest: enough to tell a hundred thousand apart
 
 
-def report(link: Link, change: Transitioned | Dropped | Undelivered) -> None:
-    """Log it."""
+def label_of(connection_id: str, key: bytes) -> str:
+    """How a session is called in logs and calls: its id is a secret."""
+    return hashlib.blake2s(connection_id.encode(), key=key, digest_size=LABEL).hexdigest()
+
+
+def report(label: str, now: State, change: Transitioned | Dropped | Undelivered) -> None:
+    """Log it, of the session that is called so and is `now` in that state."""
     match change:
         case Transitioned(trigger, state, reason):
             text = "%(session)s %(state)s by %(trigger)s" + (": %(reason)s" if reason else "")
@@ -18,7 +26,7 @@ def report(link: Link, change: Transitioned | Dropped | Undelivered) -> None:
                 INFO,
                 "transition",
                 text,
-                session=link.label,
+                session=label,
                 state=state.value,
                 trigger=trigger.value,
                 reason=reason,
@@ -29,8 +37,8 @@ def report(link: Link, change: Transitioned | Dropped | Undelivered) -> None:
                 WARNING,
                 "dropped",
                 text,
-                session=link.label,
-                state=link.context.state.value,
+                session=label,
+                state=now.value,
                 side=side.value,
                 total=total,
             )
@@ -40,8 +48,8 @@ def report(link: Link, change: Transitioned | Dropped | Undelivered) -> None:
                 INFO,
                 "lost",
                 text,
-                session=link.label,
-                state=link.context.state.value,
+                session=label,
+                state=now.value,
                 side=side.value,
                 messages=messages,
                 bytes=size,

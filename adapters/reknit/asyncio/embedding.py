@@ -1,0 +1,40 @@
+"""A proxy in a program of one's own, under asyncio."""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from reknit_core.policy.policy import Policy
+from reknit_core.policy.upstream import Upstream
+
+from reknit.asyncio.proxy import AsyncioProxy
+from reknit.asyncio.streams import listen as open_listeners
+from reknit.settings.addresses import Address, Listen
+
+ANYWHERE = Listen("127.0.0.1", 0)
+
+
+@asynccontextmanager
+async def open_proxy(
+    policy: Policy,
+    upstream: Upstream,
+    listen: Address = ANYWHERE,
+    *,
+    tls: ssl.SSLContext | None = None,
+    upstream_tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[AsyncioProxy]:
+    """A proxy that runs inside of the `async with`, in any thread's loop. Raises OSError.
+
+    It takes no signals, and leaves the garbage collection and the limit of open files as they
+    are. In the end sessions are closed at once; drain() before that sends them away in time.
+    `tls`: how clients speak TLS. `upstream_tls`: how the server does, for `wss://`; None: as
+    Python does by default.
+    """
+    if upstream.secure and upstream_tls is None:
+        upstream_tls = ssl.create_default_context()
+    proxy = AsyncioProxy(policy, upstream, await open_listeners(listen), tls, upstream_tls)
+    try:
+        yield proxy
+        await proxy.drain()
+    finally:
+        proxy.close()

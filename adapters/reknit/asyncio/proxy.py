@@ -1,0 +1,229 @@
+"""The asyncio adapter's door: clients come in, sessions are kept, and sent away in the end."""
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+from reknit_core.policy.policy import Policy
+from reknit_core.policy.upstream import Upstream
+from reknit_core.proxy.admission import Admission, Guest
+from reknit_core.proxy.contexts import Contexts
+from reknit_core.proxy.drain import FAREWELL, schedule
+from reknit_core.proxy.view import SessionView
+from reknit_core.session.context import ContextStateMachine
+from reknit_core.wire.handshake import ClientHandshake, Refusal, encode_refusal, refusal
+
+from reknit.asyncio.adapter import LOG, Session, SocketTransport
+from reknit.asyncio.streams import connect, receive, send_all, shake_hands, without_delay
+from reknit.observe.reports import label_of
+from reknit.settings.addresses import Address, Listen, UnixPath
+from reknit.sockets.listening import remove_dead
+from reknit.sockets.stream import StreamSocket
+from reknit.sockets.tls import TlsSocket
+
+DIALS = 64  # at one time
+PAUSE = 0.02  # seconds until the next client, where there is no file for one
+
+
+class AsyncioProxy:
+    """Serves the sockets of `listeners`, which are its own from here on.
+
+    `tls`: how clients speak TLS, and `upstream_tls` the server; None: they don't.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        upstream: Upstream,
+        listeners: list[socket.socket],
+        tls: ssl.SSLContext | None = None,
+        upstream_tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._policy = policy
+        self._upstream = upstream
+        self._tls = tls
+        self._upstream_tls = upstream_tls
+        self._contexts = Contexts(policy, upstream, os.urandom)
+        self._admission = Admission(policy)
+        self._key = os.urandom(16)  # of the sessions' labels in the log
+        self._sessions: dict[ContextStateMachine, Session] = {}
+        self._guests: dict[SocketTransport, Guest | None] = {}  # whose each open socket is
+        self._dials = asyncio.Semaphore(DIALS)
+        self._idle = asyncio.Event()  # set, and replaced, when a socket is closed
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listeners = listeners
+        self._names = [sock.getsockname() for sock in listeners]
+        for listener in listeners:
+            self._start(self._accept(listener))
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where it listens."""
+        return [
+            UnixPath(name) if isinstance(name, str) else Listen(name[0], name[1])
+            for name in self._names
+        ]
+
+    @property
+    def sessions(self) -> list[SessionView]:
+        """Every session that is not closed, as it is now."""
+        return [SessionView.of(context) for context in self._contexts]
+
+    async def drain(self, seconds: float = 0.0) -> None:
+        """Take no new sessions, and send those that there are away over so many seconds.
+
+        Meanwhile clients still come back to theirs. Returns when all connections are closed, or
+        those that are left have had the policy's `close_timeout`.
+        """
+        self._contexts.is_draining = True
+        began = self._loop.time()
+        for moment, context in schedule(self._contexts, seconds):
+            await asyncio.sleep(began + moment - self._loop.time())
+            session = self._sessions.get(context)
+            if session is not None:
+                session.run(session.driver.handle, FAREWELL)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._policy.close_timeout):
+                while self._guests:
+                    await self._idle.wait()
+
+    def close(self) -> None:
+        """Close every socket now."""
+        for task in self._tasks:
+            task.cancel()
+        for session in list(self._sessions.values()):
+            session.abandon()
+        for transport in list(self._guests):
+            transport.close()
+        for listener, name in zip(self._listeners, self._names, strict=True):
+            listener.close()
+            if isinstance(name, str):
+                remove_dead(name)
+
+    # -- What sessions ask for -----------------------------------------------------------------
+
+    async def connect(self, session: Session) -> SocketTransport:
+        """A new connection to the server. Raises OSError."""
+        limit = self._policy.connect_timeout
+        async with self._dials:
+            try:
+                async with asyncio.timeout(limit):
+                    sock = await connect(self._upstream, self._upstream_tls)
+            except TimeoutError:
+                raise OSError(f"no connection in {limit:g} seconds") from None
+        return self._transport(sock, session, None)
+
+    def forget(self, session: Session) -> None:
+        """It is closed, and can't be come back to."""
+        self._contexts.forget(session.driver.context)
+        self._sessions.pop(session.driver.context, None)
+
+    # -- Clients -------------------------------------------------------------------------------
+
+    async def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                sock, peer = await self._loop.sock_accept(listener)
+            except OSError as error:
+                LOG.error("can't accept a connection: %s", error.strerror)
+                await asyncio.sleep(PAUSE)
+                continue
+            sock.setblocking(False)
+            self._start(self._welcome(sock, peer[0] if isinstance(peer, tuple) else ""))
+
+    async def _welcome(self, sock: socket.socket, address: str) -> None:
+        """Read a client's request; then the socket is a session's, or ends with an answer."""
+        guest = self._admission.arrive(address, self._loop.time())
+        entered = False
+        try:
+            if isinstance(guest, Guest):
+                entered = await self._serve(without_delay(sock), guest)
+            else:
+                self._contexts.counters.handshakes[guest.status] += 1
+                if self._tls is None:  # else an answer would take a TLS handshake first
+                    await self._end(sock, encode_refusal(guest))
+        except OSError:
+            pass  # the client is gone
+        finally:
+            if not entered:
+                sock.close()
+                if isinstance(guest, Guest):
+                    self._admission.leave(guest)
+
+    async def _serve(self, sock: socket.socket, guest: Guest) -> bool:
+        """Whether the socket is a session's now. Raises OSError."""
+        stream = sock if self._tls is None else TlsSocket(sock, self._tls, None)
+        handshake = ClientHandshake(guest.peer, secure=stream is not sock)
+        answer = await self._enter(stream, guest, handshake)
+        if answer is None:
+            return True
+        self._contexts.counters.handshakes[answer.status] += 1
+        await self._end(stream, handshake.refuse(answer))
+        return False
+
+    async def _enter(
+        self, stream: StreamSocket, guest: Guest, handshake: ClientHandshake
+    ) -> Refusal | None:
+        """Let a client into its session; or say why not. Raises OSError: it is gone."""
+        outcome = None
+        try:
+            async with asyncio.timeout(self._policy.request_timeout):
+                if isinstance(stream, TlsSocket):
+                    await shake_hands(stream)
+                while outcome is None:
+                    data = await receive(stream, 4096)
+                    if not data:
+                        raise ConnectionResetError
+                    outcome = handshake.receive_data(data)
+        except TimeoutError:
+            return refusal(408, "request_timeout", "no complete request in time")
+        if isinstance(outcome, Refusal):
+            return outcome
+        now = self._loop.time()
+        answer = self._admission.ask(guest, outcome, now)
+        if answer is not None:
+            return answer
+        context = self._contexts.connect(handshake, outcome, now)
+        if isinstance(context, Refusal):
+            return context
+        session = self._sessions.get(context)
+        if session is None:
+            label = label_of(context.connection_id, self._key)
+            session = self._sessions[context] = Session(context, self, label)
+        session.run(session.driver.arrived, self._transport(stream, session, guest))
+        return None
+
+    async def _end(self, stream: StreamSocket, answer: bytes) -> None:
+        """Say it, then wait for the client's end: closing at once could cost it the answer."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._policy.close_timeout):
+                await send_all(stream, answer)
+                stream.shutdown(socket.SHUT_WR)
+                while await receive(stream, 4096):
+                    pass
+
+    # -- Helpers -------------------------------------------------------------------------------
+
+    def _transport(
+        self, sock: StreamSocket, session: Session, guest: Guest | None
+    ) -> SocketTransport:
+        transport = SocketTransport(sock, session, self._closed)
+        self._guests[transport] = guest
+        return transport
+
+    def _closed(self, transport: SocketTransport) -> None:
+        guest = self._guests.pop(transport, None)
+        if guest is not None:
+            self._admission.leave(guest)
+        self._idle.set()
+        self._idle = asyncio.Event()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

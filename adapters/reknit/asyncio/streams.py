@@ -1,0 +1,122 @@
+"""Stream sockets, plain or TLS, in an asyncio task: connecting, and waiting for one.
+
+Tasks wait during opening handshakes; an established socket is a transport's (adapter.py).
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from functools import partial
+
+from reknit_core.policy.upstream import Upstream
+
+from reknit.settings.addresses import Address, Listen
+from reknit.sockets.listening import BACKLOG, listen_unix
+from reknit.sockets.stream import StreamSocket
+from reknit.sockets.tls import RECORD, TlsSocket
+
+
+async def listen(address: Address) -> list[socket.socket]:
+    """Listen on all addresses of a host, or on a Unix socket. Raises OSError."""
+    sockets: list[socket.socket] = []
+    if isinstance(address, Listen):
+        for family, place in await _places(address.host, address.port, socket.AI_PASSIVE):
+            sockets.append(socket.create_server(place, family=family, backlog=BACKLOG))
+    else:
+        sockets.append(listen_unix(address.path))
+    for sock in sockets:
+        sock.setblocking(False)
+    return sockets
+
+
+async def connect(upstream: Upstream, context: ssl.SSLContext | None) -> StreamSocket:
+    """A new connection to the server; with TLS if there is a context. Raises OSError."""
+    if upstream.socket_path:
+        sock = await _connect(socket.AF_UNIX, upstream.socket_path)
+    else:
+        sock = await _connect_by_name(upstream.host, upstream.port)
+    if context is None:
+        return sock
+    try:
+        tls = TlsSocket(sock, context, upstream.host)
+        await shake_hands(tls)
+    except BaseException:
+        sock.close()
+        raise
+    return tls
+
+
+async def _connect_by_name(host: str, port: int) -> socket.socket:
+    error = OSError("the name has no address")
+    for family, place in await _places(host, port, 0):
+        try:
+            return await _connect(family, place)
+        except OSError as problem:
+            error = problem
+    raise error
+
+
+async def _connect(family: int, place: tuple[str, int] | str) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, place)
+    except BaseException:
+        sock.close()
+        raise
+    return without_delay(sock)
+
+
+async def _places(host: str, port: int, flags: int) -> list[tuple[int, tuple[str, int]]]:
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    return [(info[0], info[4]) for info in found]  # type: ignore[misc]  # IPv6 has two more fields
+
+
+def without_delay(sock: socket.socket) -> socket.socket:
+    """The socket, that sends what it is given at once."""
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+async def shake_hands(tls: TlsSocket) -> None:
+    """The TLS handshake. Raises TlsError, or OSError for a connection that breaks."""
+    while True:
+        done = tls.handshake()
+        await send_all(tls.socket, tls.outgoing())
+        if done:
+            return
+        tls.feed(await receive(tls.socket, RECORD))
+
+
+async def receive(sock: StreamSocket, size: int) -> bytes:
+    """Some `size` bytes at most; none at the end of the stream. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            return sock.recv(size)
+        except BlockingIOError:
+            await _wait(partial(loop.add_reader, sock.fileno()), loop.remove_reader, sock)
+
+
+async def send_all(sock: StreamSocket, data: bytes) -> None:
+    """Write all of it. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    while data:
+        try:
+            data = data[sock.send(data) :]
+        except BlockingIOError:
+            await _wait(partial(loop.add_writer, sock.fileno()), loop.remove_writer, sock)
+
+
+async def _wait(
+    add: Callable[[Callable[[], None]], None], remove: Callable[[int], object], sock: StreamSocket
+) -> None:
+    ready = asyncio.get_running_loop().create_future()
+    add(lambda: None if ready.done() else ready.set_result(None))
+    try:
+        await ready
+    finally:
+        remove(sock.fileno())
