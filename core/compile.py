@@ -21,6 +21,7 @@ MODULES = (
     "core/reknit_core/session/opening.py",
     "core/reknit_core/session/session.py",
     "core/reknit_core/session/sockets.py",
+    "core/reknit_core/session/transit.py",
     "core/reknit_core/session/websocket.py",
     "core/reknit_core/wire/frames.py",
     "core/reknit_core/wire/inband.py",

@@ -31,6 +31,7 @@ from reknit_core.events import ConnectionLost, DialFailed, Event, ServerConnecte
 from reknit_core.lifecycle import State
 from reknit_core.queue.stream import Buffer
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.transit import Transit
 from reknit_core.side import Side
 
 READS = 256  # of a connection that has ended, in one go
@@ -60,6 +61,9 @@ class Transport(Protocol):
 
     def watch(self, *, reads: bool, writes: bool) -> None:
         """From now on say when it can be read, and when there is room again to write."""
+
+    def in_transit(self) -> Transit | None:
+        """What the system still has to deliver of what was sent; None where it can't be asked."""
 
     def part(self, farewell: bytes, linger: float) -> None:
         """Close it, as Disconnect says: the session is done with it."""
@@ -240,8 +244,12 @@ class Driver:
         """The time that the host was told has come. Too early it does nothing."""
         if now >= self.deadline:
             self.deadline = inf
-            self.context.handle_timeout(now)
+            self.context.handle_timeout(now, self._look)
             self.settle(now)
+
+    def _look(self, side: Side) -> Transit | None:
+        wire = self.client if side is _CLIENT else self.server
+        return None if wire is None else wire.transport.in_transit()
 
     def flush(self, now: float) -> None:
         """Write what has been held back."""

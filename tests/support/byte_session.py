@@ -11,6 +11,7 @@ from reknit_core.proxy.contexts import Contexts
 from reknit_core.queue.stream import Buffer
 from reknit_core.script.actions import ClientConnects, ServerAccepts
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.transit import Transit
 from reknit_core.wire.handshake import ClientHandshake, UpgradeRequest
 
 NONCE = b"~reknit~"
@@ -34,6 +35,9 @@ class ByteTransport:
 
     def watch(self, *, reads: bool, writes: bool) -> None:
         pass  # the tests ask the context
+
+    def in_transit(self) -> Transit | None:
+        return None
 
     def part(self, farewell: bytes, linger: float) -> None:
         self._phrases += self.peer.receive(farewell)

@@ -36,7 +36,7 @@ def feed(leg: WebSocket, data: bytes) -> list[tuple[Opcode, bytes]]:
     controls = leg.cut_controls(leg.scanner.scan(data))
     while leg.is_behind:
         controls += leg.cut_controls(leg.scanner.scan(b""))
-    return controls
+    return [(opcode, frame) for opcode, frame, _ in controls]
 
 
 def out(leg: WebSocket) -> bytes:

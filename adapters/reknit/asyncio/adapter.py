@@ -13,9 +13,11 @@ from reknit_core.events import Event
 from reknit_core.lifecycle import State
 from reknit_core.queue.stream import Buffer
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.transit import Transit
 
 from reknit.observe.reports import report
 from reknit.sockets.stream import StreamSocket
+from reknit.sockets.transit import in_transit
 
 LOG = logging.getLogger("reknit")
 
@@ -47,6 +49,10 @@ class SocketTransport:
         fd, loop = self._socket.fileno(), self._loop
         _ = loop.add_reader(fd, self._readable) if reads else loop.remove_reader(fd)
         _ = loop.add_writer(fd, self._writable) if writes else loop.remove_writer(fd)
+
+    def in_transit(self) -> Transit | None:
+        """What the system says of it."""
+        return in_transit(self._socket)
 
     def part(self, farewell: bytes, linger: float) -> None:
         """Close it; with `linger` only when the peer has seen the end, or after that time."""

@@ -14,6 +14,8 @@ from itertools import count
 from random import Random
 from typing import Protocol
 
+from reknit_core.session.transit import Transit
+
 Address = tuple[str, int]
 Dialled = Callable[["MemorySocket | str"], None]
 """Called with what a dial came to: the socket, or why there is none, for people."""
@@ -261,6 +263,11 @@ class MemorySocket:
     def accepted(self) -> int:
         """Bytes sent here that the peer's owner has read for use."""
         return self.acked if self._kept is None else self._kept
+
+    @property
+    def in_transit(self) -> Transit:
+        """How far what was sent here has got: a system's socket acknowledges what it can hold."""
+        return Transit(self.sent - self.acked, self.acked)
 
     @property
     def unread(self) -> int:

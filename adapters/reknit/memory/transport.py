@@ -2,6 +2,7 @@
 
 from reknit_core.driver import Wire
 from reknit_core.queue.stream import Buffer
+from reknit_core.session.transit import Transit
 
 from reknit.memory.network import MemoryNetwork, MemorySocket
 
@@ -30,6 +31,10 @@ class MemoryTransport:
     def watch(self, *, reads: bool, writes: bool) -> None:
         """Whether bytes and the end are wanted. Room is told of in any case."""
         self._socket.read(reads)
+
+    def in_transit(self) -> Transit:
+        """What the network says."""
+        return self._socket.in_transit
 
     def part(self, farewell: bytes, linger: float) -> None:
         """Close it."""

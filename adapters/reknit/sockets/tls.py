@@ -72,6 +72,11 @@ class TlsSocket:
         """The socket's descriptor."""
         return self.socket.fileno()
 
+    @property
+    def held(self) -> int:
+        """Encrypted bytes that the socket has not taken yet."""
+        return self._outgoing.pending + len(self._unsent)
+
     def recv(self, size: int) -> bytes:
         """What has come, decrypted; b"" at the peer's close_notify.
 

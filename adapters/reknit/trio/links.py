@@ -5,13 +5,15 @@ from math import inf
 
 import trio
 from reknit_core.commands import Answered
-from reknit_core.events import Event
+from reknit_core.events import Event, Side
 from reknit_core.proxy.admission import Guest
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.transit import Transit
 from reknit_core.session.websocket import WebSocket
 from reknit_core.telemetry.recent import Recent
 
 from reknit.sockets.stream import StreamSocket
+from reknit.sockets.transit import in_transit
 from reknit.trio.poller import READ
 
 
@@ -71,3 +73,8 @@ class Link(Timed):
         if self.recent is not None:
             self.recent.note_event(event, now)
         self.context.handle(event, now)
+
+    def look(self, side: Side) -> Transit | None:
+        """What the system says of that side's socket; None if it can't be asked."""
+        connection = self.client if side is Side.CLIENT else self.server
+        return None if connection is None else in_transit(connection.socket)

@@ -149,6 +149,8 @@ class Reactor:
                 self._write(link.server, link, now)
             if not context.attention:
                 break
+        self._read_on(link.client)  # an end that closes is read whatever waits for the other
+        self._read_on(link.server)
         deadline = context.next_deadline()
         if deadline is not None and deadline < link.deadline:
             link.deadline = deadline
@@ -322,7 +324,7 @@ class Reactor:
         elif isinstance(owner, Link) and owner.deadline <= now:  # else a later entry stands for it
             owner.deadline = inf
             try:
-                owner.context.handle_timeout(now)
+                owner.context.handle_timeout(now, owner.look)
                 self.settle(owner, now)
                 self._read_on(owner.client)
                 self._read_on(owner.server)

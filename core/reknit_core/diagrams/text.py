@@ -113,7 +113,7 @@ def _event(text: str, at: str) -> str:
     match what.split()[:1]:
         case ["lost" | "reset" | "dial"]:
             return f"{side}--xP: {label}"
-        case ["takes"]:
+        case ["takes" | "acks"]:
             return f"Note over {side}: {label}"
         case _ if side is None:
             return f"Note over P: {label}"

@@ -19,6 +19,7 @@ from reknit_core.queue.stream import Mark
 from reknit_core.session.leg import Phase
 from reknit_core.session.pinned import Pinned
 from reknit_core.session.session import Session
+from reknit_core.session.transit import Transit
 from reknit_core.session.websocket import NOBODY, WebSocket
 from reknit_core.wire.handshake import ClientHandshake, ServerHandshake, ServerRequest
 
@@ -114,6 +115,8 @@ class FrozenLeg(Form):
     pinged: bytes | None
     full: bool
     asked: bool
+    loaded: bool
+    transit: Transit | None
     drained: Moment
     ended: bool
 
@@ -247,10 +250,12 @@ def restore(session: Session, frozen: FrozenContext, now: float) -> None:
         _give(leg, form, shift)
         _give(leg.queue, form.queue, shift)
         leg.queue.budget.used += leg.queue.held
+        leg.source.eager |= leg.phase is Phase.CLOSE_RECEIVED  # see WebSocket.confirm_no_more()
         if form.ping is not None:
             leg.ping = leg.lane[form.ping][1]
         if form.scanner is not None:
-            leg.scanner = leg.new_scanner(deflate=frozen.pinned.compression is not None)
+            deflate = frozen.pinned.compression is not None
+            leg.scanner = leg.new_scanner(deflate=deflate, nonce=frozen.nonce)
             _give(leg.scanner, form.scanner, shift)
     _give(server.retry, frozen.server.retry, shift)
     if frozen.client.handshake is not None:

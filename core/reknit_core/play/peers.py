@@ -10,6 +10,7 @@ from collections import deque
 from reknit_core.events import Side
 from reknit_core.script.actions import ClientConnects, ServerAccepts
 from reknit_core.script.phrases import FrameReader, quote
+from reknit_core.session.transit import Transit
 from reknit_core.wire.handshake import (
     Accepted,
     ClientHandshake,
@@ -38,6 +39,10 @@ class Peer:
         self.generation = generation
         self.room: int | None = room
         """How many bytes its socket still takes, behind the handshake; None: all."""
+        self.acks: int | None = None
+        """How many more bytes its system acknowledges; None: all."""
+        self.in_transit = Transit(0, 0)
+        """What it has acknowledged of what its socket has taken."""
         self.unread: deque[bytes] = deque()
         """What it has sent and the proxy has not read."""
         self.ended = False
@@ -75,6 +80,15 @@ class Peer:
         data = offered[: handshake + self.room]
         self.room -= max(0, len(data) - handshake)
         return data
+
+    def acknowledge(self, more: int) -> None:
+        """The socket has taken `more` bytes, and its system acknowledges what it does."""
+        left, arrived = self.in_transit
+        left += more
+        new = left if self.acks is None else min(left, self.acks)
+        if self.acks is not None:
+            self.acks -= new
+        self.in_transit = Transit(left - new, (arrived or 0) + new)
 
     def receive(self, data: bytes) -> list[str]:
         """Bytes from the proxy, as phrases."""

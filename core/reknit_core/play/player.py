@@ -15,6 +15,7 @@ from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.script.actions import (
+    Acknowledges,
     AnswersProbe,
     Asks,
     Breaks,
@@ -179,6 +180,10 @@ class Player:
                 self._session.reset(side, generation, self.now)
             case Takes(side, limit):
                 self._session.take(side, limit, self.now)
+            case Acknowledges(side, limit):
+                peer = self._session.peer(side)
+                peer.acks = limit
+                peer.acknowledge(0)
             case _:
                 assert_never(step.action)
 

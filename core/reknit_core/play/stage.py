@@ -22,6 +22,7 @@ from reknit_core.queue.stream import Buffer
 from reknit_core.script.phrases import describe
 from reknit_core.script.scenario import seconds
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.transit import Transit
 
 _EOF = b""
 _MAX_TURNS = 1_000_000  # before a context rests: a peer may have sent that many pieces
@@ -42,6 +43,7 @@ class PlayedTransport:
     def send(self, buffers: list[Buffer]) -> int:
         """As much as the peer takes."""
         data = self.peer.take(b"".join(buffers))
+        self.peer.acknowledge(len(data))
         self._tell(data)
         return len(data)
 
@@ -56,6 +58,10 @@ class PlayedTransport:
         if self.peer.is_read is not reads:
             self.peer.is_read = reads
             self._out(f"{self.peer.side.value} {'resume' if reads else 'pause'}")
+
+    def in_transit(self) -> Transit | None:
+        """What the peer's system says. A socket that doesn't take all can't be asked."""
+        return None if self.peer.room is not None else self.peer.in_transit
 
     def part(self, farewell: bytes, linger: float) -> None:
         """The peer sees the end."""

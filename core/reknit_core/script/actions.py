@@ -124,6 +124,14 @@ class Takes:
 
 
 @dataclass(frozen=True, slots=True)
+class Acknowledges:
+    """How many bytes that side's system acknowledges from now on; None: all."""
+
+    side: Side
+    limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ShutsDown:
     """The operator ends the session."""
 
@@ -168,6 +176,7 @@ Action = (
     | Ends
     | Breaks
     | Takes
+    | Acknowledges
     | ShutsDown
     | Asks
     | StopsAsking

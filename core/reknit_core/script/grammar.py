@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from reknit_core.events import Side
 from reknit_core.script.actions import (
+    Acknowledges,
     Action,
     AnswersProbe,
     Asks,
@@ -113,7 +114,17 @@ def _split(data: bytes, args: Arguments) -> tuple[bytes, ...]:
 
 
 def _message(side: Side, args: Arguments) -> Action:
-    return Sends(side, _split(_messages(side, args), args))
+    before = _before(side, args)
+    return Sends(side, _split(before + _messages(side, args), args))
+
+
+def _before(side: Side, args: Arguments) -> bytes:
+    """A control frame that comes in one read with what follows it."""
+    name = args.option("after", "ping|pong")
+    if name is None:
+        return b""
+    opcode = Opcode.PING if name == "ping" else Opcode.PONG
+    return frame(opcode, b"", masked=side is Side.CLIENT)
 
 
 def _partial(side: Side, args: Arguments) -> Action:
@@ -130,7 +141,8 @@ def _part(side: Side, args: Arguments) -> Action:
     if place != "first":
         opcode = Opcode.CONTINUATION
     masked = side is Side.CLIENT
-    data = frame(opcode, args.payload(), masked=masked, final=place == "last")
+    before = _before(side, args)
+    data = before + frame(opcode, args.payload(), masked=masked, final=place == "last")
     return Sends(side, _split(data, args))
 
 
@@ -174,14 +186,23 @@ def _reset(side: Side, args: Arguments) -> Action:
 
 
 def _takes(side: Side, args: Arguments) -> Action:
+    return Takes(side, _limit(args))
+
+
+def _acks(side: Side, args: Arguments) -> Action:
+    return Acknowledges(side, _limit(args))
+
+
+def _limit(args: Arguments) -> int | None:
+    """A number of bytes; None: all."""
     if args.flag("all"):
-        return Takes(side, None)
+        return None
     if args.flag("nothing"):
-        return Takes(side, 0)
+        return 0
     limit = args.next_number(0, 10**8)
     if limit is None:
         raise args.wrong("a number is missing")
-    return Takes(side, limit)
+    return limit
 
 
 def _shutdown(args: Arguments) -> Action:
@@ -241,10 +262,13 @@ _VERBS: dict[str, _Verb] = {
         _server_accepts,
     ),
     "server refuses": _Verb('server refuses status=N [body="TEXT"]', _server_refuses),
-    **_both(f"message {_TEXTS} ... [binary] [in N parts] [compressed] [split=N]", _message),
+    **_both(
+        f"message {_TEXTS} ... [binary] [in N parts] [compressed] [after=ping|pong] [split=N]",
+        _message,
+    ),
     **_both(f"partial {_TEXTS} [binary] [in N parts] [compressed] [bytes=N]", _partial),
     **_both("rest", _rest),
-    **_both(f"part first|middle|last {_TEXTS} [binary] [split=N]", _part),
+    **_both(f"part first|middle|last {_TEXTS} [binary] [after=ping|pong] [split=N]", _part),
     **_both(f"ping [{_TEXTS}]", _ping),
     **_both(f"pong probe|[{_TEXTS}]", _pong),
     **_both('close [CODE ["REASON"]]', _close),
@@ -252,6 +276,7 @@ _VERBS: dict[str, _Verb] = {
     **_both("lost [code=1006]", _lost),
     **_both("reset [generation=N]", _reset),
     **_both("takes N|all|nothing", _takes),
+    **_both("acks N|all|nothing", _acks),
     **_both('asked ["TEXT"] [expect="FIELD=VALUE"]', _asked),
     **_both("unasked", _unasked),
     "shutdown": _Verb('shutdown [CODE ["REASON"]] [server=CODE]', _shutdown),

@@ -31,6 +31,7 @@ from reknit_core.queue.stream import Buffer
 from reknit_core.session.leg import Phase
 from reknit_core.session.opening import Opening
 from reknit_core.session.session import ENDED, OVER
+from reknit_core.session.transit import Look, unseen
 from reknit_core.session.websocket import WebSocket
 from reknit_core.wire.frames import FrameScanner, Opcode, Violation, payload
 from reknit_core.wire.handshake import UpgradeRequest
@@ -299,13 +300,16 @@ class ContextStateMachine(Opening):
     def _receive_controls(
         self, leg: WebSocket, scanner: FrameScanner, data: bytes, now: float
     ) -> None:
-        """Pass the messages on, then act on the control frames."""
-        for opcode, frame in leg.cut_controls(data):
-            self._control(leg, opcode, frame, now)
+        """Pass the messages on, then act on the control frames, which keep their place."""
+        for opcode, frame, position in leg.cut_controls(data):
+            self._control(leg, opcode, frame, position, now)
         if scanner.violation is not None and leg.scanner is scanner:
             self._violated(leg, scanner.violation, now)
 
-    def _control(self, leg: WebSocket, opcode: Opcode, frame: bytes, now: float) -> None:
+    def _control(
+        self, leg: WebSocket, opcode: Opcode, frame: bytes, position: int, now: float
+    ) -> None:
+        """A control frame came, at that position of the leg's queue."""
         other = leg.other
         if opcode is Opcode.CLOSE:
             self._close_received(leg, frame, now)
@@ -321,7 +325,7 @@ class ContextStateMachine(Opening):
         elif leg.phase is not Phase.OPEN:
             pass  # our Close is out: nothing else may follow it
         elif other.phase is Phase.OPEN:
-            other.say(frame, other.source.tail)
+            other.say(frame, position)
             if opcode is Opcode.PING:
                 leg.pinged = payload(frame)
             elif other.pinged == payload(frame):
@@ -351,6 +355,7 @@ class ContextStateMachine(Opening):
             self._stop_asking(leg, OVER)
             leg.phase = Phase.CLOSE_RECEIVED
             leg.scanner = None
+            leg.confirm_no_more()
             cause = f"{leg.side.value} closed with {code} {reason}".rstrip()
             self._end(Trigger.SESSION_ENDED, code, reason, now, cause=cause)
 
@@ -413,8 +418,12 @@ class ContextStateMachine(Opening):
             case _:
                 assert_never(event)
 
-    def handle_timeout(self, now: float) -> None:
-        """next_deadline() has come. Time in which the proxy itself stood still does not count."""
+    def handle_timeout(self, now: float, look: Look = unseen) -> None:
+        """next_deadline() has come. Time in which the proxy itself stood still does not count.
+
+        `look`: what the system says of a side's socket. It is asked when a peer has let a deadline
+        pass, before it counts as lost.
+        """
         late = now - self._asked
         if late > LATE:
             self._postpone(late + LATE)
@@ -431,14 +440,7 @@ class ContextStateMachine(Opening):
                 self._end(Trigger.GRACE_ENDED, GOING_AWAY, "client did not return", now)
         if now >= self._close_until:
             self._close_until = inf
-            # Which legs, before the first is dropped: that makes the proxy answer the other.
-            late_legs = [
-                leg
-                for leg in (self.client, self.server)
-                if leg.phase in (Phase.CLOSING, Phase.LEAVING)
-            ]
-            for leg in late_legs:
-                self._dropped(leg, now)
+            self._close_late(now, look)
         if (
             self.server.phase is Phase.HANDSHAKE
             and now >= self.server.since + self._policy.connect_timeout
@@ -446,9 +448,21 @@ class ContextStateMachine(Opening):
             self._counters.dial_results[DialResult.NO_HANDSHAKE] += 1
             self._attempt_failed("no answer to the handshake in time", now)
         for leg in (self.client, self.server):
-            if now >= leg.deadline() and leg.overdue(self._nonce, now):
+            if now >= leg.deadline() and leg.overdue(self._nonce, now, look):
                 self._broken(leg, "no sign of life", now)
         self.attention = True
+
+    def _close_late(self, now: float, look: Look) -> None:
+        """Drop the legs that are late with their part of the end, but for those that go on."""
+        # Which legs, before the first is dropped: that makes the proxy answer the other.
+        ending = [
+            leg for leg in (self.client, self.server) if leg.phase in (Phase.CLOSING, Phase.LEAVING)
+        ]
+        late = [leg for leg in ending if not leg.goes_on(look, self._policy.close_timeout)]
+        if len(late) < len(ending):
+            self._close_until = now + self._policy.close_timeout
+        for leg in late:
+            self._dropped(leg, now)
 
     def _postpone(self, late: float) -> None:
         self._opening_until += late

@@ -17,6 +17,7 @@ from reknit_core.codes import BAD_GATEWAY, INVALID_DATA, NEVER_SENT
 from reknit_core.policy.policy import Policy
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.stream import GATHER, Buffer, Mark
+from reknit_core.session.transit import Transit
 from reknit_core.side import Side
 from reknit_core.wire.frames import FrameScanner, Opcode, Violation, payload
 
@@ -63,6 +64,7 @@ class Leg:
         "generation",
         "heard",
         "lane",
+        "loaded",
         "missed",
         "other",
         "phase",
@@ -75,6 +77,7 @@ class Leg:
         "queue",
         "scanner",
         "source",
+        "transit",
     )
 
     other: "WebSocket"
@@ -94,6 +97,8 @@ class Leg:
         self.probed = inf  # when it was written, while unanswered
         self.probe_mark: Mark = (0, 0)  # the message end that it stands behind
         self.missed = 0  # how often the time for an answer has passed since the last one
+        self.loaded = False  # whether much stands in front of that Ping
+        self.transit: Transit | None = None  # what the system last said that counted
         self.confirm_at = inf  # when to ask the peer to confirm
         self.pinged: bytes | None = None  # a Ping of the peer's own that the other end owes a Pong
         self.full = False  # whether the socket took less than it was given
@@ -103,19 +108,20 @@ class Leg:
 
     # -- A connection begins and ends ------------------------------------------------------------
 
-    def open(self, *, deflate: bool, now: float) -> None:
-        """The opening handshake is done: frames follow."""
+    def open(self, *, deflate: bool, now: float, nonce: bytes = b"") -> None:
+        """The opening handshake is done: frames follow. `nonce`: as in new_scanner()."""
         self.phase = Phase.OPEN
         self.heard = now
-        self.scanner = self.new_scanner(deflate=deflate)
+        self.scanner = self.new_scanner(deflate=deflate, nonce=nonce)
         self.source.alarm = 0
         if not self.source.eager and self.source.confirmed < self.source.tail:
             self.confirm_at = now + self.policy.confirm_after
 
-    def new_scanner(self, *, deflate: bool) -> FrameScanner:
-        """What reads this peer's frames."""
+    def new_scanner(self, *, deflate: bool, nonce: bytes) -> FrameScanner:
+        """What reads this peer's frames. `nonce`: what the proxy's own Pings to it begin with."""
         masked = self.side is Side.CLIENT
-        return FrameScanner(masked=masked, deflate=deflate, limit=self.policy.message_limit)
+        limit = self.policy.message_limit
+        return FrameScanner(masked=masked, deflate=deflate, limit=limit, nonce=nonce)
 
     def gone(self) -> None:
         """The connection is gone; what was on its way waits as the delivery policy says."""
@@ -126,6 +132,8 @@ class Leg:
         self.ping = b""
         self.probed = self.confirm_at = inf
         self.missed = 0
+        self.loaded = False
+        self.transit = None
         self.full = False
         self.drained = _NEVER
         self.pinged = None
@@ -142,35 +150,33 @@ class Leg:
 
     # -- Bytes -----------------------------------------------------------------------------------
 
-    def cut_controls(self, data: bytes) -> list[tuple[Opcode, bytes]]:
-        """Queue what the scanner passed, without its control frames, which are returned."""
+    def cut_controls(self, data: bytes) -> list[tuple[Opcode, bytes, int]]:
+        """Queue what the scanner passed, without its control frames, which are returned.
+
+        Each with its place in the queue: the end of the last message that it came after.
+        """
         scanner = self.scanner
         assert scanner is not None
         frames = []
-        parts = []
-        start = 0
+        start = messages = 0
         for control in scanner.controls:
-            frames.append((control.opcode, data[control.start : control.end]))
-            parts.append((start, control.start))
-            start = control.end
-        parts.append((start, len(data)))
-        if self.delivers:
-            self._queue_parts(data, [part for part in parts if part[0] < part[1]])
+            self._queue_part(
+                data, start, control.start, control.boundary, control.messages - messages
+            )
+            frames.append((control.opcode, data[control.start : control.end], self.queue.tail))
+            start, messages = control.end, control.messages
+        self._queue_part(data, start, len(data), scanner.boundary, scanner.messages - messages)
         return frames
 
-    def _queue_parts(self, data: bytes, parts: list[tuple[int, int]]) -> None:
-        """Queue these parts of what the scanner passed; large ones are not copied."""
-        scanner = self.scanner
-        assert scanner is not None
-        boundary = scanner.boundary
-        last = max((start for start, _ in parts if start < boundary), default=-1)
-        for start, end in parts:
+    def _queue_part(self, data: bytes, start: int, end: int, boundary: int, messages: int) -> None:
+        """Queue this part of what the scanner passed; a large one is not copied.
+
+        `boundary`: where in the data its last message ends, if `messages` are completed in it.
+        """
+        if start < end and self.delivers:
             large = end - start > SMALL
             part: Buffer = memoryview(data)[start:end] if large else data[start:end]
-            if start == last:  # the messages end in here
-                self.queue.append(part, min(end, boundary) - start, scanner.messages)
-            else:
-                self.queue.append(part, 0, 0)
+            self.queue.append(part, max(0, boundary - start), messages)
 
     @property
     def is_behind(self) -> bool:
@@ -192,14 +198,29 @@ class Leg:
         """What the socket should be given next."""
         lane = self.lane
         source = self.source
+        open_ = self.phase is Phase.OPEN or self.phase is Phase.CLOSE_RECEIVED
         if not lane:
-            open_ = self.phase is Phase.OPEN or self.phase is Phase.CLOSE_RECEIVED
             return source.pending(source.tail) if open_ else []
-        position = lane[0][0]
-        buffers = source.pending(position)
-        if len(buffers) < GATHER:
-            here = takewhile(lambda said: said[0] <= position, lane)
-            buffers += [data for _, data in islice(here, GATHER - len(buffers))]
+        until = source.tail if open_ else max(position for position, _ in lane)
+        buffers: list[Buffer] = []
+        said = 0
+        at = source.sent
+        for message in source.pending(until):
+            rest = message
+            while said < len(lane) and lane[said][0] < at + len(rest):
+                ahead = lane[said][0] - at
+                if ahead > 0:
+                    buffers.append(memoryview(rest)[:ahead])
+                    rest = memoryview(rest)[ahead:]
+                    at += ahead
+                buffers.append(lane[said][1])
+                said += 1
+            buffers.append(rest)
+            at += len(rest)
+            if len(buffers) >= GATHER:
+                return buffers[:GATHER]
+        here = takewhile(lambda words: words[0] <= at, islice(lane, said, None))
+        buffers += [data for _, data in islice(here, GATHER - len(buffers))]
         return buffers
 
     def advance(self, taken: int, now: float) -> None:
@@ -210,28 +231,29 @@ class Leg:
         if self.full:
             self.full = False
             self.drained = now
-        lane = self.lane
-        if not lane:
-            self.source.advance(taken)
-            return
-        ahead = min(taken, lane[0][0] - self.source.sent)
-        if ahead > 0:
-            self.source.advance(ahead)
-            taken -= ahead
-        if self.ping:
-            self.probed = now  # the peer's time begins when it can have the Ping
+        source = self.source
         written = 0
-        while taken:
-            position, data = lane[written]
+        for position, data in self.lane:
+            ahead = min(taken, position - source.sent)
+            if ahead > 0:
+                source.advance(ahead)
+                taken -= ahead
+            if not taken:
+                break
             rest = data[taken:]
+            taken -= len(data) - len(rest)
             if data is self.ping:
                 self.ping = rest
+                if not rest:
+                    self.probed = now  # the peer's time begins when it can have the Ping
             if rest:
-                lane[written] = (position, rest)
+                self.lane[written] = (position, rest)
                 break
-            taken -= len(data)
             written += 1
-        del lane[:written]
+        if written:
+            del self.lane[:written]
+        if taken:
+            source.advance(taken)
 
     def say(self, data: bytes, position: int) -> None:
         """Put bytes of the proxy's own into the stream, at a message end."""

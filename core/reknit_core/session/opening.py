@@ -88,7 +88,7 @@ class Opening(Session):
 
     def _open(self, leg: WebSocket, now: float) -> None:
         deflate = self._pinned.compression is not None
-        leg.open(deflate=deflate, now=now)
+        leg.open(deflate=deflate, now=now, nonce=self._nonce)
 
     def _server_connected(self, now: float) -> None:
         server = self.server

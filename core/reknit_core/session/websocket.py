@@ -10,12 +10,13 @@ from reknit_core.policy.policy import Overflow, Policy
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import SHARE
 from reknit_core.session.leg import Leg, Phase
+from reknit_core.session.transit import SLOWEST, Look, Transit, unseen
 
 MAX_LANE = 64  # buffers: a peer that sends more control frames than are taken is no longer read
 MIN_MESSAGE = 2  # bytes of the smallest one: a frame's header
 MAX_EARLY = 64 * 1024  # bytes that a peer may send before its handshake is done
 MAX_AHEAD = 16 * 2**20  # bytes: more than two systems' buffers hold in front of a Pong
-PATIENCE = 2  # heartbeat time-outs that a peer may send through without a Pong, before and after
+PATIENCE = 2  # heartbeat time-outs without a Pong, before and after: while a peer sends, or is slow
 PROBE_SIZE = 8  # bytes of the counter in the proxy's own Pings
 
 
@@ -47,6 +48,8 @@ class WebSocket(Leg):
             return False
         if queue.budget.used >= queue.budget.limit and (held >= SHARE + ahead or self.is_stuck):
             return False
+        if self.phase is not Phase.OPEN:
+            return True  # no control frame of its is passed on any more
         return len(self.lane) < MAX_LANE and len(self.other.lane) < MAX_LANE
 
     @property
@@ -110,7 +113,11 @@ class WebSocket(Leg):
         self.probe += 1
         self.probed = now
         # A socket with room takes all there is; behind a full one the nearest place is better.
-        self.probe_mark = self.source.next_end() if self.full else self.source.mark
+        source = self.source
+        self.probe_mark = source.next_end() if self.full else source.mark
+        size = self.probe_mark[0] - source.confirmed
+        self.loaded = size >= SLOWEST * self.policy.heartbeat_timeout
+        self.transit = None
         self.confirm_at = inf
         data = nonce + self.probe.to_bytes(PROBE_SIZE, "big")
         self.ping = bytes(self._protocol().ping(data))
@@ -162,25 +169,31 @@ class WebSocket(Leg):
             return self.confirm_at
         return min(self.heard + self.policy.heartbeat_interval, self.confirm_at)
 
-    def overdue(self, nonce: bytes, now: float) -> bool:
+    def overdue(self, nonce: bytes, now: float, look: Look = unseen) -> bool:
         """The deadline has passed: ask, or ask again; True if the peer is to be given up.
 
-        Any byte counts as life, and so does a full socket that has taken more. A peer that isn't
-        read can't be heard: its silence doesn't count. Its Pong may stand behind much else that
-        it sends, so at-least-once waits twice for it, and then asks again, as some stacks leave
-        out a Pong. A peer that leaves that out too confirms nothing, and is given up. So is one
-        that can't go on with its message all the time, since what there is of it fills the memory.
+        Any byte counts as life, and so does what the peer's system acknowledges while much stands
+        in front of the Ping. A peer that isn't read can't be heard: its silence doesn't count. Its
+        Pong may stand behind much else that it sends, so at-least-once waits twice for it, and then
+        asks again, as some stacks leave out a Pong. A peer that leaves that out too confirms
+        nothing, and is given up. So is one that can't go on with its message all the time, since
+        what there is of it fills the memory.
         """
+        eager = self.source.eager
         if self.probed != inf:
             if self.is_stuck:
                 return True
-            silent = self.heard <= self.probed
-            if self.drained > self.probed or not self.wants_read():
+            if not self.wants_read():
                 self.probed = now
                 return False
-            if silent or self.missed == PATIENCE:
+            if self._moves(look, self.policy.heartbeat_timeout):
+                self.probed = now
+                self.missed = 0
+                return False
+            silent = self.heard <= self.probed
+            if self.missed == PATIENCE or (silent and (self.missed or not self.loaded)):
                 return True
-            if self.queue.partial or self.source.eager:
+            if not silent and (self.queue.partial or eager):
                 self.probed = now
                 return False
             self.missed += 1
@@ -188,7 +201,49 @@ class WebSocket(Leg):
                 self.probed = now
                 return False
         self.ask(nonce, now)
+        if eager:  # nothing else tells what stands in front of the Ping
+            self.transit = self._seen(look)
+            self.loaded = self.transit is not None and self.transit.left > 0
         return False
+
+    def _moves(self, look: Look, time: float) -> bool:
+        """Whether this peer's system has acknowledged enough for `time` seconds since it was asked.
+
+        Only what stood in front of the Ping counts: a peer that has been idle owes its Pong at
+        once. Less than SLOWEST is not enough, so that no peer can hold its session by a byte now
+        and then; PATIENCE times, as a window may open in large steps. Where the system can't be
+        asked, a full socket that has taken more is enough.
+        """
+        seen, before = self._seen(look), self.transit
+        if seen is None:
+            return self.drained > self.probed
+        if before is None:
+            self.transit = seen
+            return False
+        gained = max(before.left - seen.left, (seen.arrived or 0) - (before.arrived or 0))
+        if gained < SLOWEST * time and (seen.left or not before.left):
+            return False
+        self.transit = seen
+        return self.loaded
+
+    def _seen(self, look: Look) -> Transit | None:
+        """What the system says; if not how much has arrived, that follows from what it took."""
+        seen = look(self.side)
+        if seen is not None and seen.arrived is None:
+            return Transit(seen.left, self.source.sent - seen.left)
+        return seen
+
+    def goes_on(self, look: Look, time: float) -> bool:
+        """Whether what is left for this peer, which should be done by now, is still on its way."""
+        before, self.loaded = self.transit, True
+        moves = self._moves(look, time)
+        begun = before is None and self.transit is not None and self.transit.left > 0
+        return moves or begun
+
+    def confirm_no_more(self) -> None:
+        """The peer has closed, and answers no more Pings: what it was handed counts as arrived."""
+        self.source.eager = True
+        self.source.confirm(*self.source.handed())
 
 
 NOBODY = WebSocket(Backlog(eager=True), Backlog(eager=True), Policy())

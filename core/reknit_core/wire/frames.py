@@ -38,11 +38,16 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class ControlFrame:
-    """A control frame in scanned data: where it starts and ends, in bytes."""
+    """A control frame in scanned data: where it starts and ends, in bytes.
+
+    `boundary` and `messages`: as the scanner's, of what stands before it.
+    """
 
     opcode: Opcode
     start: int
     end: int
+    boundary: int = 0
+    messages: int = 0
 
 
 _NO_CONTROLS: list[ControlFrame] = []  # shared: most sessions stand idle, and memory counts
@@ -78,7 +83,9 @@ class FrameScanner:
     """Walks one direction's frames and finds where messages end.
 
     `masked`: whether this direction must be masked. `deflate`: whether permessage-deflate was
-    negotiated. `limit`: the largest message in bytes, 125 or more. After each scan():
+    negotiated. `limit`: the largest message in bytes, 125 or more. `nonce`: what the payloads of
+    the reader's own Pings begin with: a Pong to one of those may have the wrong mask. After each
+    scan():
 
     * `boundary`: offset after the last frame in the data that leaves no message open, else 0
     * `messages`: how many messages were completed in the data
@@ -94,6 +101,7 @@ class FrameScanner:
         "_held",
         "_limit",
         "_mask",
+        "_nonce",
         "_open",
         "_size",
         "_skip",
@@ -108,10 +116,11 @@ class FrameScanner:
         "violation",
     )
 
-    def __init__(self, *, masked: bool, deflate: bool, limit: int) -> None:
+    def __init__(self, *, masked: bool, deflate: bool, limit: int, nonce: bytes = b"") -> None:
         self._mask = 0x80 if masked else 0
         self._first = _OUTSIDE[deflate]
         self._limit = limit
+        self._nonce = nonce
         self._held = b""  # a cut header or control frame, completed by the next read
         self._stopped = False  # at a Close frame or a violation
         self._open = False  # inside a fragmented message
@@ -230,6 +239,9 @@ class FrameScanner:
             return self._stop(pos, PROTOCOL_ERROR, self._explain(data[pos]))
         length = data[pos + 1] ^ self._mask
         if length > 127:
+            if self._is_pardoned(data, pos):
+                end = pos + (2 if self._mask else 6) + (length & 0x7F)
+                return self._control(data, pos, end) if end <= size else pos
             wrong = "unmasked" if self._mask else "masked"
             return self._stop(pos, PROTOCOL_ERROR, f"{wrong} frame")
         head = pos + (6 if self._mask else 2)
@@ -265,11 +277,24 @@ class FrameScanner:
             self.boundary = head + length
         return head + length
 
+    def _is_pardoned(self, data: bytes, pos: int) -> bool:
+        """Whether that frame with the wrong mask is a Pong to a Ping of the reader's own.
+
+        Some stacks mask, or don't mask, what they send by themselves. Nobody else reads it. So is
+        the beginning of one, as far as it has come.
+        """
+        length = data[pos + 1] & 0x7F
+        if not self._nonce or data[pos] != 0x80 | Opcode.PONG or length > 125:
+            return False
+        end = pos + (2 if self._mask else 6) + length
+        said = payload(data[pos:end])[: len(self._nonce)]
+        return said == self._nonce or (end > len(data) and self._nonce.startswith(said))
+
     def _control(self, data: bytes, pos: int, end: int) -> int:
         opcode = Opcode(data[pos] & 0x0F)
         if not self.controls:
             self.controls = []
-        self.controls.append(ControlFrame(opcode, pos, end))
+        self.controls.append(ControlFrame(opcode, pos, end, self.boundary, self.messages))
         if not self._open:
             self.boundary = end
         self._stopped = opcode is Opcode.CLOSE

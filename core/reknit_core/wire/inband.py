@@ -41,6 +41,7 @@ class InbandScanner(FrameScanner):
         self._mask = before._mask
         self._first = before._first
         self._limit = before._limit
+        self._nonce = before._nonce
         self._held = before._held
         self._open = before._open
         self._size = before._size
@@ -71,40 +72,52 @@ class InbandScanner(FrameScanner):
         kept = super().scan(data)
         if self._expected is None or (begun and not self.messages):
             return kept
-        controls, rest = self._part(kept)
+        places, rest = self._take_out(kept)
+        found, self.controls = self.controls, []
+        self.boundary = self.messages = 0
+        self.plain = False
         passed: list[bytes] = []
-        start = 0
+        start = done = 0
         for end in _ends(rest, skip, skip_ends):
+            while (
+                done < len(places) and places[done] < end
+            ):  # it stood before that message, or in it
+                self._put_back(kept, found[done], passed)
+                done += 1
             message = rest[start:end]
             start = end
             if begun or not self._is_reply(message):
                 passed.append(message)
+                self.boundary += len(message)
+                self.messages += 1
             begun = False
+        for control in found[done:]:
+            self._put_back(kept, control, passed)
         cut = rest[start:]
         if self.reply is None and len(cut) <= MAX_REPLY:
             self._keep_back(cut)
             cut = b""
-        whole = b"".join((controls, *passed))
-        self.boundary = len(whole)
-        self.messages = len(passed)
-        self.plain = False
-        return whole + cut
+        return b"".join(passed) + cut
 
-    def _part(self, data: bytes) -> tuple[bytes, bytes]:
-        """Put the control frames in front of the messages: they may overtake them."""
-        controls: list[ControlFrame] = []
-        frames: list[bytes] = []
+    def _take_out(self, data: bytes) -> tuple[list[int], bytes]:
+        """The data without its control frames, and where in it each of them stood."""
+        places: list[int] = []
         rest: list[bytes] = []
         size = pos = 0
         for control in self.controls:
-            frame = data[control.start : control.end]
             rest.append(data[pos : control.start])
+            size += control.start - pos
+            places.append(size)
             pos = control.end
-            controls.append(ControlFrame(control.opcode, size, size + len(frame)))
-            size += len(frame)
-            frames.append(frame)
-        self.controls = controls
-        return b"".join(frames), b"".join((*rest, data[pos:]))
+        return places, b"".join((*rest, data[pos:]))
+
+    def _put_back(self, data: bytes, control: ControlFrame, passed: list[bytes]) -> None:
+        """Let a control frame of the data follow what is passed on so far: whole messages."""
+        frame = data[control.start : control.end]
+        start, end = self.boundary, self.boundary + len(frame)
+        self.controls.append(ControlFrame(control.opcode, start, end, start, self.messages))
+        passed.append(frame)
+        self.boundary = end
 
     def _keep_back(self, cut: bytes) -> None:
         """Read this beginning of a message again, with the next data."""

@@ -29,7 +29,7 @@ LEFT_OUT = {
     Backlog: {"eager", "budget", "_window", "_stride"}
     # Found anew.
     | {"alarm", "_packed"},
-    FrameScanner: {"_first", "_limit", "_mask"}
+    FrameScanner: {"_first", "_limit", "_mask", "_nonce"}
     # What the last scan has found: it was acted upon.
     | {"boundary", "controls", "messages", "violation"}
     | {"_turn"},

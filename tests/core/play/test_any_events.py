@@ -24,13 +24,17 @@ _SPOKEN = st.builds(
     st.one_of(
         _MESSAGES,
         st.builds("message {} split={}".format, _PAYLOADS, _NUMBERS),
+        st.builds("message {} after={}".format, _PAYLOADS, st.sampled_from(["ping", "pong"])),
         st.builds("takes {}".format, st.sampled_from(["nothing", "all", "all", "1", "9", "60"])),
+        st.builds("acks {}".format, st.sampled_from(["nothing", "all", "1", "60"])),
         st.builds("reset generation={}".format, _NUMBERS),
         st.builds(
             "close {}".format, st.sampled_from(["", "1000", '1001 "x"', "1012", "1005", "4000"])
         ),
         st.builds(
-            "part {} {}".format, st.sampled_from(["first", "middle", "last"]), st.just('"p"')
+            "part {} {}".format,
+            st.sampled_from(["first", "middle", "last"]),
+            st.sampled_from(['"p"', '"p" after=ping', '"p" after=pong']),
         ),
         st.builds("raw hex={}".format, st.binary(min_size=1, max_size=6).map(bytes.hex)),
         st.sampled_from(["rest", "ping", 'ping "p"', "pong", "pong probe", "lost", "reset"]),

@@ -352,7 +352,7 @@ def test_a_close_frame_ends_the_scan(masked: bool) -> None:
         scan = scanner(masked)
         assert scan.scan(text + close + after) == text + close
         assert (scan.messages, scan.boundary) == (1, len(text + close))
-        closed = ControlFrame(Opcode.CLOSE, len(text), len(text + close))
+        closed = ControlFrame(Opcode.CLOSE, len(text), len(text + close), len(text), 1)
         assert (scan.controls, scan.violation) == ([closed], None)
         assert scan.scan(text) == b""
         assert (scan.messages, scan.boundary, scan.controls) == (0, 0, [])

@@ -57,7 +57,16 @@ _PLAIN = (
     "stalled",
     "wait",
 )
-_OF_A_SIDE = ("pong probe", "takes nothing", "takes 7", "takes all", "lost", "reset")
+_OF_A_SIDE = (
+    "pong probe",
+    "takes nothing",
+    "takes 7",
+    "takes all",
+    "acks 5",
+    "acks all",
+    "lost",
+    "reset",
+)
 
 
 def play(data: bytes) -> None:

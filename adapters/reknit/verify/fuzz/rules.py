@@ -179,6 +179,14 @@ class SessionMachine(RuleBasedStateMachine):
         if end := session.pick(side, session.is_here):
             session.say(end, f"takes {room}")
 
+    @_some("is_here")
+    @rule(side=_SIDES, room=_ROOM)
+    def acks(self, side: Side, room: str) -> None:
+        """A system acknowledges more or less."""
+        session = self.session
+        if end := session.pick(side, session.is_here):
+            session.say(end, f"acks {room}")
+
     def _padded(self, end: End, size: int) -> str:
         return f"{self.session.name(end)} size={max(size, 8)}"
 

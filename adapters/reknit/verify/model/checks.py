@@ -4,7 +4,8 @@ from reknit_core.lifecycle import State
 from reknit_core.queue.backlog import Backlog
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.leg import Phase
-from reknit_core.session.websocket import MAX_LANE, WebSocket
+from reknit_core.session.transit import SLOWEST
+from reknit_core.session.websocket import MAX_LANE, PATIENCE, WebSocket
 
 from reknit.verify.model.end import End
 from reknit.verify.model.model import Model
@@ -86,9 +87,11 @@ def _check_pings(end: End, leg: WebSocket) -> None:
 
 def _check_silence(model: Model, end: End, leg: WebSocket) -> None:
     policy = model.policy
-    if leg.phase is Phase.OPEN and policy.heartbeat_interval and end.takes_all and end.is_read:
+    takes = end.takes_all and end.acks_all
+    if leg.phase is Phase.OPEN and policy.heartbeat_interval and takes and end.is_read:
         timeout = policy.heartbeat_timeout
-        longest = max(policy.heartbeat_interval, timeout) + timeout
+        much = leg.source.tail - leg.source.confirmed >= SLOWEST * timeout
+        longest = max(policy.heartbeat_interval, timeout) + timeout * (PATIENCE if much else 1)
         since = max(end.heard, end.attended)
         if model.now > since + longest + TICK:
             raise BrokenError(

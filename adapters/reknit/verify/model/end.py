@@ -15,7 +15,8 @@ class End:
         self.outgoing = outgoing
         self.incoming = incoming
         self.other: End  # the one that it talks to
-        self.said: set[str] = set()  # its Pings and Pongs that may still come out somewhere
+        self.said: dict[str, set[int]] = {}  # its Pings and Pongs that may still come out, and
+        # before which of its messages
         self.passed: set[str] = set()  # its Pings that the other end has got
         self.held = 0  # bytes of what it has sent that the proxy holds
         self.asked: str | None = None  # the Ping that it has sent just now
@@ -32,6 +33,7 @@ class End:
         self.is_read = True  # whether the proxy reads what it sends
         self.attended = now  # since when the proxy can have noticed its silence
         self.takes_all = takes_all  # whether its socket takes all that the proxy writes
+        self.acks_all = True  # whether its system acknowledges all at once
         self.settled = takes_all  # whether it did so when the present event began
         self.rest = b""  # of a frame that it has sent in part
         self.taken_before = self.outgoing.taken  # what earlier connections have brought
@@ -63,7 +65,10 @@ class End:
             wire, self._frames = self._frames[:size], self._frames[size:]
             opcode = Opcode(wire[0] & 0x0F)
             if opcode >= Opcode.CLOSE:
-                controls.append((opcode, self._phrase(wire)))
+                phrase = self._phrase(wire)
+                if opcode is not Opcode.CLOSE:
+                    self.said.setdefault(phrase, set()).add(len(self.outgoing.sent))
+                controls.append((opcode, phrase))
                 continue
             self._message.append(wire)
             if wire[0] & 0x80:
@@ -92,13 +97,13 @@ class End:
         sender = self.other
         question = what.replace("pong", "ping", 1)
         if what in sender.said:
-            sender.said.remove(what)
+            self.incoming.check_place(what, sender.said.pop(what))
             if what == question:
                 sender.passed.add(what)
                 self.questions.append(what)
             self.passed.discard(question)
-        elif what != question and question in self.said | self.passed:
-            self.said.discard(question)
+        elif what != question and (question in self.said or question in self.passed):
+            self.said.pop(question, None)
             self.passed.discard(question)
         else:
             raise BrokenError(f"the {self.side.value} got {what}: never sent, or a second time")

@@ -12,6 +12,7 @@ from reknit_core.events import Side
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Delivery, Overflow, Policy
 from reknit_core.script.actions import (
+    Acknowledges,
     Action,
     AnswersProbe,
     Asks,
@@ -164,6 +165,9 @@ class Model:
             case Takes(side=side, limit=limit):
                 self.end(side).takes_all = limit is None
                 self.end(side).attended = self.now
+            case Acknowledges(side=side, limit=limit):
+                self.end(side).acks_all = limit is None
+                self.end(side).attended = self.now
             case ShutsDown(code=code, reason=reason):
                 self._closes.add(f'close {code} "{reason}"' if reason else f"close {code}")
                 self.life.recovers = False
@@ -209,7 +213,6 @@ class Model:
             return
         for opcode, phrase in end.say(data, self.now):
             if opcode is not Opcode.CLOSE:
-                end.said.add(phrase)
                 end.asked = phrase if opcode is Opcode.PING else None
                 continue
             end.closing = True

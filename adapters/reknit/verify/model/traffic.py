@@ -106,6 +106,11 @@ class Direction:
         """The receiver has confirmed all before."""
         self.confirmed = max(self.confirmed, position)
 
+    def check_place(self, what: str, places: set[int]) -> None:
+        """A control frame comes out: it stood before the message that must come next."""
+        if not self._drops and self.next not in places:
+            raise BrokenError(f"{self.name} got {what} before message {self.next}, not {places}")
+
     @property
     def owed(self) -> int:
         """How many messages that the proxy has taken must still go to the receiver."""
