@@ -18,6 +18,7 @@ from reknit_core.proxy.plain_request import PlainRequest
 from reknit_core.side import Side
 from reknit_core.wire.handshake import ClientHandshake, Refusal, refusal
 from reknit_core.wire.headers import HeaderList, end_to_end, for_server
+from reknit_core.wire.trailers import allowed_trailers, hop_names
 
 BOUND = 64 * 1024  # bytes that wait for one side, above which the other is not read
 EVENTS = 64  # of h11 in one go: a body in tiny chunks must not hold up the sessions
@@ -51,7 +52,8 @@ class PlainHttp:
         """What is to be done with a request that this handshake has turned out to be."""
         proto = "https" if handshake.secure else "http"
         told = self._proxies.headers(handshake.address, request.headers, request.host, proto)
-        return Exchange(self, handshake.head + handshake.rest, self._asked(request, told), now)
+        begun, asked = handshake.head + handshake.rest, self._asked(request, told)
+        return Exchange(self, begun, asked, hop_names(request.headers), now)
 
     def _asked(self, request: PlainRequest, told: HeaderList) -> h11.Request:
         """The request for the server. Without Via, by which many servers compress no more."""
@@ -76,13 +78,22 @@ class Exchange:
 
     Bytes go in by receive_data, out by pending and advance; time (seconds) is passed in. What is
     said for the server before it is connected waits. h11's states say how far the two are.
+    `hop`: what the request's Connection names.
     """
 
-    def __init__(self, plain: PlainHttp, begun: bytes, asked: h11.Request, now: float) -> None:
+    def __init__(
+        self,
+        plain: PlainHttp,
+        begun: bytes,
+        asked: h11.Request,
+        hop: frozenset[bytes],
+        now: float,
+    ) -> None:
         self._plain = plain
         self._client = h11.Connection(h11.SERVER)
         self._server = h11.Connection(h11.CLIENT)
         self._method = asked.method
+        self._hop = {Side.CLIENT: hop, Side.SERVER: frozenset[bytes]()}
         self._waiting = {side: bytearray() for side in Side}
         self._unread = {Side.CLIENT: True, Side.SERVER: False}  # whether h11 may hold more events
         self._ahead = 0  # bytes that the client has sent behind its request
@@ -230,7 +241,8 @@ class Exchange:
             case h11.Data():
                 self._say(Side.SERVER, h11.Data(data=event.data))
             case h11.EndOfMessage():
-                trailers = for_server(_raw(event.headers), self._plain.policy.id_header_name)
+                trailers = allowed_trailers(_raw(event.headers), self._hop[Side.CLIENT])
+                trailers = for_server(trailers, self._plain.policy.id_header_name)
                 self._say(Side.SERVER, h11.EndOfMessage(headers=list(trailers)))
 
     def _pass_to_client(self, event: object) -> None:
@@ -246,13 +258,15 @@ class Exchange:
                 )
             case h11.Response():
                 headers = _raw(event.headers)
+                self._hop[Side.SERVER] = hop_names(headers)
                 is_bare = event.status_code == NO_CONTENT
                 framing = () if is_bare else _framing(headers)
                 self._answer(event.status_code, (*end_to_end(headers), *framing), event)
             case h11.Data():
                 self._say(Side.CLIENT, h11.Data(data=event.data))
             case h11.EndOfMessage():
-                trailers = end_to_end(_raw(event.headers)) if is_modern else ()
+                trailers = allowed_trailers(_raw(event.headers), self._hop[Side.SERVER])
+                trailers = end_to_end(trailers) if is_modern else ()
                 self._say(Side.CLIENT, h11.EndOfMessage(headers=list(trailers)))
 
     def _answer(self, status: int, headers: HeaderList, like: h11.Response | None = None) -> None:

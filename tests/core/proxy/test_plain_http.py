@@ -164,6 +164,28 @@ def test_chunks_and_trailers_pass_both_ways() -> None:
     assert passage.end == (True, b"")
 
 
+TRAILERS = (  # of which those go on that begin with X
+    b"Authorization: Basic x\r\nCookie: a=b\r\nSet_Cookie: a=b\r\nProxy-Authorization: x\r\n"
+    b"Host: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\nContent-Type: text/html\r\n"
+    b"Content-Encoding: gzip\r\nIf-Match: x\r\nRange: bytes=0-\r\nExpect: 100-continue\r\n"
+    b"Cache-Control: no-store\r\nMax-Forwards: 1\r\nWWW-Authenticate: Basic\r\nLocation: /\r\n"
+    b"Vary: *\r\nUpgrade: h2c\r\nTrailer: X-Sum\r\nConnection: X-Named\r\nX-Named: 1\r\n"
+    b"X-Before: 1\r\nContent-Digest: d\r\nETag: e\r\nX-Sum: 7\r\n"
+)
+ALLOWED = b"0\r\ncontent-digest: d\r\netag: e\r\nx-sum: 7\r\n\r\n"
+
+
+def test_a_trailer_changes_nothing_of_its_message() -> None:
+    """RFC 9110, 6.5.1: whoever merges it into the head must not be led astray."""
+    head_ = b"Transfer-Encoding: chunked\r\nConnection: X_Before\r\n\r\n"
+    passage = Passage(POST + head_)
+    passage.take(SERVER)
+    passage.exchange.receive_data(CLIENT, b"0\r\n" + TRAILERS + b"\r\n", 0.0)
+    assert passage.take(SERVER) == ALLOWED
+    got = passage.answer(b"HTTP/1.1 200 OK\r\n" + head_, b"0\r\n" + TRAILERS + b"\r\n")
+    assert head(got)[2] == ALLOWED
+
+
 @pytest.mark.parametrize(
     ("request_", "answer", "headers"),
     [
