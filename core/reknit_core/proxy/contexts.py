@@ -119,13 +119,16 @@ class Contexts:
         """Take in a context that was written down by a process which then died; None if it is over.
 
         Both its connections are lost. A client that was connected has all of the grace, from now
-        on. For one that was away it has run on by the clock on the `wall` (seconds since 1970).
+        on. For one that was away it has run on by the clock on the `wall` (seconds since 1970), and
+        what came due meanwhile has happened then.
         """
         context = self._restore(kept.last_form(), now - max(0.0, wall - kept.wall))
         for leg in (context.client, context.server):
             leg.queue.trim()
             if leg.phase not in (Phase.AWAY, Phase.DIALLING):
                 context.handle(ConnectionLost(leg.side, leg.generation, DIED), now)
+        while (due := context.next_deadline()) is not None and due <= now:
+            context.handle_timeout(due)  # at its time: it isn't one that is handled late
         if context.state is State.CLOSED:
             self.forget(context)
             return None

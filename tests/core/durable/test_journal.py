@@ -100,6 +100,39 @@ def test_the_grace_of_a_client_that_was_away_runs_on(passed: float, left: float)
     assert after.next_deadline() == pytest.approx(1000.0 + left)
 
 
+@pytest.mark.parametrize("passed", [60.0, 61.5, 1e6])
+def test_a_grace_that_ended_while_the_process_was_dead_has_ended(passed: float) -> None:
+    sessions = contexts(PATIENT)
+    context = connected(sessions)
+    lose_client(context)
+    context.receive_data(Side.SERVER, text(1, masked=False), 0.0)
+    journal, files = Journal(sessions.budget), Files()
+    files.commit(journal, context)
+    (kept,) = files.replay().kept.values()
+    after = successor(sessions)
+    assert after.revive(kept, 1000.0, WALL + passed) is None
+    assert list(after) == []
+    assert after.budget.used == 0
+    assert after.counters.to_client.lost_messages == 1
+
+
+def test_several_crashes_make_no_grace_longer() -> None:
+    sessions = contexts(PATIENT)
+    context: ContextStateMachine | None = connected(sessions)
+    assert context is not None
+    lose_client(context)
+    now = 0.0
+    for later in (20.0, 45.0, 59.5, 60.0):
+        assert context is not None
+        assert context.next_deadline() == pytest.approx(60.0)
+        journal, files = Journal(sessions.budget), Files()
+        files.commit(journal, context, now=now)
+        (kept,) = files.replay().kept.values()
+        sessions, now = successor(sessions), later
+        context = sessions.revive(kept, now, WALL + now)
+    assert context is None
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_an_id_is_that_of_the_session_which_goes_on(order: int) -> None:
     """The other one ends, but still owes its client a message."""
