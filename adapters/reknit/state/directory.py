@@ -10,7 +10,9 @@ Only the user of the process may read them: they hold what clients have shown an
 import fcntl
 import os
 import re
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -18,6 +20,10 @@ import trio
 from reknit.settings.options import ALWAYS, NEVER
 
 _NAME = re.compile(r"sessions-(\d+)")
+_sync = getattr(os, "fdatasync", os.fsync)  # not every system has it
+
+# What is opened must be a file: a link would lead elsewhere, a pipe would wait for its other end.
+_SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class StateError(Exception):
@@ -27,8 +33,8 @@ class StateError(Exception):
 class StateDir:
     """The directory at `path`, made if it isn't there. Raises StateError.
 
-    `sync`: seconds after which what is written is on the disk; ALWAYS, or NEVER. All else raises
-    OSError.
+    No one but its user and root may be able to change what is in it. `sync`: seconds after which
+    what is written is on the disk; ALWAYS, or NEVER. All else raises OSError or StateError.
     """
 
     def __init__(self, path: Path, sync: float) -> None:
@@ -39,13 +45,18 @@ class StateDir:
         self._retired: list[int] = []  # files that are full, and not yet on the disk
         self._is_dirty = False
         self._kept_from = 0
-        self._lock = -1
+        self._directory = self._lock = -1
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            _check_private(path, self._directory)
+            self._lock = self._open("lock", os.O_RDWR | os.O_CREAT)
         except OSError as error:
+            self.close()
             raise StateError(f"can't use {path}: {error.strerror or error}") from None
+        except StateError:
+            self.close()
+            raise
 
     def lock(self) -> None:
         """Make it this process's own. Raises StateError if it is another's."""
@@ -54,10 +65,39 @@ class StateDir:
         except BlockingIOError:
             raise StateError(f"{self.path} is in use by another process") from None
 
-    def files(self) -> Iterator[tuple[int, Path]]:
-        """Its files by their numbers, the oldest first."""
-        found = ((_NAME.fullmatch(path.name), path) for path in self.path.iterdir())
-        yield from sorted((int(match[1]), path) for match, path in found if match)
+    def files(self) -> Iterator[tuple[int, str]]:
+        """Its files, by their numbers and names, the oldest first."""
+        names = os.listdir(self._directory)  # noqa: PTH208  # of the very one that was checked
+        found = ((_NAME.fullmatch(name), name) for name in names)
+        yield from sorted((int(match[1]), name) for match, name in found if match)
+
+    def read(self, name: str) -> bytes:
+        """What is in that file."""
+        with os.fdopen(self._open(name, os.O_RDONLY), "rb") as file:
+            return file.read()
+
+    def size(self, name: str) -> int:
+        """Bytes in that file."""
+        return os.stat(name, dir_fd=self._directory, follow_symlinks=False).st_size
+
+    def remove(self, name: str) -> None:
+        """Remove that file, if it is there."""
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._directory)
+
+    def _open(self, name: str, flags: int) -> int:
+        path = self.path / name
+        try:
+            file = os.open(name, flags | _SAFELY, 0o600, dir_fd=self._directory)
+        except OSError:
+            if _is_link(name, self._directory):
+                raise StateError(f"{path} is a link, not a file of reknit's") from None
+            raise
+        about = os.fstat(file)
+        if stat.S_ISREG(about.st_mode) and about.st_uid in _trusted():
+            return file
+        os.close(file)
+        raise StateError(f"{path} is no file, or not this user's")
 
     def append(self, number: int, data: bytearray) -> None:
         """Write to the end of that file: of the last one, or of a new one."""
@@ -67,12 +107,12 @@ class StateDir:
         while rest:
             rest = rest[os.write(self._file, rest) :]
         if self.sync == ALWAYS:
-            os.fdatasync(self._file)
+            _sync(self._file)
         self._is_dirty = True
 
     def _begin(self, number: int) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        file = os.open(f"sessions-{number:08}", flags, 0o600, dir_fd=self._directory)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        file = self._open(f"sessions-{number:08}", flags)
         if self._file >= 0:
             self._retired.append(self._file)
         self._file = file
@@ -86,22 +126,23 @@ class StateDir:
         """Remove the files before that one."""
         if number > self._kept_from:
             self._kept_from = number
-            for old, path in self.files():
+            for old, name in self.files():
                 if old < number:
-                    path.unlink(missing_ok=True)
+                    self.remove(name)
 
     def take_back(self, number: int) -> None:
         """Remove the files from that one on: they could not be written to their end."""
         self._close_files()
         self._number = 0
-        for new, path in self.files():
+        for new, name in self.files():
             if new >= number:
-                path.unlink(missing_ok=True)
+                self.remove(name)
 
-    def set_aside(self, path: Path) -> Path:
+    def set_aside(self, name: str) -> str:
         """Look at that file no more, but leave it to people; returns what it is called then."""
-        aside = path.with_name(path.name + ".damaged")
-        return path.replace(aside)
+        aside = name + ".damaged"
+        os.replace(name, aside, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        return aside
 
     async def flush(self) -> None:
         """Have all that is written so far on the disk."""
@@ -112,7 +153,7 @@ class StateDir:
         files = [*retired, os.dup(self._file)]
         try:
             for file in files:
-                await trio.to_thread.run_sync(os.fdatasync, file)
+                await trio.to_thread.run_sync(_sync, file)
         finally:
             for file in files:
                 os.close(file)
@@ -136,3 +177,50 @@ class StateDir:
         for file in self._retired:
             os.close(file)
         self._retired = []
+
+
+def _trusted() -> tuple[int, int]:
+    """Whose files are believed: this user's, and root's, who can change all others too."""
+    return os.geteuid(), 0
+
+
+def _is_link(name: str, directory: int) -> bool:
+    try:
+        return stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
+
+
+def _check_private(path: Path, directory: int) -> None:
+    """Nobody else may change the directory, or put another in its place. Raises StateError."""
+    about = os.fstat(directory)
+    if about.st_uid not in _trusted():
+        raise StateError(f"{path} is of user {about.st_uid}, who could change what is kept there")
+    if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise StateError(
+            f"others may write to {path} (mode {stat.S_IMODE(about.st_mode):04o}): "
+            "allow that to its user only, or name a directory that is not there yet"
+        )
+    absolute, real = path.absolute(), path.resolve()
+    for above in {absolute, *absolute.parents, *real.parents}:
+        about = os.lstat(above)
+        if about.st_uid not in _trusted():
+            raise StateError(
+                f"{path}: {above} is of user {about.st_uid}, who could put another in its place"
+            )
+        if not stat.S_ISLNK(about.st_mode) and _may_move(about):
+            raise StateError(
+                f"{path}: others may write to {above} (mode {stat.S_IMODE(about.st_mode):04o}), "
+                "and could put another in its place"
+            )
+
+
+def _may_move(about: os.stat_result) -> bool:
+    """Whether others may rename what is in that directory.
+
+    Its group may where this process is in it: so it is with volumes of containers.
+    """
+    if about.st_mode & stat.S_ISVTX:
+        return False
+    own_group = about.st_gid in (os.getegid(), *os.getgroups())
+    return bool(about.st_mode & (stat.S_IWOTH | (0 if own_group else stat.S_IWGRP)))

@@ -14,6 +14,7 @@ from reknit_core.durable.journal import Journal
 from reknit_core.durable.records import JournalError
 from reknit_core.durable.revival import Replay
 from reknit_core.proxy.contexts import Contexts
+from reknit_core.proxy.drain import Toll
 from reknit_core.session.context import ContextStateMachine
 
 from reknit.observe.logs import LOG, tell
@@ -117,8 +118,8 @@ class Store:
 
     def _clear(self) -> None:
         try:
-            for _, path in self._directory.files():
-                path.unlink(missing_ok=True)
+            for _, name in self._directory.files():
+                self._directory.remove(name)
         except OSError as error:
             text = "what is in %(path)s can't be removed: %(reason)s"
             reason = error.strerror or str(error)
@@ -134,14 +135,14 @@ class Store:
     def _restore(self, now: float) -> list[ContextStateMachine]:
         replay = Replay()
         problems = [
-            (path, problem)
-            for _, path in self._directory.files()
-            if (problem := replay.read(path.read_bytes())) is not None
+            (name, problem)
+            for _, name in self._directory.files()
+            if (problem := replay.read(self._directory.read(name))) is not None
         ]
         contexts = self._revive(replay, now)
         self._write_anew(contexts, now)
-        for path, problem in problems:
-            self._tell_problem(path, problem)
+        for name, problem in problems:
+            self._tell_problem(name, problem)
         self._directory.keep_from(self._journal.needed_from)
         seconds = trio.current_time() - now
         text = "restored %(sessions)d sessions from %(path)s in %(seconds).3f seconds"
@@ -151,7 +152,9 @@ class Store:
 
     def _revive(self, replay: Replay, now: float) -> list[ContextStateMachine]:
         contexts = []
+        over = 0
         lost = len(replay.given_up)
+        before = Toll.so_far(self._contexts.counters)
         wall = time()
         for kept in replay.kept.values():
             try:
@@ -161,13 +164,19 @@ class Store:
                 lost += 1
             else:
                 contexts += [] if context is None else [context]
+                over += context is None
+        if over:
+            toll = Toll.so_far(self._contexts.counters).since(before)
+            text = "%(sessions)d sessions have ended meanwhile, %(messages)d messages lost"
+            level = WARNING if toll.messages else INFO
+            tell(level, "ended_meanwhile", text, sessions=over, messages=toll.messages)
         if lost:
             text = "%(sessions)d sessions in %(path)s can't be restored: records are missing"
             tell(ERROR, "state_lost", text, sessions=lost, path=str(self.path))
         return contexts
 
-    def _tell_problem(self, path: Path, problem: JournalError) -> None:
-        name, position, reason = path.name, problem.position, str(problem)
+    def _tell_problem(self, name: str, problem: JournalError) -> None:
+        position, reason = problem.position, str(problem)
         if problem.is_torn:
             text = "%(file)s is cut off at byte %(position)d: %(reason)s"
             tell(WARNING, "state_torn", text, file=name, position=position, reason=reason)
@@ -176,7 +185,7 @@ class Store:
             "%(file)s can't be read from byte %(position)d on: %(reason)s. "
             "What sessions did after that is lost; the file is kept as %(aside)s"
         )
-        aside = self._directory.set_aside(path).name
+        aside = self._directory.set_aside(name)
         fields = {"file": name, "reason": reason, "aside": aside}
         tell(ERROR, "state_damaged", text, position=position, **fields)
 
@@ -195,7 +204,7 @@ class Store:
         """Write these sessions down in a file behind those that are there."""
         files = list(self._directory.files())
         last = files[-1][0] if files else 0
-        past = sum(path.stat().st_size for _, path in files)
+        past = sum(self._directory.size(name) for _, name in files)
         self._journal = Journal(self._contexts.budget, last + 1, past)
         for context in contexts:
             self._journal.adopt(context)

@@ -1,20 +1,26 @@
 """The directory in which sessions are kept, and what becomes of them when it fails."""
 
+import os
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
+from time import time
 
 import pytest
 import trio
 from frame_bytes import FIN, TEXT, frame
 from reknit.settings.config import ConfigError, from_command_line
 from reknit.settings.options import ALWAYS, NEVER
+from reknit.state import store as store_module
 from reknit.state.directory import StateDir, StateError
 from reknit.state.store import RETRY, Store
 from reknit_core.events import Side
-from sessions_by_hand import accept, contexts, session
+from reknit_core.policy.policy import Policy
+from sessions_by_hand import accept, contexts, lose_client, session
 
 
 @contextmanager
@@ -126,11 +132,20 @@ async def end_without_directory(folder: Path) -> None:
     store.close(remove=True)
 
 
-def test_a_directory_that_is_gone_is_no_error_at_the_end(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_directory_that_is_gone_is_no_error_at_the_end(tmp_path: Path) -> None:
     trio.run(end_without_directory, tmp_path / "state")
-    assert f"what is in {tmp_path}/state can't be removed: No such file" in caplog.text
+
+
+async def end_with_what_can_not_go(folder: Path) -> None:
+    store = Store(StateDir(folder, NEVER), contexts())
+    store.restore()
+    (folder / "sessions-00000007").mkdir()
+    store.close(remove=True)
+
+
+def test_what_can_not_be_removed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trio.run(end_with_what_can_not_go, tmp_path / "state")
+    assert f"what is in {tmp_path}/state can't be removed: " in caplog.text
 
 
 async def flushed(folder: Path) -> None:
@@ -160,6 +175,135 @@ def test_a_directory_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
         StateDir(file, NEVER)
     with pytest.raises(StateError, match=rf"can't use {file}/below: Not a directory"):
         StateDir(file / "below", NEVER)
+
+
+# -- Who else may be there ---------------------------------------------------------------------
+
+
+def make(folder: Path, mode: int) -> Path:
+    folder.mkdir()
+    folder.chmod(mode)
+    return folder
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777, 0o1777, 0o2775])
+def test_a_directory_to_which_others_may_write_is_refused(tmp_path: Path, mode: int) -> None:
+    folder = make(tmp_path / "state", mode)
+    descriptors = open_files()
+    with pytest.raises(StateError, match=rf"others may write to {folder} \(mode 0?{mode:04o}\)"):
+        StateDir(folder, NEVER)
+    assert open_files() == descriptors
+    folder.chmod(0o755)  # to read its names is harmless
+    StateDir(folder, NEVER).close()
+
+
+def test_a_directory_that_others_could_put_another_for_is_refused(tmp_path: Path) -> None:
+    open_to_all = make(tmp_path / "open", 0o777)
+    with pytest.raises(StateError, match=rf"others may write to {open_to_all} \(mode 0777\)"):
+        StateDir(open_to_all / "state", NEVER)
+    (tmp_path / "link").symlink_to(open_to_all / "state")
+    with pytest.raises(StateError, match=rf"others may write to {open_to_all}"):
+        StateDir(tmp_path / "link", NEVER)
+    open_to_all.chmod(0o1777)  # as /tmp is: there they can't
+    StateDir(open_to_all / "state", NEVER).close()
+    open_to_all.chmod(0o775)  # of a group that is this process's own, as a container's volume
+    StateDir(open_to_all / "state", NEVER).close()
+    StateDir(tmp_path / "link", NEVER).close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_others_own_is_refused(tmp_path: Path) -> None:
+    folder = make(tmp_path / "state", 0o700)
+    os.chown(folder, 12345, 12345)
+    with pytest.raises(StateError, match=rf"{folder} is of user 12345"):
+        StateDir(folder, NEVER)
+    os.chown(folder, 0, 0)
+    (folder / "lock").touch()
+    os.chown(folder / "lock", 12345, 12345)
+    with pytest.raises(StateError, match=rf"{folder}/lock is no file, or not this user's"):
+        StateDir(folder, NEVER)
+    above = make(tmp_path / "above", 0o775)
+    os.chown(above, 0, 12345)  # a group in which others are
+    with pytest.raises(StateError, match=rf"others may write to {above}"):
+        StateDir(above / "state", NEVER)
+    above.chmod(0o755)
+    os.chown(above, 12345, 0)
+    with pytest.raises(StateError, match=rf"{above} is of user 12345"):
+        StateDir(above / "state", NEVER)
+
+
+def put_link(path: Path) -> None:
+    other = path.parent.parent / "other"
+    other.touch()
+    path.symlink_to(other)
+
+
+ODD = {
+    "link": put_link,
+    "dangling link": lambda path: path.symlink_to("/nowhere/at/all"),
+    "pipe": os.mkfifo,
+    "directory": lambda path: path.mkdir(),
+}
+
+
+async def restored(folder: Path) -> None:
+    Store(StateDir(folder, NEVER), contexts()).restore()
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("name", ["lock", "sessions-00000003"])
+def test_what_is_no_file_is_not_opened(tmp_path: Path, name: str, kind: str) -> None:
+    """It neither leads elsewhere nor waits for somebody at its other end."""
+    folder = make(tmp_path / "state", 0o700)
+    ODD[kind](folder / name)
+    with pytest.raises(StateError, match=f"{folder}"):
+        trio.run(restored, folder)
+    assert not (tmp_path / "other").exists() or (tmp_path / "other").read_bytes() == b""
+
+
+async def restored_late(folder: Path) -> None:
+    sessions = contexts(Policy(client_grace=60.0))
+    store = Store(StateDir(folder, NEVER), sessions)
+    store.restore()
+    context = session(sessions)
+    accept(context)
+    lose_client(context)
+    context.receive_data(Side.SERVER, frame(FIN | TEXT, b"late", masked=False), 0.0)
+    store.commit([context], 0.0)
+    store.close(remove=False)
+    begun = time()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_module, "time", lambda: begun + 61.0)
+        for _ in range(2):
+            again = Store(StateDir(folder, NEVER), contexts(Policy(client_grace=60.0)))
+            assert again.restore() == []
+            again.close(remove=False)
+
+
+def test_a_grace_that_has_ended_meanwhile_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "reknit")
+    trio.run(restored_late, tmp_path / "state")
+    assert caplog.text.count("1 sessions have ended meanwhile, 1 messages lost") == 1
+
+
+# -- The disk ----------------------------------------------------------------------------------
+
+
+NO_FDATASYNC = """
+import os, sys
+del os.fdatasync
+from reknit.state import store as store_module
+from reknit.state.directory import StateDir
+state = StateDir(__import__("pathlib").Path(sys.argv[1]), 0.0)
+state.append(1, bytearray(b"x"))
+"""
+
+
+def test_a_system_may_have_no_fdatasync(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", NO_FDATASYNC, str(tmp_path / "state")], check=True)
+    assert kept(tmp_path / "state") == {"sessions-00000001": 1}
 
 
 def test_how_soon_things_are_on_the_disk() -> None:
