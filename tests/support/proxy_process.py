@@ -104,7 +104,8 @@ class ProxyProcess(ProxyLog):
         `files`: how many it may have open; 0: as many as this process may.
         """
         receiver, sender = _FORKS.Pipe(duplex=False)
-        options = (upstream, "--listen", "127.0.0.1:0", *PATIENT, *options)
+        listen = () if "--listen" in options else ("--listen", "127.0.0.1:0")
+        options = (upstream, *listen, *PATIENT, *options)
         process = _FORKS.Process(target=serve, args=(options, sender, files))
         process.start()
         sender.close()

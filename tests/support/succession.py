@@ -23,7 +23,8 @@ class Succession(ProxyLog):
 
     def __init__(self, upstream: str, *options: str) -> None:
         super().__init__()
-        self.options = (upstream, "--listen", "127.0.0.1:0", *PATIENT, *options)
+        listen = () if "--listen" in options else ("--listen", "127.0.0.1:0")
+        self.options = (upstream, *listen, *PATIENT, *options)
         self.pid = 0
         self.reigns = 0
         """How many processes have taken over."""

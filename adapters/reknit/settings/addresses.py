@@ -58,6 +58,20 @@ def parse_address(text: str) -> Address:
     return UnixPath(str(parse_path(path)))
 
 
+def parse_addresses(value: object) -> tuple[Address, ...]:
+    """Read a list of addresses, or text with commas between them. Raises ValueError.
+
+    In a list the path of a Unix socket may have commas.
+    """
+    items = (
+        value if isinstance(value, list) else [part.strip(" ") for part in str(value).split(",")]
+    )
+    addresses = tuple(parse_address(str(item)) for item in items)
+    if not addresses:
+        raise ValueError(value)
+    return addresses
+
+
 def parse_path(text: str) -> Path:
     """Read the path of a Unix socket. Raises ValueError."""
     if not text or "\0" in text or len(os.fsencode(text)) > MAX_UNIX_PATH:

@@ -57,7 +57,9 @@ class Config:
     """Everything that `reknit serve` needs to know."""
 
     upstream: Upstream
-    listen: Address = field(default_factory=lambda: parse_listen(OPTIONS["listen"].default))
+    listen: tuple[Address, ...] = field(
+        default_factory=lambda: (parse_listen(OPTIONS["listen"].default),)
+    )
     log_level: LogLevel = LogLevel.INFO
     policy: Policy = field(default_factory=Policy)
     log_format: LogFormat = LogFormat.TEXT

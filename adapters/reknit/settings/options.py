@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from reknit_core.policy.policy import SETTINGS, Policy, Setting
 from reknit_core.policy.upstream import URL_FORMS, parse_upstream
 
-from reknit.settings.addresses import MAX_UNIX_PATH, parse_address, parse_path
+from reknit.settings.addresses import MAX_UNIX_PATH, parse_address, parse_addresses, parse_path
 
 PREFIX = "REKNIT_"
 
@@ -245,12 +245,13 @@ def _options() -> Iterable[Option]:
     )
     yield Option(
         "listen",
-        "HOST:PORT|unix:PATH",
-        "Where clients connect.",
-        "HOST:PORT or [IPV6]:PORT, with a port from 0 to 65535, or unix:PATH",
+        "HOST:PORT|unix:PATH,...",
+        "Where clients connect. [::] takes IPv6 only: 0.0.0.0:9300,[::]:9300 takes both.",
+        "HOST:PORT or [IPV6]:PORT, with a port from 0 to 65535, or unix:PATH; or several of these",
         "127.0.0.1:9300",
         str,
-        read_address,
+        parse_addresses,
+        is_list=True,
     )
     yield Option(
         "takeover",

@@ -105,7 +105,8 @@ def test_the_manifest_fits_the_proxy() -> None:
     assert pod()["terminationGracePeriodSeconds"] > told
     ports = {port["name"]: port["containerPort"] for port in container()["ports"]}
     image = dict(re.findall(r"(REKNIT_\w+)=(\S+)", text("Dockerfile")))
-    assert ports["ws"] == merge(from_environment({**image, **values})).listen.port
+    (listen,) = merge(from_environment({**image, **values})).listen
+    assert ports["ws"] == listen.port
     assert f":{ports['admin']}" in str(config.admin)
     assert manifest("Service")["spec"]["ports"][0]["targetPort"] == "ws"
     labels = manifest("Deployment")["spec"]["template"]["metadata"]["labels"]

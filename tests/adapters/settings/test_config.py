@@ -1,5 +1,5 @@
 import pytest
-from reknit.settings.addresses import Listen, parse_listen
+from reknit.settings.addresses import Address, Listen, UnixPath, parse_listen
 from reknit.settings.config import (
     Config,
     ConfigError,
@@ -21,7 +21,7 @@ def policy_of(layer: Layer) -> Policy:
 
 
 def test_defaults_are_the_policys() -> None:
-    expected = Config(Upstream("h", 1), Listen("127.0.0.1", 9300), LogLevel.INFO, Policy())
+    expected = Config(Upstream("h", 1), (Listen("127.0.0.1", 9300),), LogLevel.INFO, Policy())
     assert merge(UPSTREAM) == expected
 
 
@@ -47,7 +47,7 @@ def test_a_file_can_say_everything() -> None:
         retry_interval=0.5, client_retry_codes=frozenset({1001, 4000}), id_header="x-session"
     )
     assert config == Config(
-        Upstream("::1", 9125, "/chat"), Listen("::", 80), LogLevel.WARNING, policy
+        Upstream("::1", 9125, "/chat"), (Listen("::", 80),), LogLevel.WARNING, policy
     )
 
 
@@ -102,6 +102,9 @@ def test_close_codes_are_separated_by_commas(text: str, codes: set[int]) -> None
         ("listen", "h:65536"),
         ("listen", "a..b:80"),
         ("listen", "h:80\n"),
+        ("listen", "h:80,"),
+        ("listen", ""),
+        ("listen", "h:80,unix:"),
         ("upstream", "ftp://h:1"),
         ("upstream", "http://h:1"),
         ("upstream", "h:1"),
@@ -144,6 +147,8 @@ def test_a_bad_text_is_named_with_what_is_allowed(name: str, value: str) -> None
         "log_level = 10",
         "log_level = {}",
         "listen = 9300",
+        "listen = []",
+        "listen = ['h:80', 9300]",
         "upstream = []",
     ],
 )
@@ -198,6 +203,32 @@ def test_bad_toml_is_one_line(text: str) -> None:
 def test_an_upstream_is_needed() -> None:
     with pytest.raises(ConfigError, match="UPSTREAM is missing"):
         merge(from_command_line({}))
+
+
+TWO = (Listen("0.0.0.0", 80), Listen("::", 80))
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (from_command_line({"listen": "0.0.0.0:80,[::]:80"}), TWO),
+        (from_environment({"REKNIT_LISTEN": "0.0.0.0:80, [::]:80"}), TWO),
+        (from_toml("listen = '0.0.0.0:80,[::]:80'", "f"), TWO),
+        (from_toml("listen = ['0.0.0.0:80', '[::]:80']", "f"), TWO),
+        (
+            from_toml("listen = ['unix:/run/a,b', 'h:1']", "f"),
+            (UnixPath("/run/a,b"), Listen("h", 1)),
+        ),
+    ],
+)
+def test_several_addresses_can_be_listened_on(layer: Layer, expected: tuple[Address, ...]) -> None:
+    assert merge(layer, from_command_line({"upstream": "ws://h:1"})).listen == expected
+
+
+def test_a_list_of_a_nearer_source_replaces_the_other_one() -> None:
+    command_line = from_command_line({"upstream": "ws://h:1", "listen": "h:1"})
+    environment = from_environment({"REKNIT_LISTEN": "h:2,h:3"})
+    assert merge(command_line, environment).listen == (Listen("h", 1),)
 
 
 def test_a_listen_address_reads_back() -> None:

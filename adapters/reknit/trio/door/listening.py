@@ -17,6 +17,7 @@ async def open_listeners(
     may connect through the file.
     """
     if isinstance(address, Listen):
+        # trio sets IPV6_V6ONLY: [::] leaves IPv4 to 0.0.0.0, whatever the system's default is.
         return await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG)
     return wrap_listeners([listen_unix(address.path, owner_only=owner_only)])
 
