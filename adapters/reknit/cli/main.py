@@ -14,6 +14,7 @@ from reknit.cli.usage import Failure, Group, Misuse, ServeCommand, configurable,
 from reknit.cli.verify import diagram, fuzz, replay
 from reknit.observe.logs import log_to_stderr
 from reknit.observe.outlet import Outlet, OutletStream
+from reknit.process.mask import held_back
 from reknit.settings.config import (
     CONFIG,
     Config,
@@ -42,6 +43,11 @@ def serve(config_file: str | None, **options: object) -> None:
     key of the TOML file (retry_interval). Command line overrides environment, environment overrides
     file. The file may also hold `upstream`.
     """
+    with held_back():
+        _serve(config_file, options)
+
+
+def _serve(config_file: str | None, options: dict[str, object]) -> None:
     _open_standard_files()
     try:
         config = _configure(config_file, options)

@@ -45,8 +45,6 @@ def give(proxy: "Proxy", doors: Doors, channel: Channel) -> None:
     A session of which a connection is more than its descriptor, as with TLS, stays, and so does a
     plain request on its way. Raises TakeoverError, and then all are still here.
     """
-    if not proxy.is_ready():
-        raise TakeoverError("this process is stopping")
     now = trio.current_time()
     links = [link for link in proxy.sessions if _is_plain(link.client) and _is_plain(link.server)]
     estate = Estate(
@@ -91,13 +89,12 @@ def _plain_socket(connection: Connection | None) -> socket.socket | None:
 
 
 def take(proxy: "Proxy", channel: Channel) -> Doors:
-    """Build what another process gives; returns where it listened. Raises TakeoverError.
+    """Build what another process gives, which is greeted; returns where it listened.
 
-    Nothing is written or dialled until the proxy runs.
+    Raises TakeoverError. Nothing is written or dialled until the proxy runs.
     """
     try:
-        state = "" if proxy.store is None else proxy.store.name
-        clients, admin, estate = take_over(channel, state)
+        clients, admin, estate = take_over(channel)
         _build(proxy, estate)
         accept(channel)
     except (TakeoverError, FrozenError) as error:

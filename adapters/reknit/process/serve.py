@@ -2,8 +2,7 @@
 
 import gc
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 from logging import ERROR, INFO
 from typing import TYPE_CHECKING
@@ -16,6 +15,14 @@ from reknit.process import systemd
 from reknit.process.file_limit import fit_to_files, tell_room
 from reknit.process.handover import Doors, give, take
 from reknit.process.restart import Restarts, TakeoverSocket, open_takeover_socket, predecessor
+from reknit.process.signals import (
+    Signals,
+    arrive,
+    receive,
+    reload_on,
+    tell_signal,
+    unless_stopped,
+)
 from reknit.process.takeover import Channel
 from reknit.settings.addresses import Address
 from reknit.settings.config import Config
@@ -24,32 +31,25 @@ from reknit.state.directory import StateDir
 from reknit.trio.door.listening import close_listeners, open_listeners, wrap_listeners
 from reknit.trio.embedding import running
 from reknit.trio.proxy import Proxy
-from reknit.trio.transport.certificates import CertificateError, Certificates
+from reknit.trio.transport.certificates import Certificates
 
 if TYPE_CHECKING:
     from reknit.observe.event_hook import EventHook
 
 
-@contextmanager
-def _stop_on_signals(
-    proxy: Proxy, drain: Callable[[], None], nursery: trio.Nursery
-) -> Iterator[None]:
+async def _stop_on(
+    signals: AsyncIterator[int], proxy: Proxy, drain: Callable[[], None], nursery: trio.Nursery
+) -> None:
     """SIGTERM drains; SIGINT or a second one ends all sessions at once; then another cuts them."""
-
-    async def wait() -> None:
-        is_stopping = False
-        async for number in signals:
-            tell(INFO, "signal", "got %(name)s", name=signal.Signals(number).name)
-            if is_stopping and proxy.drain.is_hurried:
-                nursery.cancel_scope.cancel()
-            elif is_stopping or number == signal.SIGINT:
-                proxy.drain.hurry()
-            is_stopping = True
-            drain()
-
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        nursery.start_soon(wait)
-        yield
+    is_stopping = False
+    async for number in signals:
+        tell_signal(number)
+        if is_stopping and proxy.drain.is_hurried:
+            nursery.cancel_scope.cancel()
+        elif is_stopping or number == signal.SIGINT:
+            proxy.drain.hurry()
+        is_stopping = True
+        drain()
 
 
 def _collect_garbage_rarely() -> None:
@@ -75,35 +75,20 @@ async def _listen(
         raise ListenError(f"can't listen on {address}: {error.strerror or error}") from None
 
 
-@contextmanager
-def _reload_on_hangup(certificates: Certificates, nursery: trio.Nursery) -> Iterator[None]:
-    """SIGHUP reads the certificates again, for new connections. Without any it ends the process."""
-
-    async def wait(signals: AsyncIterator[int]) -> None:
-        async for _ in signals:
-            try:
-                certificates.reload()
-                tell(INFO, "certificates_read", "read the certificates again")
-            except CertificateError as error:
-                text = "the certificates stay as they were: %(reason)s"
-                tell(ERROR, "certificates_bad", text, reason=str(error))
-
-    if not certificates.reloadable:
-        yield
-        return
-    with trio.open_signal_receiver(signal.SIGHUP) as signals:
-        nursery.start_soon(wait, signals)
-        yield
-
-
 async def serve(
     config: Config, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Run a proxy until it is told to stop, or until another process has taken over.
 
     Takes over from a running process if there is one. Reports its port (0: a Unix socket's) when
-    it listens. Raises CertificateError, ListenError, StateError or TakeoverError.
+    it listens; the first one's, if there are several. Signals are its own meanwhile. Raises
+    CertificateError, ListenError, StateError or TakeoverError.
     """
+    with receive() as signals:
+        await _serve(config, signals, task_status)
+
+
+async def _serve(config: Config, signals: Signals, task_status: trio.TaskStatus[int]) -> None:
     certificates = Certificates(config.tls, secure_upstream=config.upstream.secure)
     _collect_garbage_rarely()
     records = config.admin is not None
@@ -111,12 +96,18 @@ async def serve(
     state = None if config.state_dir is None else StateDir(config.state_dir, config.state_sync)
     proxy = Proxy(policy, config.upstream, certificates, records=records, state=state)
     hook = _make_hook(config)
-    channel = predecessor(config.takeover)
-    doors, takeover_socket = await _open_doors(config, proxy, channel)
+    _import_admin(config)
+    begun = await unless_stopped(signals.stop, partial(_open_doors, config, proxy))
+    if begun is None:
+        if proxy.store is not None:
+            proxy.store.close(remove=False)  # for the next start
+        return
+    doors, takeover_socket = begun
     stop = trio.Event()
 
     def drain() -> None:
-        systemd.notify(systemd.STOPPING)
+        if proxy.is_ready():  # else it has said so, or another process is the service now
+            systemd.notify(systemd.STOPPING)
         stop.set()
 
     run_admin = _prepare_admin(config, proxy, drain, hook, doors.admin)
@@ -126,8 +117,6 @@ async def serve(
         if run_admin is not None:
             with serving_admin:
                 await run_admin()
-
-    state_name = "" if proxy.store is None else proxy.store.name
 
     def hand_over(channel: Channel) -> None:
         give(proxy, doors, channel)
@@ -140,20 +129,19 @@ async def serve(
         if hook is not None:
             nursery.start_soon(hook.run)
         nursery.start_soon(serve_admin)
-        await nursery.start(Restarts(hand_over, takeover_socket, state_name).run)
-        with (
-            _stop_on_signals(proxy, drain, nursery),
-            _reload_on_hangup(certificates, nursery),
-        ):
-            port = _tell_listening(doors.clients[0], config.upstream)
-            tell_room(config.policy, policy)
-            systemd.notify(systemd.READY)
-            task_status.started(port)
-            async with running(proxy, doors.clients, stop) as opened:
-                await opened.wait_stopped()
-            if hook is not None:
-                await hook.finish()
-            nursery.cancel_scope.cancel()
+        restarts = Restarts(hand_over, proxy.is_ready, takeover_socket, _state_name(proxy))
+        nursery.start_soon(restarts.run, signals.restart)
+        nursery.start_soon(_stop_on, signals.stop, proxy, drain, nursery)
+        nursery.start_soon(reload_on, signals.reload, certificates)
+        ports = [_tell_listening(door, config.upstream) for door in doors.clients]
+        tell_room(config.policy, policy)
+        systemd.notify(systemd.READY)
+        task_status.started(ports[0])
+        async with running(proxy, doors.clients, stop) as opened:
+            await opened.wait_stopped()
+        if hook is not None:
+            await hook.finish()
+        nursery.cancel_scope.cancel()
 
 
 def _tell_listening(listener: trio.SocketListener, upstream: Upstream) -> int:
@@ -170,33 +158,72 @@ def _tell_listening(listener: trio.SocketListener, upstream: Upstream) -> int:
     return 0
 
 
-async def _open_doors(
-    config: Config, proxy: Proxy, channel: Channel | None
-) -> tuple[Doors, TakeoverSocket | None]:
-    """Where to listen: as the process before did, as systemd says, or as configured."""
-    if channel is not None:
-        doors = take(proxy, channel)
-        if proxy.store is not None:
-            await proxy.store.take_over()
-        if not _may_serve_admin(config, doors.admin):
-            close_listeners(doors.admin)
-            doors.admin = []
+def _state_name(proxy: Proxy) -> str:
+    return "" if proxy.store is None else proxy.store.name
+
+
+async def _open_doors(config: Config, proxy: Proxy) -> tuple[Doors, TakeoverSocket | None]:
+    """Where to listen: as the process before did, as systemd says, or as configured.
+
+    Once the sessions of another process are here, nothing ends this any more.
+    """
+    channel = await predecessor(config.takeover, _state_name(proxy))
+    doors = Doors()
+    try:
+        with trio.CancelScope(shield=channel is not None):
+            if channel is not None:
+                await _take_doors(config, proxy, channel, doors)
+            else:
+                proxy.restore()
+                await arrive()
+                doors.clients = _sockets_of_systemd()
+            doors.clients = doors.clients or await _listen_on(config.listen)
+            if config.admin is not None and not doors.admin:
+                await _open_admin(config.admin, doors, must=channel is None)
+            door = open_takeover_socket(config.takeover, must=channel is None)
+    except BaseException:
+        close_listeners([*doors.clients, *doors.admin])
+        raise
+    return doors, door
+
+
+async def _take_doors(config: Config, proxy: Proxy, channel: Channel, doors: Doors) -> None:
+    taken = take(proxy, channel)
+    doors.clients = taken.clients
+    if proxy.store is not None:
+        await proxy.store.take_over()
+    if _may_serve_admin(config, taken.admin):
+        doors.admin = taken.admin
     else:
-        proxy.restore()
-        try:
-            doors = Doors(wrap_listeners(systemd.listening_sockets()))
-        except OSError as error:
-            raise ListenError(str(error)) from None
-    if not doors.clients:
-        doors.clients = await _listen(open_listeners(config.listen), config.listen)
-    if config.admin is not None and not doors.admin:
-        try:
-            doors.admin = await _listen(open_listeners(config.admin, owner_only=True), config.admin)
-        except ListenError as error:
-            if channel is None:
-                raise
-            tell(ERROR, "no_admin", "no admin listener: %(reason)s", reason=str(error))
-    return doors, open_takeover_socket(config.takeover, must=channel is None)
+        close_listeners(taken.admin)
+
+
+def _sockets_of_systemd() -> list[trio.SocketListener]:
+    try:
+        return wrap_listeners(systemd.listening_sockets())
+    except OSError as error:
+        raise ListenError(str(error)) from None
+
+
+async def _listen_on(addresses: Iterable[Address]) -> list[trio.SocketListener]:
+    """On all of them, or on none."""
+    listeners: list[trio.SocketListener] = []
+    try:
+        for address in addresses:
+            listeners += await _listen(open_listeners(address), address)
+    except BaseException:
+        close_listeners(listeners)
+        raise
+    return listeners
+
+
+async def _open_admin(address: Address, doors: Doors, *, must: bool) -> None:
+    try:
+        doors.admin = await _listen(open_listeners(address, owner_only=True), address)
+    except ListenError as error:
+        if must:
+            raise
+        tell(ERROR, "no_admin", "no admin listener: %(reason)s", reason=str(error))
 
 
 # What is not asked for is not imported: it would cost time and memory.
@@ -208,6 +235,12 @@ def _make_hook(config: Config) -> "EventHook | None":
     from reknit.observe.event_hook import EventHook
 
     return EventHook(config.on_event)
+
+
+def _import_admin(config: Config) -> None:
+    """Before sessions are taken over, which stand still meanwhile."""
+    if config.admin is not None:
+        import reknit.admin.app  # noqa: F401
 
 
 def _may_serve_admin(config: Config, listeners: list[trio.SocketListener]) -> bool:

@@ -1,11 +1,12 @@
 """What two processes say to each other when one takes over from the other.
 
-They speak over a Unix stream socket, in blocking calls: nothing else may happen meanwhile.
+They speak over a Unix stream socket, in blocking calls once they have greeted each other: nothing
+else may happen meanwhile.
 
     running process                              new process
     Hello: the versions                   ->
                                           <-     Hello: can read them
-    [its sessions stand still from here on]
+    [its sessions stand still from here on; so far nobody blocks, see greeting.py]
     Listeners, Sessions, Newcomers, End   ->
                                           <-     Ready: has built it all
     Yours                                 ->     [serves from here on]
@@ -15,7 +16,6 @@ the new process writes to no peer. What peers send meanwhile waits in the system
 running process that dies before `Yours` takes its sessions along, as it would at any other time.
 """
 
-import os
 import socket
 import struct
 from array import array
@@ -33,8 +33,10 @@ from reknit_core.telemetry.totals import Totals
 VERSION = 2
 BATCH = 126  # sessions a message: Linux passes at most 253 descriptors in one
 PATIENCE = 10.0  # seconds for all that is said while the sessions stand still
+WORD = 64 * 1024  # bytes of a message that is one word only; what sessions bring has no limit
+CHUNK = 2**20  # bytes for which there is room before they have come
 
-_HEAD = struct.Struct(">HI")  # descriptors, bytes that follow
+HEAD = struct.Struct(">HI")  # descriptors, bytes that follow
 
 
 class TakeoverError(Exception):
@@ -112,6 +114,20 @@ _Message = TypeVar("_Message", bound=Message)
 _DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
+def encode(message: Message) -> bytes:
+    """It, with its head, as it goes without sockets."""
+    body = msgspec.msgpack.encode(message)
+    return HEAD.pack(0, len(body)) + body
+
+
+def decode(body: bytes) -> Message:
+    """Read what comes behind a head. Raises TakeoverError."""
+    try:
+        return _DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TakeoverError(str(error)) from None
+
+
 class Descriptor(Protocol):
     """Something with a file descriptor, as a socket has it."""
 
@@ -165,35 +181,40 @@ class Channel:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)] if descriptors else []
         try:
             self._wait()
-            self.socket.sendmsg([_HEAD.pack(len(descriptors), len(body))], rights)
+            self.socket.sendmsg([HEAD.pack(len(descriptors), len(body))], rights)
             self._wait()
             self.socket.sendall(body)
         except OSError as error:
-            raise _broken(error) from None
+            raise broken(error) from None
 
     def receive(self, kind: type[_Message]) -> tuple[_Message, list[socket.socket]]:
         """The next message, which must be of that kind. Raises TakeoverError."""
-        message, sockets = self.receive_any()
+        message, sockets = self.receive_any(WORD)
         if not isinstance(message, kind):
             _close(sockets)
             raise TakeoverError(f"it says {type(message).__name__}, not {kind.__name__}")
         return message, sockets
 
-    def receive_any(self) -> tuple[Message, list[socket.socket]]:
-        """The next message, with the sockets that come along. Raises TakeoverError."""
+    def receive_any(self, limit: float = inf) -> tuple[Message, list[socket.socket]]:
+        """The next message, with the sockets that come along; `limit` in bytes.
+
+        Raises TakeoverError.
+        """
         sockets: list[socket.socket] = []
         try:
             head = self._receive_head(sockets)
-            count, size = _HEAD.unpack(head)
+            count, size = HEAD.unpack(head)
             if len(sockets) != count:
                 raise TakeoverError(f"{len(sockets)} of {count} sockets came: too many open files?")
-            return _DECODER.decode(self._receive_exactly(size)), sockets
+            if size > limit:
+                raise TakeoverError(f"it wants to say {size} bytes where {limit} are the most")
+            return decode(self._receive_exactly(size)), sockets
         except OSError as error:
             _close(sockets)
-            raise _broken(error) from None
-        except (TakeoverError, msgspec.DecodeError) as error:
+            raise broken(error) from None
+        except TakeoverError:
             _close(sockets)
-            raise TakeoverError(str(error)) from None
+            raise
 
     def close(self) -> None:
         """Say no more."""
@@ -202,24 +223,23 @@ class Channel:
     def _receive_head(self, sockets: list[socket.socket]) -> bytes:
         self._wait()
         space = socket.CMSG_SPACE(2 * BATCH * array("i").itemsize)
-        data, ancillary, _, _ = self.socket.recvmsg(_HEAD.size, space)
+        data, ancillary, _, _ = self.socket.recvmsg(HEAD.size, space)
         for level, kind, content in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 whole = len(content) - len(content) % array("i").itemsize
                 for descriptor in array("i", content[:whole]):
                     sockets.append(socket.socket(fileno=descriptor))
                     sockets[-1].setblocking(False)
-        return data + self._receive_exactly(_HEAD.size - len(data), begun=bool(data))
+        return data + self._receive_exactly(HEAD.size - len(data), begun=bool(data))
 
     def _receive_exactly(self, size: int, *, begun: bool = True) -> bytes:
-        data = bytearray(size)
-        view = memoryview(data)
-        while view:
+        data = bytearray()  # grows with what comes: a size alone is nothing to make room for
+        while len(data) < size:
             self._wait()
-            count = self.socket.recv_into(view) if begun else 0
-            if not count:
+            more = self.socket.recv(min(size - len(data), CHUNK)) if begun else b""
+            if not more:
                 raise TakeoverError("it has closed the connection")
-            view = view[count:]
+            data += more
         return bytes(data)
 
     def _wait(self) -> None:
@@ -258,29 +278,13 @@ def _send_sessions(channel: Channel, batch: list[Moving]) -> None:
     channel.send(Sessions(sessions), [sock for one in batch for sock in one.sockets])
 
 
-def take_over(
-    channel: Channel, state: str = ""
-) -> tuple[list[socket.socket], list[socket.socket], Estate]:
+def take_over(channel: Channel) -> tuple[list[socket.socket], list[socket.socket], Estate]:
     """Receive the listeners, those of the admin listener, and the rest.
 
-    `state`: where sessions are to be kept; it must be where they are kept now. The sessions come
-    while they are iterated over. accept() makes it all this process's own. Raises TakeoverError.
+    The sessions come while they are iterated over. accept() makes it all this process's own.
+    Raises TakeoverError.
     """
-    hello, _ = channel.receive(Hello)
-    if (hello.version, hello.frozen) != (VERSION, frozen.VERSION):
-        raise TakeoverError(
-            f"it speaks version {hello.version}.{hello.frozen} of the takeover, "
-            f"this process speaks {VERSION}.{frozen.VERSION}"
-        )
-    if hello.state != state:
-        raise TakeoverError(
-            f"it keeps its sessions in {hello.state or 'no state directory'}, "
-            f"this process would in {state or 'none'}"
-        )
-    channel.send(Hello(os.getpid()))
-    # Who gives decides how long it may take. If this process gave up by itself, the other's
-    # `Yours` could just be on its way, and nobody would serve the sessions.
-    channel.until = inf
+    channel.until = monotonic() + 2 * PATIENCE  # by then the other has given up
     said, sockets = channel.receive(Listeners)
     estate = Estate(said.key, said.totals, (), [])
     estate.sessions = _receive_sessions(channel, estate)
@@ -308,10 +312,14 @@ def _receive_sessions(channel: Channel, estate: Estate) -> Iterator[Moving]:
 def accept(channel: Channel) -> None:
     """All is built: make it this process's own. Raises TakeoverError: then it is not."""
     channel.send(Ready())
+    # Who gives decides how long it may take. If this process gave up by itself, the other's
+    # `Yours` could just be on its way, and nobody would serve the sessions.
+    channel.until = inf
     channel.receive(Yours)
 
 
-def _broken(error: OSError) -> TakeoverError:
+def broken(error: OSError) -> TakeoverError:
+    """What to say of a connection that fails."""
     if isinstance(error, TimeoutError):
         return TakeoverError("it does not answer in time")
     if isinstance(error, ConnectionError):

@@ -6,12 +6,16 @@ One of the two is the test itself, in each case.
 import asyncio
 import os
 import socket
+import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
 import pytest
-from reknit.process import takeover
+import trio
+from reknit.process import greeting, restart, takeover
+from reknit.process.greeting import answer, offer
 from reknit.process.restart import TakeoverSocket, predecessor
 from reknit.process.takeover import (
     Channel,
@@ -105,8 +109,6 @@ def give(channel: Channel, given: Estate, listeners: list[socket.socket]) -> Thr
     """Play the running process."""
 
     def run() -> None:
-        channel.send(Hello(os.getpid()))
-        channel.receive(Hello)
         hand_over(channel, listeners, [], given)
 
     thread = Thread(target=run)
@@ -135,7 +137,6 @@ def test_a_new_process_that_reads_nothing_is_given_up(pair: Pair, impatient: Non
 
 def test_who_takes_over_waits_as_long_as_the_other_wants(pair: Pair, impatient: None) -> None:
     """If it gave up by itself, the other could just have let go: then nobody has the sessions."""
-    pair[0].send(Hello(os.getpid()))
     pair[0].send(Listeners(0, b"", NOTHING))
     _, _, taken = take_over(pair[1])
     pair[0].send(End())
@@ -158,7 +159,6 @@ def test_who_takes_over_waits_as_long_as_the_other_wants(pair: Pair, impatient: 
     ],
 )
 def test_nonsense_is_refused(pair: Pair, said: takeover.Message | None, problem: str) -> None:
-    pair[0].send(Hello(os.getpid()))
     pair[0].send(Listeners(0, b"", NOTHING))
     _, _, taken = take_over(pair[1])
     if said is not None:
@@ -168,10 +168,123 @@ def test_nonsense_is_refused(pair: Pair, said: takeover.Message | None, problem:
         list(taken.sessions)
 
 
+# -- The greeting ------------------------------------------------------------------------------
+
+
 def test_another_version_is_refused_before_anything_moves(pair: Pair) -> None:
     pair[0].send(Hello(1, version=0, frozen=7))
     with pytest.raises(TakeoverError, match=r"speaks version 0\.7 .* speaks 2\.\d+"):
-        take_over(pair[1])
+        trio.run(answer, pair[1], Hello(2), 10.0)
+
+
+HUGE = takeover.HEAD.pack(0, 2**32 - 1)
+DEEP = b"\x83\xa4type\xa5Hello\xa3pid\x01\xa1x" + b"\x91" * 60_000
+NOISE = {
+    "silence": (b"", "does not answer in time"),
+    "half a head": (HUGE[:3], "does not answer in time"),
+    "4 GiB": (HUGE + b"x" * 1000, "does not begin with a Hello"),
+    "descriptors": (takeover.HEAD.pack(3, 20), "does not begin with a Hello"),
+    "depth": (takeover.HEAD.pack(0, len(DEEP)) + DEEP, "recursion"),
+    "another word": (takeover.encode(Yours()), "says Yours, not Hello"),
+    "half a Hello": (takeover.encode(Hello(1))[:-1], "does not answer in time"),
+}
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_noise_at_the_door_neither_blocks_nor_takes_room(pair: Pair, noise: str) -> None:
+    """Of both ends. Other things go on meanwhile, and descriptors that come along are closed."""
+    said, problem = NOISE[noise]
+    lasting = []
+
+    async def hear() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(go_on)
+            with pytest.raises(TakeoverError, match=problem):
+                await offer(pair[0], Hello(1), 0.2)
+            nursery.cancel_scope.cancel()
+
+    async def go_on() -> None:
+        while True:
+            lasting.append(trio.current_time())
+            await trio.sleep(0)
+
+    if said:
+        socket.send_fds(pair[1].socket, [said], [0, 0, 0])
+    tracemalloc.start()
+    trio.run(hear)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**21
+    assert "in time" not in problem or len(lasting) > 2
+
+
+def test_a_stranger_that_listens_is_not_believed_either(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(greeting, "PATIENCE", 0.1)
+    pair[0].socket.sendall(HUGE[:2])
+    with pytest.raises(TakeoverError, match="does not answer in time"):
+        trio.run(answer, pair[1], Hello(2), 10.0)
+
+
+def test_no_size_is_made_room_for(pair: Pair) -> None:
+    pair[0].socket.sendall(HUGE + b"x")
+    pair[0].close()
+    tracemalloc.start()
+    with pytest.raises(TakeoverError, match="closed the connection"):
+        pair[1].receive_any()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**22
+
+
+def test_one_that_has_greeted_says_single_words(pair: Pair) -> None:
+    pair[1].socket.sendall(takeover.HEAD.pack(0, takeover.WORD + 1))
+    with pytest.raises(TakeoverError, match="wants to say"):
+        pair[0].receive(Ready)
+
+
+@pytest.mark.parametrize("value", ["", "x", "-1", "99999999999999999999", "987654"])
+def test_what_names_no_socket_is_one_line(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REKNIT_TAKEOVER_FD", value)
+    with pytest.raises(TakeoverError, match="which is no socket"):
+        trio.run(predecessor, None, "")
+
+
+def test_a_door_at_which_too_many_wait_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restart, "PATIENCE", 0.1)
+    with socket.socket(socket.AF_UNIX) as busy:
+        busy.bind(os.fspath(tmp_path / "door"))
+        busy.listen(0)
+        waiting = [socket.socket(socket.AF_UNIX) for _ in range(5)]
+        for each in waiting:
+            each.setblocking(False)
+            with suppress(BlockingIOError):
+                each.connect(os.fspath(tmp_path / "door"))
+        with pytest.raises(TakeoverError, match="too many wait there"):
+            trio.run(predecessor, tmp_path / "door", "")
+        for each in waiting:
+            each.close()
+
+
+async def greet(door: TakeoverSocket) -> None:
+    """Play the running process until it would give."""
+    listener = trio.socket.from_stdlib_socket(door.socket)
+    came, _ = await listener.accept()
+    channel = Channel(socket.socket(fileno=came.detach()))
+    await offer(channel, Hello(os.getpid()), 10.0)
+    channel.send(End())
+    channel.close()
+
+
+async def come(path: Path, first: TakeoverSocket) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(greet, first)
+        channel = await predecessor(path, "")
+        assert channel is not None
+        channel.close()
 
 
 def test_the_takeover_socket_is_for_its_user_only_and_takes_a_dead_ones_place(
@@ -180,11 +293,10 @@ def test_the_takeover_socket_is_for_its_user_only_and_takes_a_dead_ones_place(
     path = tmp_path / "door"
     first = TakeoverSocket(path)
     assert path.stat().st_mode & 0o777 == 0o600
-    channel = predecessor(path)
-    assert channel is not None
-    channel.close()
+    first.socket.setblocking(False)
+    trio.run(come, path, first)
     first.close(remove=False)  # as a process that was killed leaves it
-    assert predecessor(path) is None
+    assert trio.run(predecessor, path, "") is None
     second = TakeoverSocket(path)
     second.close(remove=True)
     assert not path.exists()

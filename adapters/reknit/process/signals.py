@@ -1,0 +1,112 @@
+"""Signals, and who takes them. They are let in here, once there is somebody: see mask.py."""
+
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from logging import ERROR, INFO
+from typing import TypeVar
+
+import trio
+
+from reknit.observe.logs import tell
+from reknit.process.mask import HANDLED
+from reknit.trio.transport.certificates import CertificateError, Certificates
+
+PASSES = 4  # of trio's loop, in which a signal gets from its handler to who waits for it
+
+_Started = TypeVar("_Started")
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What has come: to `stop` SIGTERM and SIGINT, to `reload` SIGHUP, to `restart` SIGUSR2.
+
+    SIGUSR1 comes to `reload` too: to others it means something like that, here it does nothing.
+    """
+
+    stop: AsyncIterator[int]
+    reload: AsyncIterator[int]
+    restart: AsyncIterator[int]
+
+
+@contextmanager
+def receive() -> Iterator[Signals]:
+    """Open the receivers, and let in what has been held back. Afterwards all is as it was."""
+    with (
+        trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as stop,
+        trio.open_signal_receiver(signal.SIGHUP, signal.SIGUSR1) as reload,
+        trio.open_signal_receiver(signal.SIGUSR2) as restart,
+    ):
+        before = signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+        try:
+            yield Signals(stop, reload, restart)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+async def arrive() -> None:
+    """Let those arrive that have come during a long call; whoever they cancel goes no further."""
+    for _ in range(PASSES):
+        await trio.lowlevel.checkpoint()
+
+
+async def unless_stopped(
+    signals: AsyncIterator[int], start: Callable[[], Awaitable[_Started]]
+) -> _Started | None:
+    """What `start` returns or raises; None if one of the signals comes first.
+
+    One that comes while `start` shields itself is sent again, to whoever takes it afterwards.
+    """
+    started: list[_Started] = []
+    failed: list[Exception] = []
+    came: list[int] = []
+
+    async def run() -> None:
+        try:
+            started.append(await start())
+        except Exception as error:
+            failed.append(error)
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        async for number in signals:
+            came.append(number)
+            nursery.cancel_scope.cancel()
+    if failed:
+        raise failed[0]
+    if started:
+        for number in came:
+            signal.raise_signal(number)
+        return started[0]
+    for number in came:
+        tell_signal(number)
+    return None
+
+
+def tell_signal(number: int) -> None:
+    """Log that it has come."""
+    tell(INFO, "signal", "got %(name)s", name=signal.Signals(number).name)
+
+
+async def reload_on(signals: AsyncIterator[int], certificates: Certificates) -> None:
+    """SIGHUP reads the certificates again, for new connections; without any it does nothing."""
+    async for number in signals:
+        if number != signal.SIGHUP:
+            text = "got %(name)s, which does nothing"
+            tell(INFO, "signal", text, name=signal.Signals(number).name)
+        elif not certificates.reloadable:
+            text = "got %(name)s, and there are no certificates to read again"
+            tell(INFO, "signal", text, name=signal.Signals(number).name)
+        else:
+            _reload(certificates)
+
+
+def _reload(certificates: Certificates) -> None:
+    try:
+        certificates.reload()
+        tell(INFO, "certificates_read", "read the certificates again")
+    except CertificateError as error:
+        text = "the certificates stay as they were: %(reason)s"
+        tell(ERROR, "certificates_bad", text, reason=str(error))
