@@ -17,6 +17,7 @@ from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.budget import Budget
 from reknit_core.session.binding import KEY_BYTES
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.habits import Habits
 from reknit_core.session.leg import Phase
 from reknit_core.session.pinned import (
     HELLO_QUERY,
@@ -71,6 +72,7 @@ class Contexts:
         self._contexts: dict[str, ContextStateMachine] = {}
         self._replaced: set[ContextStateMachine] = set()  # they end; their ids are used again
         self.counters = Counters()
+        self._habits = Habits()
         self.is_draining = False  # then no session begins any more
 
     def __len__(self) -> int:
@@ -136,7 +138,13 @@ class Contexts:
 
     def _restore(self, frozen: FrozenContext, now: float) -> ContextStateMachine:
         context = ContextStateMachine.restored(
-            frozen, self._policy, self._upstream, self.budget, self.counters, now
+            frozen,
+            self._policy,
+            self._upstream,
+            self.budget,
+            self.counters,
+            self._habits,
+            now,
         )
         self.counters.began(context.state)
         known = self._contexts.get(context.connection_id)
@@ -181,10 +189,17 @@ class Contexts:
         proto = "https" if handshake.secure else "http"
         told = self._proxies.headers(handshake.address, request.headers, request.host, proto)
         key = self._randomness(KEY_BYTES)
-        pinned = Pinned.from_request(self._policy, connection_id, request, told, key)
+        pared = not self._habits.compresses(now)
+        pinned = Pinned.from_request(self._policy, connection_id, request, told, key, pared=pared)
         nonce = self._randomness(NONCE_BYTES)
         context = ContextStateMachine(
-            self._policy, self._upstream, pinned, nonce, self.budget, self.counters
+            self._policy,
+            self._upstream,
+            pinned,
+            nonce,
+            self.budget,
+            self.counters,
+            self._habits,
         )
         self._put(context)
         self.counters.began(context.state)

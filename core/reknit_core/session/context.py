@@ -28,6 +28,7 @@ from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.budget import Budget
 from reknit_core.queue.stream import Buffer
+from reknit_core.session.habits import Habits
 from reknit_core.session.leg import Phase
 from reknit_core.session.opening import Opening
 from reknit_core.session.session import ENDED, OVER
@@ -50,7 +51,8 @@ class ContextStateMachine(Opening):
     """A pair of legs, their queues, and the state that says what may happen next.
 
     `nonce`: a few unguessable bytes, by which the proxy knows its own Pongs. `budget` counts the
-    bytes that wait in all sessions, `counters` what happens in them.
+    bytes that wait in all sessions, `counters` what happens in them, `habits` is what they have
+    learned of the servers.
     """
 
     # -- What an adapter asks ------------------------------------------------------------------
@@ -124,13 +126,14 @@ class ContextStateMachine(Opening):
         upstream: Upstream,
         budget: Budget,
         counters: Counters,
+        habits: Habits,
         now: float,
     ) -> "ContextStateMachine":
         """The context that freeze() made `data` of, with its connections; time stood still.
 
         A dial that was under way is among its commands again. Raises FrozenError.
         """
-        return cls.restored(decode(data), policy, upstream, budget, counters, now)
+        return cls.restored(decode(data), policy, upstream, budget, counters, habits, now)
 
     @classmethod
     def restored(
@@ -140,10 +143,11 @@ class ContextStateMachine(Opening):
         upstream: Upstream,
         budget: Budget,
         counters: Counters,
+        habits: Habits,
         now: float,
     ) -> "ContextStateMachine":
         """As thaw(), of what stands in its data."""
-        context = cls(policy, upstream, frozen.pinned, frozen.nonce, budget, counters)
+        context = cls(policy, upstream, frozen.pinned, frozen.nonce, budget, counters, habits)
         restore(context, frozen, now)
         if context.server.phase is Phase.DIALLING:
             context._ask_dial()

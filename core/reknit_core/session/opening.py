@@ -107,16 +107,24 @@ class Opening(Session):
         results = self._counters.dial_results
         match outcome:
             case Accepted():
+                is_pared = self._pinned.pared and not self._pinned.agreed
                 problem = self._pinned.agree(outcome)
                 if problem is None:
+                    if is_pared:
+                        self._habits.cannot_compress(now)
                     results[DialResult.ACCEPTED] += 1
                     self._server_accepted(outcome, now)
                 else:
                     results[DialResult.NO_HANDSHAKE] += 1
-                    self._attempt_failed(problem, now)
+                    if self._pinned.pare(outcome):
+                        self._ask_again(now)
+                    else:
+                        self._attempt_failed(problem, now)
             case Refusal():
                 results[DialResult.REFUSED] += 1
-                if self.state is State.OPENING:
+                if self._pinned.pare(outcome):
+                    self._ask_again(now)
+                elif self.state is State.OPENING:
                     headers = for_client(outcome.headers, self._policy.id_header_name)
                     self._refuse_client(Refusal(outcome.status, headers, outcome.body), now)
                     self._end(Trigger.SERVER_REFUSED, GOING_AWAY, f"status={outcome.status}", now)
@@ -154,6 +162,12 @@ class Opening(Session):
                 self._open_client(headers, now, returned=False)
             self._start_draining()
         server.early = answer.rest
+
+    def _ask_again(self, now: float) -> None:
+        """Dial at once, for less. No attempt has failed: what did not fit was the proxy's own."""
+        self._disconnect(self.server)
+        self.server.gone()
+        self._dial(now)
 
     def _gap(self, reason: str, now: float) -> None:
         """A server that counts has not got what is gone here, or claims what was never sent."""

@@ -2,6 +2,9 @@
 
 The server sees the same request on every reconnect, and must agree on the same subprotocol and
 the same compression; a client that returns must be able to live with both.
+
+What the proxy itself has put into the request must not keep a server from being used: one that
+answers it in a way that can't be is asked again, at once, with less.
 """
 
 from dataclasses import dataclass
@@ -11,9 +14,10 @@ from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.backlog import Backlog
 from reknit_core.session.binding import TOKEN, TOKEN_QUERY, Binding
 from reknit_core.wire import deflate
-from reknit_core.wire.handshake import Accepted, ServerRequest, UpgradeRequest
+from reknit_core.wire.handshake import Accepted, Refusal, ServerRequest, UpgradeRequest
 from reknit_core.wire.headers import HeaderList, for_server, value_of, without_query
 
+BAD_REQUEST = 400
 RECONNECT_ID = "reconnect_id"
 RECEIVED_QUERY = "reconnect_received"
 HELLO_QUERY = "reconnect_hello"
@@ -35,6 +39,7 @@ class Pinned:
     _headers: bytes  # "name: value" lines: a session is long, and a list of pairs is large
     _subprotocols: tuple[str, ...]
     _offers: tuple[str, ...]
+    pared: bool = False  # whether less is asked for, after an answer that can't be used
     agreed: bool = False
     subprotocol: str | None = None
     compression: deflate.Parameters | None = None
@@ -48,10 +53,13 @@ class Pinned:
         request: UpgradeRequest,
         forwarded: HeaderList,
         key: bytes,
+        *,
+        pared: bool = False,
     ) -> "Pinned":
         """Keep what the server must see, without what belongs to the proxy.
 
         `forwarded`: what the server is told of the client's connection. `key`: see Binding.
+        `pared`: whether to ask for no compression, whatever the client offers.
         """
         id_header = policy.id_header_name
         headers = (
@@ -67,6 +75,7 @@ class Pinned:
             b"\n".join(name + b": " + value for name, value in headers),
             request.subprotocols,
             request.extensions,
+            pared,
         )
 
     def server_request(
@@ -80,21 +89,32 @@ class Pinned:
         for line in self._headers.split(b"\n"):
             name, _, value = line.partition(b": ")
             headers.append((name, value))
-        subprotocols = self._subprotocols
         if self.agreed:
             headers.append((RECONNECT, b"true"))
             headers.append((b"x-reconnect-attempt", str(attempt).encode()))
             headers.extend(counts)
             if self.reconnect_info is not None:
                 headers.append((RECONNECT_INFO, self.reconnect_info.encode("latin-1")))
-            subprotocols = () if self.subprotocol is None else (self.subprotocol,)
         return ServerRequest(
             target=upstream.target(self._target),
             host=upstream.host_for(policy, self._host),
             headers=tuple(headers),
-            subprotocols=subprotocols,
-            deflate=deflate.offer(self._offers),
+            subprotocols=self._asked_subprotocols(),
+            deflate=self._asked_compression(),
         )
+
+    def _asked_subprotocols(self) -> tuple[str, ...]:
+        """All of the client's: some servers find a password among them. First what was agreed."""
+        if not self.agreed:
+            return self._subprotocols
+        agreed = () if self.subprotocol is None else (self.subprotocol,)
+        others = (name for name in self._subprotocols if name != self.subprotocol)
+        return agreed if self.pared else (*agreed, *others)
+
+    def _asked_compression(self) -> str | None:
+        if self.agreed:
+            return None if self.compression is None else deflate.format_header(self.compression)
+        return None if self.pared else deflate.offer(self._offers)
 
     def agree(self, answer: Accepted) -> str | None:
         """Pin a server's first answer, or hold a later one against it.
@@ -107,13 +127,32 @@ class Pinned:
             return str(error)
         if self.agreed and answer.subprotocol != self.subprotocol:
             return f"subprotocol {answer.subprotocol}, not {self.subprotocol} as before"
-        if self.agreed and compression != self.compression:
+        if not self.agreed:
+            self.compression = compression
+        elif (compression is None) is not (self.compression is None) or not deflate.fits(
+            compression or (), self.compression or ()
+        ):
             return "other permessage-deflate parameters than before"
         self.agreed = True
+        self.pared = False
         self.subprotocol = answer.subprotocol
-        self.compression = compression
         self.reconnect_info = value_of(answer.headers, RECONNECT_INFO) or self.reconnect_info
         return None
+
+    def pare(self, answer: Accepted | Refusal) -> bool:
+        """Whether a server whose answer is no agreement may agree when it is asked for less.
+
+        Then server_request() asks so from now on, until there is an agreement.
+        """
+        if self.pared:
+            return False
+        match answer:
+            case Accepted():
+                self.pared = not self.agreed or answer.subprotocol != self.subprotocol
+            case Refusal():  # Node's ws says 400 to an offer that it can't take
+                refused = answer.status == BAD_REQUEST and not self.agreed
+                self.pared = refused and deflate.is_changed(self._offers)
+        return self.pared
 
     def told_client(self, policy: Policy, counts: HeaderList | None) -> HeaderList:
         """What the proxy tells a client of its session in an answer 101.

@@ -14,6 +14,7 @@ from reknit_core.policy.policy import Delivery, Overflow, Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import Budget
+from reknit_core.session.habits import Habits
 from reknit_core.session.leg import Phase
 from reknit_core.session.pinned import Pinned
 from reknit_core.session.retry import Retry
@@ -42,6 +43,7 @@ class Session:
         "_counters",
         "_drain_to",
         "_grace_until",
+        "_habits",
         "_nonce",
         "_opening_until",
         "_parting",
@@ -63,12 +65,14 @@ class Session:
         nonce: bytes,
         budget: Budget,
         counters: Counters,
+        habits: Habits,
     ) -> None:
         self._policy = policy
         self._upstream = upstream
         self._pinned = pinned
         self._nonce = nonce
         self._counters = counters
+        self._habits = habits
         eager = policy.delivery is Delivery.AT_MOST_ONCE
         to_server = Backlog(eager=eager, window=policy.replay_window, budget=budget)
         to_client = Backlog(eager=eager, window=policy.replay_window, budget=budget)

@@ -10,6 +10,9 @@ import re
 NAME = "permessage-deflate"
 _SERVER_ALONE = "server_no_context_takeover"
 _CLIENT_ALONE = "client_no_context_takeover"
+_SERVER_BITS = "server_max_window_bits"
+_CLIENT_BITS = "client_max_window_bits"
+_MOST = 15  # bits of a window, where nothing is said
 
 Parameters = tuple[str, ...]
 """The parameters of one offer or answer, sorted, as `name` or `name=value`."""
@@ -44,6 +47,11 @@ def offer(client_offers: tuple[str, ...]) -> str | None:
     return ", ".join(offers) or None
 
 
+def is_changed(client_offers: tuple[str, ...]) -> bool:
+    """Whether offer() asks for more than the client does: a server may take that amiss."""
+    return any(_SERVER_ALONE not in parameters for parameters in _valid_offers(client_offers))
+
+
 def accepted(answer: tuple[str, ...]) -> Parameters | None:
     """The parameters that the server chose; None where it chose no compression.
 
@@ -58,6 +66,18 @@ def accepted(answer: tuple[str, ...]) -> Parameters | None:
     if _SERVER_ALONE not in parameters:
         raise ValueError(f"the server takes {NAME} without {_SERVER_ALONE}, which was asked for")
     return parameters
+
+
+def fits(parameters: Parameters, agreed: Parameters) -> bool:
+    """Whether a later answer of a server's allows all that the first one did.
+
+    The client's messages are made for the window that was agreed on, and it has room for the
+    server's within the one that was agreed on (RFC 7692, 7.1.2).
+    """
+    now, before = dict(map(_pair, parameters)), dict(map(_pair, agreed))
+    return int(now.get(_SERVER_BITS, _MOST)) <= int(before.get(_SERVER_BITS, _MOST)) and int(
+        now.get(_CLIENT_BITS, _MOST)
+    ) >= int(before.get(_CLIENT_BITS, _MOST))
 
 
 def answer(parameters: Parameters) -> str:
@@ -88,12 +108,12 @@ def _covers(offered: Parameters, agreed: Parameters) -> bool:
     # The server may not limit the client's window unless that was offered (7.1.2.2), and must
     # answer a limit of its own (7.1.2.1). Neither may be larger than the offer says.
     for name, there, needed in (
-        ("client_max_window_bits", chosen, limits),
-        ("server_max_window_bits", limits, chosen),
+        (_CLIENT_BITS, chosen, limits),
+        (_SERVER_BITS, limits, chosen),
     ):
         if name in there and name not in needed:
             return False
-        if int(chosen.get(name) or 0) > int(limits.get(name) or 15):
+        if int(chosen.get(name) or 0) > int(limits.get(name) or _MOST):
             return False
     return True
 

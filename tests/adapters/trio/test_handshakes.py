@@ -89,6 +89,26 @@ async def test_a_server_may_have_another_host(bench: Bench) -> None:
 
 
 @socket_test
+async def test_a_server_that_must_keep_context_is_reached_without_compression(
+    bench: Bench,
+) -> None:
+    """As Node's ws with serverNoContextTakeover: false, and tornado."""
+    await bench.raw_upstream.start()
+    await bench.proxy()
+    offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
+    client = await bench.raw()
+    client.send(request("/", offer))
+    first = await bench.raw_upstream.accept("Sec-WebSocket-Extensions: permessage-deflate")
+    assert "server_no_context_takeover" in (first.head.value("sec-websocket-extensions") or "")
+    second = await bench.raw_upstream.accept()
+    assert second.head.value("sec-websocket-extensions") is None
+    assert (await client.read_head()).status == 101
+    assert client.head.value("sec-websocket-extensions") is None
+    _, third = await bench.raw_pair("/", offer)  # which is not asked in vain again
+    assert third.head.value("sec-websocket-extensions") is None
+
+
+@socket_test
 async def test_the_upstreams_path_comes_before_the_clients(bench: Bench) -> None:
     await bench.upstream.start()
     await bench.proxy(path="/app/")

@@ -17,6 +17,7 @@ from reknit_core.proxy.contexts import Contexts
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import Budget
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.habits import Habits
 from reknit_core.session.retry import Retry
 from reknit_core.session.sockets import IncomingWebSocket, OutgoingWebSocket
 from reknit_core.wire.frames import FrameScanner
@@ -36,7 +37,7 @@ LEFT_OUT = {
     IncomingWebSocket: {"other", "policy", "source"},
     OutgoingWebSocket: {"other", "policy", "source"},
     Retry: {"_policy", "_seed"},
-    ContextStateMachine: {"_policy", "_upstream", "_counters", "_bounded", "_confirms"}
+    ContextStateMachine: {"_policy", "_upstream", "_counters", "_habits", "_bounded", "_confirms"}
     # None is there while a context is frozen; and one that was thawed needs attention.
     | {"_commands", "attention"},
     ClientHandshake: {"rest", "_handshake", "_subprotocols"}
@@ -144,7 +145,9 @@ def test_a_form_with_other_fields_is_refused_with_the_reason() -> None:
 def thaw(data: bytes, now: float = 4.0, policy: Policy | None = None) -> ContextStateMachine:
     budget = Budget(1 << 30)
     counters = Counters()
-    context = ContextStateMachine.thaw(data, policy or Policy(), UPSTREAM, budget, counters, now)
+    context = ContextStateMachine.thaw(
+        data, policy or Policy(), UPSTREAM, budget, counters, Habits(), now
+    )
     assert budget.used == context.client.queue.held + context.server.queue.held
     return context
 

@@ -1,12 +1,13 @@
 """Who may begin a session, who may resume one, and under which connection id."""
 
 import pytest
-from handshake_bytes import header_values, request
-from reknit_core.commands import Disconnect
-from reknit_core.events import Shutdown, Side
+from handshake_bytes import accepting, header_values, request
+from reknit_core.commands import Dial, Disconnect
+from reknit_core.events import ServerConnected, Shutdown, Side
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Policy
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.habits import REMEMBERED
 from reknit_core.telemetry.survey import survey
 from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 from sessions_by_hand import accept, connect, contexts, lose_client, refused, session, take
@@ -371,3 +372,25 @@ def test_a_session_that_ends_while_its_id_is_used_anew_is_counted_once() -> None
     sessions.forget(old)
     assert list(sessions) == [new]
     assert survey(sessions).to_client.messages == 1
+
+
+# -- What is learned of the servers ------------------------------------------------------------
+
+
+def test_compression_that_no_session_can_use_is_not_offered_for_a_while() -> None:
+    sessions = contexts()
+    offer = b"Sec-WebSocket-Extensions: permessage-deflate"
+    first = session(sessions, offer, now=1.0)
+    first.handle(ServerConnected(1), 1.0)
+    answer = accepting(take(first, Side.SERVER), offer)  # whose messages would hang together
+    first.receive_data(Side.SERVER, answer, 1.0)
+    assert first.commands()[-1] == Dial(2, 0, 1.0)
+    first.handle(ServerConnected(2), 1.0)
+    first.receive_data(Side.SERVER, accepting(take(first, Side.SERVER)), 1.0)
+    assert first.state is State.CONNECTED
+    for now, offers in ((1.0 + REMEMBERED - 0.1, 0), (1.0 + REMEMBERED, 1)):
+        later = session(sessions, offer, now=now)
+        later.handle(ServerConnected(1), now)
+        sent = take(later, Side.SERVER)
+        later.receive_data(Side.SERVER, accepting(sent), now)
+        assert len(header_values(sent, b"Sec-WebSocket-Extensions")) == offers

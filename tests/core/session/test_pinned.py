@@ -11,6 +11,7 @@ from reknit_core.session.pinned import Pinned, counts, received_count
 from reknit_core.wire.handshake import (
     Accepted,
     ClientHandshake,
+    Refusal,
     ServerHandshake,
     ServerRequest,
     UpgradeRequest,
@@ -104,7 +105,8 @@ def test_a_reconnect_says_so() -> None:
     session = pinned(*OFFERS, b"X-Empty:")
     assert session.agree(accepted("other", headers=((b"x-reconnect-info", b"caf\xe9"),))) is None
     again = session.server_request(POLICY, UPSTREAM, 2, ((b"x-reconnect-received", b"5"),))
-    assert again.subprotocols == ("other",)
+    assert again.subprotocols == ("other", "chat")
+    assert again.deflate is None  # as agreed
     assert again.headers == (
         (b"x-empty", b""),
         (b"x-connection-id", b"the-id"),
@@ -123,10 +125,54 @@ def test_a_reconnect_says_so() -> None:
     )
 
 
-def test_without_a_subprotocol_none_is_asked_for_again() -> None:
+def test_subprotocols_are_asked_for_again_and_then_only_the_agreed_one() -> None:
+    for agreed, again, pared in (
+        ("other", ("other", "chat"), ("other",)),
+        (None, ("chat", "other"), ()),
+    ):
+        session = pinned(*OFFERS)
+        session.agree(accepted(agreed))
+        assert session.server_request(POLICY, UPSTREAM, 1, ()).subprotocols == again
+        assert session.agree(accepted("chat")) is not None
+        assert session.pare(accepted("chat"))
+        assert session.server_request(POLICY, UPSTREAM, 1, ()).subprotocols == pared
+        assert not session.pare(accepted("chat"))
+        assert session.agree(accepted(agreed)) is None
+        assert session.server_request(POLICY, UPSTREAM, 1, ()).subprotocols == again
+
+
+@pytest.mark.parametrize(
+    ("offer", "status", "pares"),
+    [
+        (DEFLATE, 400, True),
+        (DEFLATE, 401, False),
+        (f"{DEFLATE}; {ALONE}", 400, False),  # as the client itself asks
+        ("x-other", 400, False),
+    ],
+)
+def test_an_offer_that_the_proxy_has_changed_may_be_why_a_server_says_400(
+    offer: str, status: int, pares: bool
+) -> None:
+    session = pinned(f"Sec-WebSocket-Extensions: {offer}".encode())
+    assert session.pare(Refusal(status, (), b"")) is pares
+    assert not session.pare(Refusal(status, (), b""))  # not for that reason, then
+    assert session.agree(accepted()) is None
+    assert not session.pare(Refusal(status, (), b""))
+
+
+def test_compression_is_asked_for_as_it_was_agreed_on() -> None:
     session = pinned(*OFFERS)
-    session.agree(accepted())
-    assert session.server_request(POLICY, UPSTREAM, 1, ()).subprotocols == ()
+    answer = accepted("chat", f"{DEFLATE}; {ALONE}; client_max_window_bits=9")
+    assert session.agree(answer) is None
+    again = session.server_request(POLICY, UPSTREAM, 1, ())
+    assert again.deflate == f"{DEFLATE}; client_max_window_bits=9; {ALONE}"
+
+
+def test_who_begins_without_compression_asks_for_none() -> None:
+    session = Pinned.from_request(POLICY, "the-id", upgrade(*OFFERS), TOLD, KEY, pared=True)
+    asked = session.server_request(POLICY, UPSTREAM, 0, ())
+    assert (asked.deflate, asked.subprotocols) == (None, ("chat", "other"))
+    assert session.mismatch(upgrade(*OFFERS)) is None
 
 
 def test_the_names_are_the_policys() -> None:
@@ -210,7 +256,7 @@ def test_a_later_answer_must_be_like_the_first() -> None:
         (accepted(None, compressed), "subprotocol None, not chat as before"),
         (accepted("chat"), "other permessage-deflate parameters than before"),
         (
-            accepted("chat", f"{compressed}; server_max_window_bits=10"),
+            accepted("chat", f"{compressed}; client_max_window_bits=10"),
             "other permessage-deflate parameters than before",
         ),
     ):
@@ -224,6 +270,8 @@ def test_an_answer_whose_messages_hang_together_is_no_agreement() -> None:
     assert problem is not None
     assert problem.startswith("the server takes permessage-deflate without")
     assert not session.agreed
+    assert session.pare(accepted(None, DEFLATE))
+    assert session.server_request(POLICY, UPSTREAM, 0, ()).deflate is None
 
 
 # -- Towards the client ------------------------------------------------------------------------

@@ -12,6 +12,29 @@ C_BITS = "client_max_window_bits"
 
 
 @pytest.mark.parametrize(
+    ("later", "agreed", "fits"),
+    [
+        ((S_ALONE,), (S_ALONE,), True),
+        ((S_ALONE,), (C_ALONE, S_ALONE), True),
+        ((C_ALONE, S_ALONE), (S_ALONE,), True),
+        ((f"{S_BITS}=9",), (f"{S_BITS}=10",), True),
+        ((f"{S_BITS}=10",), (f"{S_BITS}=9",), False),
+        ((), (f"{S_BITS}=9",), False),
+        ((f"{S_BITS}=9",), (), True),
+        ((f"{C_BITS}=10",), (f"{C_BITS}=9",), True),
+        ((f"{C_BITS}=9",), (f"{C_BITS}=10",), False),
+        ((f"{C_BITS}=9",), (), False),
+        ((), (f"{C_BITS}=9",), True),
+        ((f"{C_BITS}=15", f"{S_BITS}=15"), (), True),
+    ],
+)
+def test_what_a_later_answer_may_be(
+    later: tuple[str, ...], agreed: tuple[str, ...], fits: bool
+) -> None:
+    assert deflate.fits(later, agreed) is fits
+
+
+@pytest.mark.parametrize(
     ("extension", "name", "parameters"),
     [
         ("permessage-deflate", "permessage-deflate", ()),

@@ -33,6 +33,9 @@ _PARTS = st.sampled_from([1, 1, 1, 2, 3])
 _PIECES = st.sampled_from([None, None, 1, 7, 50])
 _LOSSES = st.sampled_from(["lost", "reset"])
 _COUNTS = st.sampled_from(["none", "none", "right", "right", "right", "fewer", "more", "all"])
+_FAILURES = st.sampled_from(
+    ["dial failed", "silent", "other", "400", "401", "503", "503", "hangs together"]
+)
 _WAITS = st.sampled_from([0.0, 0.001, 0.05, 0.1, 0.1, 0.3, 1.0, 2.5])
 _ROOM = st.sampled_from(["all", "all", "nothing", "1", "9", "60", "200"])
 _ONE_IN_FOUR = st.sampled_from([False, False, False, True])
@@ -77,17 +80,24 @@ class SessionMachine(RuleBasedStateMachine):
     session: FuzzedSession
 
     @initialize(
-        policy=policies(), waits=_ONE_IN_FOUR, answers=st.sets(_SIDES), may_end=_ONE_IN_FOUR
+        policy=policies(),
+        waits=_ONE_IN_FOUR,
+        answers=st.sets(_SIDES),
+        may_end=_ONE_IN_FOUR,
+        compresses=st.booleans(),
     )
-    def begin(self, policy: Policy, waits: bool, answers: set[Side], may_end: bool) -> None:
+    def begin(
+        self, policy: Policy, waits: bool, answers: set[Side], may_end: bool, compresses: bool
+    ) -> None:
         """A client comes.
 
         `waits`: the server has not answered yet. `answers`: the ends that answer the proxy's own
         Pings at once. `may_end`: whether a session may be ended on purpose before the peace.
+        `compresses`: whether both ends can.
         """
         self.may_end = may_end
         self.waits = waits
-        self.session = FuzzedSession(policy, answers)
+        self.session = FuzzedSession(policy, answers, compresses=compresses)
         self._connect()
 
     @invariant()
@@ -228,7 +238,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.session.accept(self._count(self.session.model.server, count))
 
     @precondition(lambda self: self.session.server_is_awaited)
-    @rule(how=st.sampled_from(["dial failed", "silent", "other", "401", "503", "503"]))
+    @rule(how=_FAILURES)
     def server_fails(self, how: str) -> None:
         """The server is not reached, or does not accept."""
         session = self.session
@@ -239,6 +249,8 @@ class SessionMachine(RuleBasedStateMachine):
         session.reach_server()
         if how == "other":
             session.accept(" subprotocol=other")
+        elif how == "hangs together":
+            session.hang_together()
         elif how != "silent":
             session.refuse(int(how))
 

@@ -33,12 +33,14 @@ class FailedSessionError(Exception):
 class FuzzedSession:
     """Plays events and holds what comes out against the model. Times in seconds.
 
-    `answers`: the ends that answer the proxy's own Pings at once. Each method that plays raises
+    `answers`: the ends that answer the proxy's own Pings at once. `compresses`: whether both ends
+    can. Each method that plays raises
     FailedSessionError.
     """
 
-    def __init__(self, policy: Policy, answers: set[Side]) -> None:
+    def __init__(self, policy: Policy, answers: set[Side], *, compresses: bool = False) -> None:
         self.model = Model(policy)
+        self._compresses = compresses
         self.at = 0.0
         self._player = Player(policy)
         self._answers = answers
@@ -46,7 +48,7 @@ class FuzzedSession:
 
     def another(self) -> "FuzzedSession":
         """A new session of the same kind."""
-        return FuzzedSession(self.model.policy, self._answers)
+        return FuzzedSession(self.model.policy, self._answers, compresses=self._compresses)
 
     # -- Playing -------------------------------------------------------------------------------
 
@@ -170,7 +172,8 @@ class FuzzedSession:
     def connect_client(self, more: str = "") -> None:
         """The client comes or returns, with the token that it has; `more`: as in a scenario."""
         token = self.model.owner.token
-        self.do(f"client connected{more}{'' if token is None else f' token={token}'}")
+        offer = " deflate" if self._compresses else ""
+        self.do(f"client connected{more}{offer}{'' if token is None else f' token={token}'}")
 
     # -- The server ----------------------------------------------------------------------------
 
@@ -196,7 +199,13 @@ class FuzzedSession:
         """The server accepts, if it is asked to."""
         server = self.model.server
         if server.here and not server.talks:
-            self.do(f"server accepts{count}")
+            self.do(f"server accepts{count}{' deflate' if self.model.offers else ''}")
+
+    def hang_together(self) -> None:
+        """The server accepts, but what it compresses would not stand alone."""
+        server = self.model.server
+        if server.here and not server.talks:
+            self.do('server accepts deflate=""')
 
     def refuse(self, status: int) -> None:
         """The server refuses, if it is asked to accept."""

@@ -41,6 +41,9 @@ from reknit.verify.model.traffic import BrokenError, Direction
 
 _DROPS = (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST)
 _OWN_CODES = ("1001", "1002", "1013", "4409", "4410", "4413")  # core/README.md, "on the wire"
+_BAD_REQUEST = 400  # which may be for the offer: it is made once only
+_ALONE = "server_no_context_takeover"
+_WINDOW = "client_max_window_bits"
 _NOT_YOURS = "client response 403"
 _REFUSALS = (_NOT_YOURS, "client response 404", "client response 409 error=cannot_resume")
 _FAREWELL = ("close 4409", "response 409 error=taken_over", "cut", "disconnect")
@@ -67,6 +70,7 @@ class Model:
         self._undone = False  # whether it may end an opening
         self._farewell = False  # whether words of farewell go to a client's earlier connection
         self._replaced = False  # whether that one must still be dropped
+        self.offers = False  # whether compression is offered to the server
         self._closes: set[str] = set()  # Close frames that an end or the operator has sent
         self._deadline = inf  # what the context waited for when the last event was over
 
@@ -131,6 +135,8 @@ class Model:
         match action:
             case ClientConnects(received=received, takes=takes):
                 self.owner.let_in(action)
+                if self.life.state is State.OPENING:
+                    self.offers = action.deflate is not None
                 self._farewell = True
                 self._replaced = self.client.here
                 self.client.connect(self.now, takes_all=takes is None)
@@ -143,7 +149,8 @@ class Model:
                 self.server.outgoing.sender_anew()
             case DialFails(generation=None):
                 self.life.dialled()
-            case ServerAccepts(received=received):
+            case ServerAccepts(received=received, deflate=deflate):
+                self.offers = self.offers and deflate is not None
                 self._return(self.server, None if self.life.state is State.OPENING else received)
                 self.life.accepted(self.now)
                 self.server.talks = True
@@ -151,6 +158,9 @@ class Model:
             case ServerRefuses(status=status):
                 self._undone = True
                 self.life.refused(status)
+                if status == _BAD_REQUEST and self.life.state is State.OPENING and self.offers:
+                    self.offers = self._undone = False
+                    self.life.disagreed(must=True)
             case Sends(side=side, pieces=pieces, rest=rest, raw=raw):
                 self.end(side).rest = rest
                 self._say(self.end(side), b"".join(pieces), raw=raw)
@@ -194,6 +204,14 @@ class Model:
                 return
             case ClientConnects(resume=None, received=received):
                 end = self.client
+            case ServerAccepts(deflate=str()) if not self._can_be_used(action):
+                if self.life.state is State.OPENING and self.offers:
+                    self.offers = False
+                    self.life.disagreed(must=True)
+                return
+            case ServerAccepts(subprotocol=str()):
+                self.life.disagreed(must=False)  # unless it has been asked so already
+                return
             case ServerAccepts(subprotocol=None, received=received):
                 end = self.server
                 self.life.recovers = False
@@ -201,6 +219,11 @@ class Model:
                 return  # another session, or another subprotocol than before
         if received is None or end.incoming.can_go_on_after(received):
             raise BrokenError(f"the {end.side.value} may not go on after message {received}")
+
+    def _can_be_used(self, answer: ServerAccepts) -> bool:
+        """Whether what the server compresses stands alone, in windows that need no thought."""
+        parameters = answer.deflate or ""
+        return self.offers and _ALONE in parameters and _WINDOW not in parameters
 
     def _say(self, end: End, data: bytes, *, raw: bool = False) -> None:
         size = len(data) + len(end.rest)

@@ -32,6 +32,8 @@ class Lifecycle:
         self._attempt = -1  # the last dial's
         self._accepted_at: float | None = None  # while that connection lasts
         self._final = False  # the server has refused for good
+        self._again = False  # the next dial may be one at once that counts as no attempt
+        self._must = False  # and has to be
 
     @property
     def spent(self) -> bool:
@@ -52,6 +54,12 @@ class Lifecycle:
         if self.dial_at is not None:
             raise BrokenError("a dial while another is under way")
         self.server_lost(now)
+        again, self._again = self._again, False
+        if again and (attempt, round(at, 6)) == (max(self._attempt, 0), round(now, 6)):
+            self.dial_at = at
+            return
+        if again and self._must:
+            raise BrokenError(f"dial attempt={attempt} at={at}, not again at once")
         if attempt != self._attempt + 1 or attempt > self._policy.retry_limit or self._final:
             raise BrokenError(f"dial attempt={attempt} after {self._attempt}")
         wait = self._policy.retry_interval * self._policy.retry_backoff ** (attempt - 1)
@@ -69,9 +77,10 @@ class Lifecycle:
         """The server has accepted."""
         self._accepted_at = now
 
-    def not_accepted(self) -> None:
-        """The proxy did not like how the server accepted."""
+    def disagreed(self, *, must: bool) -> None:
+        """The server accepts in a way that can't be used, and may or must be asked again."""
         self._accepted_at = None
+        self._again, self._must = True, must
 
     def refused(self, status: int) -> None:
         """The server has refused."""
