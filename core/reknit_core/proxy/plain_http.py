@@ -5,7 +5,7 @@ Both ways stream through h11, a message's framing made anew on each connection (
 another's request. It is sent once: whether it may be repeated, only its sender knows.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from math import ceil
 
 import h11
@@ -17,7 +17,8 @@ from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.plain_request import PlainRequest
 from reknit_core.side import Side
 from reknit_core.wire.handshake import ClientHandshake, Refusal, refusal
-from reknit_core.wire.headers import HeaderList, end_to_end, for_server
+from reknit_core.wire.headers import HeaderList, end_to_end, for_server, of_answer, says_upgrade
+from reknit_core.wire.refused import as_written
 from reknit_core.wire.trailers import allowed_trailers, hop_names
 
 BOUND = 64 * 1024  # bytes that wait for one side, above which the other is not read
@@ -241,7 +242,7 @@ class Exchange:
             case h11.Data():
                 self._say(Side.SERVER, h11.Data(data=event.data))
             case h11.EndOfMessage():
-                trailers = allowed_trailers(_raw(event.headers), self._hop[Side.CLIENT])
+                trailers = allowed_trailers(as_written(event), self._hop[Side.CLIENT])
                 trailers = for_server(trailers, self._plain.policy.id_header_name)
                 self._say(Side.SERVER, h11.EndOfMessage(headers=list(trailers)))
 
@@ -249,7 +250,7 @@ class Exchange:
         is_modern = (self._client.their_http_version or b"") >= b"1.1"
         match event:
             case h11.InformationalResponse() if is_modern:
-                headers = end_to_end(_raw(event.headers))
+                headers = end_to_end(as_written(event))
                 self._say(
                     Side.CLIENT,
                     h11.InformationalResponse(
@@ -257,15 +258,16 @@ class Exchange:
                     ),
                 )
             case h11.Response():
-                headers = _raw(event.headers)
+                status, headers = event.status_code, as_written(event)
                 self._hop[Side.SERVER] = hop_names(headers)
-                is_bare = event.status_code == NO_CONTENT
-                framing = () if is_bare else _framing(headers)
-                self._answer(event.status_code, (*end_to_end(headers), *framing), event)
+                framing = () if status == NO_CONTENT else _framing(headers)
+                headers = of_answer(headers, status)
+                hop = ((b"Connection", b"Upgrade"),) if says_upgrade(headers) else ()
+                self._answer(status, (*headers, *hop, *framing), event)
             case h11.Data():
                 self._say(Side.CLIENT, h11.Data(data=event.data))
             case h11.EndOfMessage():
-                trailers = allowed_trailers(_raw(event.headers), self._hop[Side.SERVER])
+                trailers = allowed_trailers(as_written(event), self._hop[Side.SERVER])
                 trailers = end_to_end(trailers) if is_modern else ()
                 self._say(Side.CLIENT, h11.EndOfMessage(headers=list(trailers)))
 
@@ -321,11 +323,7 @@ def _explain(side: Side, error: h11.RemoteProtocolError) -> tuple[int, str]:
     return 502, "the server's answer is no valid one, or breaks off"
 
 
-def _raw(headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
-    return tuple((bytes(name), bytes(value)) for name, value in headers)
-
-
 def _framing(headers: HeaderList) -> HeaderList:
     """The header that says where a body ends: the coding, if there are both (RFC 9112, 6.3)."""
-    codings = tuple(header for header in headers if header[0] == _CODING)
-    return codings or tuple(header for header in headers if header[0] == _LENGTH)
+    codings = tuple(header for header in headers if header[0].lower() == _CODING)
+    return codings or tuple(header for header in headers if header[0].lower() == _LENGTH)

@@ -396,7 +396,8 @@ class ContextStateMachine(Opening):
                 leg = self.client if event.side is Side.CLIENT else self.server
                 if event.generation == leg.generation:
                     self._catch_up(leg, now)
-                    self._broken(leg, event.reason, now)
+                    if leg is self.client or not self._refused_so_far(now):
+                        self._broken(leg, event.reason, now)
             case Shutdown():
                 self._recover = False
                 for leg in (self.client, self.server):
@@ -448,6 +449,7 @@ class ContextStateMachine(Opening):
         if (
             self.server.phase is Phase.HANDSHAKE
             and now >= self.server.since + self._policy.connect_timeout
+            and not self._refused_so_far(now)
         ):
             self._counters.dial_results[DialResult.NO_HANDSHAKE] += 1
             self._attempt_failed("no answer to the handshake in time", now)

@@ -3,6 +3,7 @@
 Between Session (session.py) and ContextStateMachine (context.py).
 """
 
+from dataclasses import replace
 from math import inf
 from typing import assert_never
 
@@ -24,7 +25,7 @@ from reknit_core.wire.handshake import (
     encode_refusal,
     refusal,
 )
-from reknit_core.wire.headers import HeaderList, for_client, retry_after, value_of
+from reknit_core.wire.headers import HeaderList, for_client, for_refused, retry_after, value_of
 
 _TAKEN_OVER = "a newer connection took over"
 _TAKEN_OVER_OPENING = refusal(409, "taken_over", _TAKEN_OVER)
@@ -125,8 +126,9 @@ class Opening(Session):
                 if self._pinned.pare(outcome):
                     self._ask_again(now)
                 elif self.state is State.OPENING:
-                    headers = for_client(outcome.headers, self._policy.id_header_name)
-                    self._refuse_client(Refusal(outcome.status, headers, outcome.body), now)
+                    id_header = self._policy.id_header_name
+                    headers = for_refused(outcome.headers, outcome.status, id_header)
+                    self._refuse_client(replace(outcome, headers=headers), now)
                     self._end(Trigger.SERVER_REFUSED, GOING_AWAY, f"status={outcome.status}", now)
                 else:
                     self._reconnect_refused(outcome, now)
@@ -135,6 +137,17 @@ class Opening(Session):
                 self._attempt_failed(outcome.reason, now)
             case _:
                 assert_never(outcome)
+
+    def _refused_so_far(self, now: float) -> bool:
+        """The server says no more: whether it has refused, if only with a part of the body."""
+        handshake = self.server.handshake
+        if self.server.phase is not Phase.HANDSHAKE or handshake is None:
+            return False
+        answer = handshake.so_far
+        if answer is None:
+            return False
+        self._server_answered(answer, now)
+        return True
 
     def _server_accepted(self, answer: Accepted, now: float) -> None:
         server = self.server

@@ -9,8 +9,9 @@ import json
 import re
 from dataclasses import dataclass
 
+import h11
 from wsproto.connection import ConnectionType
-from wsproto.events import AcceptConnection, RejectConnection, RejectData, Request
+from wsproto.events import AcceptConnection, RejectConnection, Request
 from wsproto.extensions import Extension
 from wsproto.frame_protocol import FrameProtocol
 from wsproto.handshake import H11Handshake
@@ -18,7 +19,8 @@ from wsproto.utilities import ProtocolError
 
 from reknit_core.wire.ambiguity import MAX_HEADERS, ambiguity, origin_form
 from reknit_core.wire.deflate import NAME as DEFLATE
-from reknit_core.wire.headers import HeaderList, value_of
+from reknit_core.wire.headers import HeaderList, says_upgrade, value_of
+from reknit_core.wire.refused import AnswerReader
 
 MAX_HEAD = 16 * 1024  # bytes of a request's or response's head
 COME_BACK_AFTER = 1  # seconds: others may take a client at once that this proxy no longer takes
@@ -28,6 +30,13 @@ MAX_ANSWER = MAX_HEAD + MAX_REFUSAL  # bytes of it as it comes: with interim ans
 _END = b"\r\n\r\n"
 _HOST_LINE = re.compile(rb"(?im)^(host[ \t]*:)[^\r\n]*")
 _NO_HOST = b"-"  # for wsproto, which reads and writes every Host as IDNA 2003, and fails at others
+_NOT_HANDED_OVER = frozenset(  # by wsproto, of an answer's headers
+    (
+        *(b"connection", b"upgrade", b"sec-websocket-accept"),
+        *(b"sec-websocket-extensions", b"sec-websocket-protocol"),
+    )
+)
+BARE = frozenset((204, 304))  # answers that have no body, whatever they say of its length
 _BAD_LINE = re.compile(rb"(?<!\r)\n|\r\n[ \t]")  # ends without CR, or is folded
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")  # 16 bytes in base64
@@ -48,7 +57,7 @@ class UpgradeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An HTTP answer other than 101.
+    """An HTTP answer other than 101, its headers and its `reason` phrase as they were written.
 
     `close`: the code and reason for a browser that asks to be told in its stead: it can't read a
     status, only a Close frame. `error`: what is wrong, in one word; empty in a server's answer.
@@ -59,6 +68,7 @@ class Refusal:
     body: bytes
     close: tuple[int, str] | None = None
     error: str = ""
+    reason: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,15 +215,15 @@ _BAD_VERSION = refusal(
 
 def encode_refusal(answer: Refusal) -> bytes:
     """A refusing answer as bytes, complete in itself, for a connection that ends after it."""
-    connection = H11Handshake(ConnectionType.SERVER)
-    headers = [
-        *answer.headers,
-        (b"content-length", str(len(answer.body)).encode()),
-        (b"connection", b"close"),
-    ]
-    return connection.send(
-        RejectConnection(status_code=answer.status, headers=headers, has_body=True)
-    ) + connection.send(RejectData(data=answer.body, body_finished=True))
+    connection = h11.Connection(h11.SERVER)
+    headers = list(answer.headers)
+    if answer.status not in BARE:
+        headers.append((b"content-length", b"%d" % len(answer.body)))
+    upgrade = says_upgrade(answer.headers)
+    headers.append((b"connection", b"close, upgrade" if upgrade else b"close"))
+    head = h11.Response(status_code=answer.status, headers=headers, reason=answer.reason)
+    parts = (head, h11.Data(data=answer.body), h11.EndOfMessage())
+    return b"".join(connection.send(part) or b"" for part in parts)
 
 
 class _Offer(Extension):
@@ -248,9 +258,7 @@ class ServerHandshake:
         self.received = b""  # the answer as far as it is in
         self._handshake = H11Handshake(ConnectionType.CLIENT)
         self._head: bytes | None = b""  # None once the head was read
-        self._refused: RejectConnection | None = None
-        self._extensions: tuple[str, ...] = ()
-        self._body = b""
+        self._answer: AnswerReader | None = None  # of one that is no 101
 
     @classmethod
     def again(cls, request: ServerRequest, key: bytes, received: bytes) -> "ServerHandshake":
@@ -286,12 +294,14 @@ class ServerHandshake:
         self.received += data
         outcome = self._receive(data)
         if outcome is None and len(self.received) > MAX_ANSWER:
-            return Failed(f"the answer is over {MAX_ANSWER} bytes")
+            return self.so_far or Failed(f"the answer is over {MAX_ANSWER} bytes")
         return outcome
 
     def _receive(self, data: bytes) -> Accepted | Refusal | Failed | None:
+        if self._answer is not None:
+            return self._read_on(self._answer, data)
         if self._head is None:
-            return self._read(data)
+            return None  # the answer was given before
         self._head += data
         while True:
             end = self._head.find(_END)
@@ -306,51 +316,54 @@ class ServerHandshake:
                 continue
             self._head = None
             if head[9:12] != b"101":
-                return self._read(head + rest)
+                self._answer = AnswerReader(MAX_REFUSAL)
+                return self._read_on(self._answer, head + rest)
             if _BAD_LINE.search(head):
                 return Failed("a line of the answer's head ends without CR, or is folded")
             return self._read(head, rest)
 
     def receive_eof(self) -> Refusal | Failed:
-        """The server ended its stream: a refusal's body may end this way."""
-        outcome = self._read(b"") if self._refused else None
-        if isinstance(outcome, Refusal):
-            return outcome
-        return Failed("the server closed the connection during the handshake")
+        """The server ended its stream: a refusal's body may end this way, or be cut short."""
+        return self.so_far or Failed("the server closed the connection during the handshake")
 
-    def _read(self, data: bytes, rest: bytes = b"") -> Accepted | Refusal | Failed | None:
-        problem = None
+    @property
+    def so_far(self) -> Refusal | None:
+        """The refusal with as much of its body as has come; None if its head isn't complete."""
+        answer = self._answer
+        if answer is None or not answer.status:
+            return None
+        return Refusal(answer.status, answer.headers, answer.body, reason=answer.reason)
+
+    def _read_on(self, answer: AnswerReader, data: bytes) -> Refusal | Failed | None:
         try:
-            self._handshake.receive_data(data)
+            return self.so_far if answer.receive_data(data) else None
+        except h11.RemoteProtocolError as error:  # in the body: the status is known
+            return self.so_far or Failed(_QUOTED.sub("", str(error)))
+
+    def _read(self, head: bytes, rest: bytes) -> Accepted | Failed | None:
+        try:
+            self._handshake.receive_data(head)
         except ProtocolError as error:
-            problem = Failed(_QUOTED.sub("", str(error.__context__ or error)))
+            return Failed(_QUOTED.sub("", str(error.__context__ or error)))
         except UnicodeError:
-            problem = Failed("a header of the answer's WebSocket handshake is not ASCII")
-        # What was read before a problem counts: the refusal may be complete.
+            return Failed("a header of the answer's WebSocket handshake is not ASCII")
         for event in self._handshake.events():
-            match event:
-                case AcceptConnection():
-                    return Accepted(
-                        event.subprotocol,
-                        tuple(
-                            extension.strip()
-                            for value in _values(data, b"sec-websocket-extensions")
-                            for extension in value.split(",")
-                        ),
-                        tuple((bytes(name), bytes(value)) for name, value in event.extra_headers),
-                        rest,
-                    )
-                case RejectConnection():
-                    self._refused = event
-                case _:
-                    assert isinstance(event, RejectData)  # nothing else comes
-                    self._body += event.data
-                    if len(self._body) > MAX_REFUSAL:
-                        return Failed(f"the refusal's body is over {MAX_REFUSAL} bytes")
-                    if event.body_finished and self._refused is not None:
-                        headers = tuple((bytes(n), bytes(v)) for n, v in self._refused.headers)
-                        return Refusal(self._refused.status_code, headers, self._body)
-        return problem
+            assert isinstance(event, AcceptConnection)  # nothing else comes of a 101
+            extensions = tuple(
+                extension.strip()
+                for value in _values(head, b"sec-websocket-extensions")
+                for extension in value.split(",")
+            )
+            return Accepted(event.subprotocol, extensions, _written(head, event), rest)
+        return None
+
+
+def _written(head: bytes, answer: AcceptConnection) -> HeaderList:
+    """The headers that wsproto hands over of a 101, with their names' own capitals."""
+    names = [line.partition(b":")[0] for line in head.split(b"\r\n")[1:]]
+    own = [name for name in names if name and name.lower() not in _NOT_HANDED_OVER]
+    values = [bytes(value) for _, value in answer.extra_headers]
+    return tuple(zip(own, values, strict=True))
 
 
 def header_lines(head: bytes) -> HeaderList:

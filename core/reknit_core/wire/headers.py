@@ -1,15 +1,15 @@
 """Which HTTP headers pass the proxy: what is hop-by-hop, the proxy's own, or the handshake's."""
 
-from collections.abc import Iterable
 from urllib.parse import unquote
 
 HeaderList = tuple[tuple[bytes, bytes], ...]
 
-# RFC 9110, section 7.6.1, and the framing of a body: a property of one connection.
+# RFC 9110, section 7.6.1, and the framing of a body: a property of one connection. And Host.
 _HOP_BY_HOP = frozenset(
     (
         b"connection",
         b"content-length",
+        b"host",
         b"keep-alive",
         b"proxy-authenticate",
         b"proxy-authorization",
@@ -20,6 +20,7 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     )
 )
+UPGRADE_REQUIRED = 426
 _FORWARDED = b"x-forwarded-"
 _RECONNECT = b"x-reconnect"  # the proxy's own headers all begin so
 _HANDSHAKE = b"sec-websocket-"
@@ -35,20 +36,41 @@ def is_own(name: bytes) -> bool:
     return name == b"forwarded" or name.startswith((_FORWARDED, _RECONNECT, _HANDSHAKE))
 
 
-def end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> HeaderList:
-    """Without hop-by-hop headers, those that Connection names, and the handshake's own."""
-    headers = [(name.lower(), value) for name, value in headers]
-    dropped = set(_HOP_BY_HOP)
-    for name, value in headers:
-        if name == b"connection":
-            dropped.update(map(normalised, value.split(b",")))
+def end_to_end(headers: HeaderList) -> HeaderList:
+    """Without hop-by-hop headers, those that Connection names, and the handshake's own.
+
+    Names stay as they were written.
+    """
     return tuple(
         (name, value)
-        for name, value in headers
-        if (key := normalised(name)) not in dropped
-        and key != b"host"
-        and not key.startswith(_HANDSHAKE)
+        for name, value in _passing(headers)
+        if not normalised(name).startswith(_HANDSHAKE)
     )
+
+
+def of_answer(headers: HeaderList, status: int) -> HeaderList:
+    """What passes of an answer of a server's other than 101.
+
+    What it says of the handshake stays, as Sec-WebSocket-Version (RFC 6455, 4.4); in a 426
+    Upgrade does too, which is why there is one (RFC 9110, 15.5.22).
+    """
+    if status != UPGRADE_REQUIRED:
+        return _passing(headers)
+    upgrades = ((name, value) for name, value in headers if name.lower() == b"upgrade")
+    return (*_passing(headers), *upgrades)
+
+
+def says_upgrade(headers: HeaderList) -> bool:
+    """Whether Connection must name Upgrade, because there is one (RFC 9110, 7.8)."""
+    return any(name.lower() == b"upgrade" for name, _ in headers)
+
+
+def _passing(headers: HeaderList) -> HeaderList:
+    dropped = set(_HOP_BY_HOP)
+    for name, value in headers:
+        if name.lower() == b"connection":
+            dropped.update(map(normalised, value.split(b",")))
+    return tuple((name, value) for name, value in headers if normalised(name) not in dropped)
 
 
 def for_server(headers: HeaderList, id_header: bytes) -> HeaderList:
@@ -62,11 +84,20 @@ def for_server(headers: HeaderList, id_header: bytes) -> HeaderList:
 
 
 def for_client(headers: HeaderList, id_header: bytes) -> HeaderList:
-    """A server's headers without those that the proxy says itself or keeps."""
+    """A server's headers in a 101, without those that the proxy says itself or keeps."""
+    return _not_own(end_to_end(headers), id_header)
+
+
+def for_refused(headers: HeaderList, status: int, id_header: bytes) -> HeaderList:
+    """As for_client(), in an answer other than 101."""
+    return _not_own(of_answer(headers, status), id_header)
+
+
+def _not_own(headers: HeaderList, id_header: bytes) -> HeaderList:
     return tuple(
         (name, value)
-        for name, value in end_to_end(headers)
-        if name != id_header and not name.startswith(_RECONNECT)
+        for name, value in headers
+        if (key := name.lower()) != id_header and not key.startswith(_RECONNECT)
     )
 
 

@@ -42,6 +42,37 @@ async def test_a_servers_refusal_is_passed_on(bench: Bench) -> None:
 
 
 @socket_test
+async def test_a_refusal_comes_as_it_was_written(bench: Bench) -> None:
+    """Once, however large it is, and whatever becomes of the server behind its head."""
+    await bench.raw_upstream.start()
+    await bench.proxy("--connect-timeout", "1")
+    head = (
+        b"HTTP/1.1 426 Not Like This\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13, 14\r\nSET-cookie: a\r\nSet-Cookie: b\r\n"
+    )
+    for length, says, ends in (
+        (5_000_000, bytes(5_000_000), False),
+        (10, b"too little", True),
+        (10, b"late", False),
+    ):
+        client = await bench.raw()
+        client.send(request())
+        server = await bench.raw_upstream.next()
+        server.send(head + b"Content-Length: %d\r\n\r\n" % length + says)
+        if ends:
+            server.close()
+        got, _, body = (await client.read_all()).partition(b"\r\n\r\n")
+        assert body == says[: 2**20]
+        assert got.split(b"\r\n") == [
+            *(b"HTTP/1.1 426 Not Like This", b"Sec-WebSocket-Version: 13, 14"),
+            *(b"SET-cookie: a", b"Set-Cookie: b", b"Upgrade: websocket"),
+            b"content-length: %d" % len(body),
+            b"connection: close, upgrade",
+        ]
+    assert bench.raw_upstream.count == 3
+
+
+@socket_test
 async def test_the_id_of_a_refused_session_is_free_again(bench: Bench) -> None:
     answers = [HTTPStatus.UNAUTHORIZED]
 
@@ -83,7 +114,7 @@ async def test_a_server_that_does_not_accept_in_time_is_503(bench: Bench) -> Non
 async def test_every_address_of_the_servers_name_is_tried(bench: Bench) -> None:
     """Mostly, localhost is ::1 too, where nobody listens."""
     await bench.upstream.start()
-    await bench.proxy("--retry-limit", "0", host="localhost")
+    await bench.proxy("--retry-limit", "0", "--host", "upstream", host="localhost")
     await bench.connect()
     assert bench.upstream.requests[0].headers["host"] == f"localhost:{bench.upstream.port}"
 

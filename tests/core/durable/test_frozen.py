@@ -43,7 +43,7 @@ LEFT_OUT = {
     ClientHandshake: {"rest", "_handshake", "_subprotocols"}
     # It stands in what the server is told.
     | {"secure"},
-    ServerHandshake: {"_handshake", "_head", "_refused", "_extensions", "_body"},
+    ServerHandshake: {"_handshake", "_head", "_answer"},
 }
 FORMS = {
     Backlog: frozen.FrozenBacklog,

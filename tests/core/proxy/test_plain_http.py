@@ -141,6 +141,30 @@ def test_what_the_client_sees() -> None:
     assert passage.counters.requests == {418: 1}
 
 
+def test_the_answers_headers_are_as_the_server_wrote_them() -> None:
+    passage = Passage(GET)
+    got = passage.answer(
+        b"HTTP/1.1 200 Fine Thanks\r\nSet-Cookie: a\r\nX-UPPER: 1\r\nset-cookie: b\r\n"
+        b"Content-Length: 0\r\n\r\n"
+    )
+    lines = (b"HTTP/1.1 200 Fine Thanks", b"Set-Cookie: a", b"X-UPPER: 1", b"set-cookie: b")
+    assert got == b"\r\n".join((*lines, b"Content-Length: 0", b"", b""))
+
+
+def test_an_answer_says_what_it_wants_of_a_handshake() -> None:
+    got = Passage(GET).answer(
+        b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nContent-Length: 0\r\n\r\n"
+    )
+    _, headers, _ = head(got)
+    assert headers == {
+        b"upgrade": b"websocket",
+        b"connection": b"Upgrade",
+        b"sec-websocket-version": b"13",
+        b"content-length": b"0",
+    }
+
+
 # -- Bodies ------------------------------------------------------------------------------------
 
 
@@ -152,7 +176,7 @@ def test_chunks_and_trailers_pass_both_ways() -> None:
     passage.exchange.receive_data(
         CLIENT, b"c\r\n0\r\nX-Sum: 7\r\nX-Forwarded-For: 1.1.1.1\r\nHost: x\r\n\r\n", 0.0
     )
-    assert passage.take(SERVER) == b"1\r\nc\r\n0\r\nx-sum: 7\r\n\r\n"
+    assert passage.take(SERVER) == b"1\r\nc\r\n0\r\nX-Sum: 7\r\n\r\n"
     got = passage.answer(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"1\r\na\r\n",
@@ -160,7 +184,7 @@ def test_chunks_and_trailers_pass_both_ways() -> None:
     )
     _, headers, body = head(got)
     assert headers == {b"transfer-encoding": b"chunked"}
-    assert body == b"1\r\na\r\n0\r\nx-sum: 8\r\n\r\n"
+    assert body == b"1\r\na\r\n0\r\nX-Sum: 8\r\n\r\n"
     assert passage.end == (True, b"")
 
 
@@ -241,7 +265,7 @@ def test_interim_answers_pass_and_the_body_comes_after_them() -> None:
         b"HTTP/1.1 100 Continue\r\n\r\n",
         b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nConnection: x\r\n\r\n",
     )
-    assert got == (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n")
+    assert got == (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
     passage.exchange.receive_data(CLIENT, b"hi", 0.0)
     assert passage.take(SERVER) == b"hi"
     assert passage.answer(EMPTY).startswith(b"HTTP/1.1 200 OK")

@@ -10,6 +10,7 @@ from reknit_core.wire.headers import (
     cookie,
     end_to_end,
     for_client,
+    for_refused,
     for_server,
     query_value,
     retry_after,
@@ -93,8 +94,9 @@ def test_what_connection_names_stays_behind() -> None:
     assert end_to_end(headers) == ((b"x-four", b"4"),)
 
 
-def test_names_are_lower_case_and_values_as_they_are() -> None:
-    assert end_to_end(((b"X-Some", b"A b\xff"),)) == ((b"x-some", b"A b\xff"),)
+def test_names_and_values_are_as_they_are() -> None:
+    kept = ((b"X-SOME", b"A b\xff"), (b"Set-Cookie", b"1"), (b"x-some", b""), (b"Set-Cookie", b"2"))
+    assert end_to_end(kept) == for_client(kept, ID) == for_refused(kept, 403, ID) == kept
     assert end_to_end(((b"UPGRADE", b"websocket"), (b"Sec-WebSocket-Key", b"k"))) == ()
 
 
@@ -117,6 +119,23 @@ def test_a_server_can_not_speak_for_the_proxy() -> None:
     assert set(for_client(headers, ID)) == set(KEPT)
     # What it says about another hop is its own business.
     assert for_client(FORWARDED, ID) == FORWARDED
+
+
+def test_a_refusal_says_what_it_wants_of_a_handshake() -> None:
+    version = (b"Sec-WebSocket-Version", b"13, 8")
+    headers = (
+        (b"Connection", b"Upgrade, X-Hop"),
+        (b"Upgrade", b"WebSocket"),
+        version,
+        (b"X-Hop", b"1"),
+        (b"Keep-Alive", b"1"),
+        (ID.title(), b"forged"),
+        (b"X-Reconnect", b"forged"),
+    )
+    assert for_client(headers, ID) == ()
+    assert for_refused(headers, 400, ID) == (version,)
+    assert for_refused(headers, 426, ID) == (version, (b"Upgrade", b"WebSocket"))
+    assert for_refused((version,), 426, ID) == (version,)
 
 
 def test_the_first_header_of_a_name() -> None:
