@@ -38,6 +38,7 @@ def changed(draw: st.DrawFn, target: str) -> bytes:
     return data
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", TARGETS)
 @settings(max_examples=200)
 @given(data=st.data())

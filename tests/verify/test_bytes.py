@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from byte_session import ByteSession
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -115,6 +116,7 @@ def told(session: ByteSession, side: Side) -> tuple[list[str], list[str]]:
     return [phrase for phrase in session.phrases[side] if phrase not in control], control
 
 
+@pytest.mark.long
 @settings(max_examples=400)
 @given(delivery=st.sampled_from(Delivery), early=RUNS, life=LIFE, cuts=CUTS)
 def test_any_split_of_the_same_bytes_gives_the_same_result(
@@ -199,6 +201,7 @@ class Attack:
         check_bounds(context, self.policy, self.largest)
 
 
+@pytest.mark.long
 @settings(max_examples=300)
 @given(data=st.data(), policy=POLICIES, deflate=st.booleans())
 def test_any_bytes_are_survived(data: st.DataObject, policy: Policy, deflate: bool) -> None:

@@ -38,7 +38,7 @@ FILES = sorted(
     if file.stem not in BEYOND and not file.stem.startswith("inband_")  # nor of the operator's
 )
 
-TestSession = rules.SessionMachine.TestCase
+TestSession = pytest.mark.long(rules.SessionMachine.TestCase)
 TestSession.settings = settings(
     max_examples=300, stateful_step_count=50, suppress_health_check=list(HealthCheck)
 )

@@ -33,6 +33,7 @@ def check(result: Result) -> None:
 # -- The storm -------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @BOTH
 def test_an_hour_of_storm(delivery: Delivery) -> None:
     """A thousand sessions with the default delivery."""
@@ -48,18 +49,21 @@ def test_an_hour_of_storm(delivery: Delivery) -> None:
     assert result.most_bytes > policy.queue_bytes / 2  # queues were full
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [2, 3])
 @BOTH
 def test_other_seeds(delivery: Delivery, seed: int) -> None:
     check(simulate(seed, Plan(sessions=60), stormy_policy(delivery)))
 
 
+@pytest.mark.long
 @BOTH
 def test_ends_that_count_get_all_once_in_a_storm(delivery: Delivery) -> None:
     plan = Plan(sessions=100, promise=Promise.EXACTLY_ONCE)
     check(simulate(5, plan, stormy_policy(delivery)))
 
 
+@pytest.mark.long
 @BOTH
 def test_nothing_is_lost_where_no_session_ends_and_both_ends_count(delivery: Delivery) -> None:
     plan = Plan(sessions=60, promise=Promise.EXACTLY_ONCE, closings=False, restart_every=0.0)

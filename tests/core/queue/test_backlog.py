@@ -532,7 +532,7 @@ class AtLeastOnceWithWindow(Model):
 for model in (Model, AtLeastOnce, AtMostOnceWithWindow, AtLeastOnceWithWindow):
     model.TestCase.settings = settings(settings(), max_examples=60, stateful_step_count=60)
 
-TestAtMostOnce = Model.TestCase
-TestAtLeastOnce = AtLeastOnce.TestCase
-TestAtMostOnceWithWindow = AtMostOnceWithWindow.TestCase
-TestAtLeastOnceWithWindow = AtLeastOnceWithWindow.TestCase
+TestAtMostOnce = pytest.mark.long(Model.TestCase)
+TestAtLeastOnce = pytest.mark.long(AtLeastOnce.TestCase)
+TestAtMostOnceWithWindow = pytest.mark.long(AtMostOnceWithWindow.TestCase)
+TestAtLeastOnceWithWindow = pytest.mark.long(AtLeastOnceWithWindow.TestCase)

@@ -42,6 +42,7 @@ def write(context: ContextStateMachine, side: Side, chance: random.Random, now: 
             break
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("delivery", Delivery)
 def test_what_may_go_the_short_way_is_all_that_waits(delivery: Delivery) -> None:
     chance = random.Random(7)
