@@ -57,6 +57,7 @@ async def test_where_no_file_is_left_clients_are_refused_and_sessions_go_on(benc
         assert await refused(late) == (503, "connection_limit")
         client.send(frame(TEXT, b"still here"))
         assert await server.read_message() == Frame(TEXT, b"still here")
+    await proxy.logged("can't accept a connection", 3)
     found = [line for line in proxy.lines if "can't accept a connection" in line]
     assert [line.rpartition("; ")[2] for line in found] == ["1 so far", "2 so far", "4 so far"]
     used = proxy.processor_seconds

@@ -105,6 +105,7 @@ async def test_quiet_peers_are_not_lost(bench: Bench) -> None:
     await asyncio.sleep(1.5 * SILENCE)  # it is the silence that is tested
     await client.send("still here")
     assert await server.recv() == "still here"
+    await proxy.reached("connected")
     assert proxy.transitions == [("connected", "server_accepted")]
 
 
@@ -121,6 +122,7 @@ async def test_time_in_which_the_proxy_stands_still_does_not_count(bench: Bench)
     assert await server.recv() == "still here"
     await server.send("me too")
     assert await client.recv() == "me too"
+    await proxy.reached("connected")
     assert proxy.transitions == [("connected", "server_accepted")]
 
 
@@ -132,6 +134,7 @@ async def test_no_heartbeat_if_it_is_turned_off(bench: Bench) -> None:
     await asyncio.sleep(0.3)  # silence, which must have no effect
     client.send(frame(TEXT, b"hello"))
     assert await server.read_frame() == Frame(TEXT, b"hello")
+    await proxy.reached("connected")
     assert proxy.transitions == [("connected", "server_accepted")]
 
 
@@ -200,4 +203,5 @@ async def test_a_slow_reader_that_keeps_reading_is_not_lost(bench: Bench) -> Non
         received += 1
         if received > 1000:  # quick at first, so that the system makes its buffers large
             await asyncio.sleep(SILENCE / 50)  # so it takes longer than the heartbeat's limit
+    await proxy.reached("connected")
     assert proxy.transitions == [("connected", "server_accepted")]

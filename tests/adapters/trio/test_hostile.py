@@ -142,6 +142,7 @@ async def test_strangers_by_the_hundred_leave_a_session_alone(bench: Bench) -> N
             assert Counter(answers) == {403: 30}
     owner.send(frame(TEXT, b"mine"))
     assert await server.read_message() == Frame(TEXT, b"mine")
+    await proxy.reached("connected", 2)
     assert [state for state, _ in proxy.transitions] == ["connected"] * 2
 
 
@@ -207,6 +208,7 @@ async def test_a_flood_of_small_frames_passes_whole(bench: Bench, sender: str, w
         found: Counter[int] = Counter()
         while found != expected + Counter({TEXT: 1}):
             found[(await there.read_frame()).opcode] += 1
+    await proxy.reached("connected", 2)
     assert [state for state, _ in proxy.transitions] == ["connected"] * 2
 
 

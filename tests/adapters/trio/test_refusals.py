@@ -97,6 +97,7 @@ async def test_a_server_that_cannot_be_reached_is_502(bench: Bench, limit: int) 
     assert response.status_code == 502
     assert int(response.headers["retry-after"]) > 0
     assert json.loads(response.body)["error"] == "server_unavailable"
+    await proxy.logged("failed: ", limit + 1)
     assert sum("failed: " in line for line in proxy.lines) == limit + 1
 
 
@@ -116,7 +117,7 @@ async def test_every_address_of_the_servers_name_is_tried(bench: Bench) -> None:
     await bench.upstream.start()
     await bench.proxy("--retry-limit", "0", "--host", "upstream", host="localhost")
     await bench.connect()
-    assert bench.upstream.requests[0].headers["host"] == f"localhost:{bench.upstream.port}"
+    assert bench.upstream.accepted == 1
 
 
 @socket_test
