@@ -1,5 +1,6 @@
 """What a forked proxy process runs. Imports little: each process imports it."""
 
+import atexit
 import os
 import resource
 from multiprocessing.connection import Connection
@@ -18,4 +19,7 @@ def serve(options: tuple[str, ...], log: Connection, files: int) -> None:
     log.close()
     for name in [name for name in os.environ if name.startswith("REKNIT_")]:
         del os.environ[name]
-    main(["serve", *options])
+    try:
+        main(["serve", *options])
+    finally:
+        atexit._run_exitfuncs()  # which a forked process leaves out: the last lines of the log

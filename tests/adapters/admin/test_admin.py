@@ -245,6 +245,7 @@ async def test_a_leg_is_cut_and_the_session_goes_on(bench: Bench, leg: str) -> N
     await client.send("after the cut")
     while await server.recv() != "after the cut":
         pass
+    await proxy.reached(f"{leg}_down")
     assert proxy.transitions[1] == (f"{leg}_down", f"{leg}_lost")
 
 

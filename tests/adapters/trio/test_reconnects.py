@@ -134,7 +134,7 @@ async def test_spent_retries_end_the_session(bench: Bench) -> None:
     code, reason = await closed(client)
     assert code == 1013
     assert reason
-    assert ("closed", "retries_spent") in proxy.transitions
+    await proxy.logged("closed by retries_spent")
     await proxy.logged("failed: ", 3)
     assert sum("failed: " in line for line in proxy.lines) == 3
     assert (await bench.refused("/", {"x-reconnect-id": id_of(client)})).status_code == 404
