@@ -120,7 +120,8 @@ async def test_ends_that_count_lose_and_repeat_nothing(bench: Bench, tmp_path: P
             proxy = await ProxyProcess.start(url, *door, *options)
             bench.proxies.append(proxy)
             assert f"restored {SESSIONS} sessions" in await proxy.logged("restored")
-            while any(session.returns < crashes for session in counting.sessions.values()):
+            ends = [*counting.sessions.values(), *(client for client, _, _ in runs)]
+            while any(end.returns < crashes for end in ends):
                 await asyncio.sleep(PAUSE)
         for _, numbers, _ in runs:
             numbers.end()
