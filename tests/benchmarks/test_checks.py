@@ -1,6 +1,7 @@
 """The benchmark's checks notice what a wrong proxy would do."""
 
 import os
+import select
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from endpoint import Loop, Readable
 from load import Load, RunError
 from messages import MessageError, Messages, Opcode, Receiver, Ring, frame, messages
 from server import Listener, Service
+
+pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="needs Linux: epoll")
 
 SIZE = 64
 

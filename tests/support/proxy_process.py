@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from forked_serve import serve
+from linux import only_on_linux
 from patience import LIMIT, patience
 
 _FORKS = multiprocessing.get_context("forkserver")
@@ -122,6 +123,7 @@ class ProxyProcess(ProxyLog):
 
     def memory(self) -> int:
         """The resident size in bytes (Linux)."""
+        only_on_linux("/proc")
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         found = re.search(r"VmRSS:\s+(\d+) kB", status)
         assert found is not None
@@ -130,10 +132,12 @@ class ProxyProcess(ProxyLog):
     @property
     def open_files(self) -> int:
         """The highest number of an open file, and one (Linux)."""
+        only_on_linux("/proc")
         return 1 + max(int(name.name) for name in Path(f"/proc/{self._process.pid}/fd").iterdir())
 
     def limit_files(self, number: int) -> None:
         """Files with this or a higher number can't be opened any more (Linux)."""
+        only_on_linux("prlimit")
         assert self._process.pid is not None
         _, most = resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(self._process.pid, resource.RLIMIT_NOFILE, (number, most))
@@ -141,6 +145,7 @@ class ProxyProcess(ProxyLog):
     @property
     def processor_seconds(self) -> float:
         """How much processor time it has used (Linux)."""
+        only_on_linux("/proc")
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

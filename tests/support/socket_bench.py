@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self, TypeVar
 
+from linux import only_on_linux
 from patience import LIMIT
 from proxy_process import ProxyProcess
 from raw_websocket import RawConnection, raw_connect, request
@@ -104,6 +105,8 @@ class Bench:
 
     async def raw(self, *, receive_buffer: int = 0, local: str = "127.0.0.1") -> RawConnection:
         """A connection to the last proxy, on which nothing is said yet; `local`: from where."""
+        if local != "127.0.0.1":
+            only_on_linux("another address on loopback")
         client = await raw_connect(self.proxies[-1].port, receive_buffer, local, self.tls)
         self._raw_clients.append(client)
         return client

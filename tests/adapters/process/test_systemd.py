@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from linux import only_on_linux
 from patience import LIMIT
 from reknit.process.systemd import listening_sockets, notify
 from socket_bench import Bench, socket_test
@@ -121,6 +122,7 @@ def test_without_a_manager_nothing_is_told(address: str) -> None:
 
 
 def test_an_abstract_address_is_told_too() -> None:
+    only_on_linux("abstract addresses of sockets")
     name = f"reknit-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind("\0" + name)

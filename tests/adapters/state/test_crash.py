@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from admin_client import ADMIN, Admin
 from counting_server import CountingServer, Session
+from linux import only_on_linux
 from losses import AT_MOST_ONCE, WAITING, recv_after, send_all
 from proxy_process import ProxyProcess
 from reknit.resume import ResumingClient
@@ -278,6 +279,7 @@ async def test_a_torn_end_and_a_damaged_file_are_said(bench: Bench, tmp_path: Pa
 
 @socket_test
 async def test_a_full_disk_costs_no_session(bench: Bench, tmp_path: Path) -> None:
+    only_on_linux("prlimit")
     await bench.upstream.start()
     proxy = await bench.proxy(*kept(tmp_path), *ADMIN)
     client = await bench.connect()

@@ -1,7 +1,5 @@
 """A reader that doesn't read: the proxy stays small, its sender waits, nobody else notices."""
 
-import sys
-
 import pytest
 from message_flood import FLOOD, Flood, receive_flood
 from socket_bench import Bench, id_of, socket_test
@@ -12,7 +10,6 @@ QUEUE = 256 * 1024
 ROOM = 24 * 2**20  # bytes by which the proxy may grow: far less than the flood
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("sender", ["server", "client"])
 @socket_test
 async def test_a_reader_that_does_not_read_holds_its_sender_back(bench: Bench, sender: str) -> None:
@@ -55,7 +52,6 @@ async def test_a_session_without_its_client_holds_the_server_back(bench: Bench) 
     await flood.task
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @socket_test
 async def test_many_small_messages_wait_in_little_memory(bench: Bench) -> None:
     await bench.upstream.start()

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -152,7 +151,6 @@ async def test_aiohttp_on_both_ends(bench: Bench) -> None:
 # -- Large bodies, and ends that don't read ----------------------------------------------------
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("way", ["up", "down"])
 @socket_test
 async def test_a_large_body_never_sits_in_memory(bench: Bench, way: str) -> None:
