@@ -10,14 +10,14 @@ from typing import Protocol, cast
 
 from load import Client, Load, RunError
 from messages import Opcode, frame
-from processes import forget_peak, memory, peak_memory, processor_seconds
+from processes import forget_peak, memory, patience, peak_memory, processor_seconds
 
 SOURCES = tuple(f"127.0.0.{last}" for last in range(2, 10))  # each has some 28,000 ports
 PROBE_INTERVAL = 0.005  # seconds between two Pings of the probe
 CALM_INTERVAL = 0.1  # the same where the processor time of the others is measured
 SETTLE = 2.0  # seconds before anything is read
 SLICE = 50  # messages that are sent before the probe gets its turn
-PATIENCE = 300.0  # seconds in which all must be connected again
+PATIENCE = patience(300.0)  # seconds in which all must be connected again
 BURST = 0.1  # seconds of the window in which dials are counted
 MIB = 1 << 20
 PLAN = {"flow": "echo", "size": 64, "first": 0, "read": 4096}

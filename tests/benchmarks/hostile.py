@@ -28,6 +28,7 @@ from processes import (
     forget_peak,
     free_port,
     machine,
+    patience,
     peak_memory,
     processor_seconds,
     raise_file_limit,
@@ -40,7 +41,7 @@ RATE = 100  # messages a second of the bystander
 SIZE = 64  # bytes of each
 CALM = 3.0  # seconds before the attack
 SETTLE = 0.5  # seconds that don't count
-PATIENCE = 30.0  # seconds for an attack to end
+PATIENCE = patience(30.0)  # seconds for an attack to end
 MIB = 1 << 20
 LIMITS = ("--connection-limit", "5000", "--session-limit", "3000", "--queue-total", str(256 * MIB))
 BY_ADDRESS = ("--address-connections", "100", "--address-rate", "20")

@@ -13,6 +13,7 @@ from time import perf_counter
 from cases import Case, Flow
 from endpoint import Endpoint, Loop
 from messages import READ_SIZE, MessageError, messages
+from processes import patience
 from server import GUID
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -20,7 +21,7 @@ ACCEPT = base64.b64encode(
     hashlib.sha1(KEY.encode() + GUID, usedforsecurity=False).digest()
 ).decode()
 OPENING = 64  # handshakes under way at one time
-PATIENCE = 60.0  # seconds after which waiting has failed
+PATIENCE = patience(60.0)  # seconds after which waiting has failed
 BIND_ADDRESS_NO_PORT = 24  # IP_BIND_ADDRESS_NO_PORT, which Python 3.11 has no name for
 TICK = 1e-7  # seconds; how finely round trips are counted
 

@@ -22,12 +22,12 @@ from cases import Case
 from crowd import SOURCES
 from load import Client, Load, RunError
 from peers import Place, at_least_once
-from processes import StartError, raise_file_limit, start, start_server, stop
+from processes import StartError, patience, raise_file_limit, start, start_server, stop
 
 SPARE_FILES = 100  # what a process needs besides its connections
 SLICE = 0.005  # seconds between two groups of messages
 CALM = 3.0  # seconds before and after a takeover
-PATIENCE = 60.0  # seconds after which one has failed
+PATIENCE = patience(60.0)  # seconds after which one has failed
 TAKEN = re.compile(r"process (\d+) has taken over")
 
 DESCRIPTION = """\
