@@ -17,7 +17,9 @@ if sys.platform == "linux":
     from fcntl import ioctl
     from termios import TIOCOUTQ  # SIOCOUTQ is the same number
 
-_BYTES_ACKED = struct.Struct("=120xQ")  # tcpi_bytes_acked in linux/tcp.h, since Linux 4.1
+_TCP_INFO = struct.Struct(
+    "=56xI60xQ"
+)  # tcpi_last_ack_recv (ms) and, since Linux 4.1, tcpi_bytes_acked
 _SO_NWRITE = 0x1024  # sys/socket.h
 _INT = struct.Struct("=i")
 
@@ -34,7 +36,8 @@ def in_transit(sock: StreamSocket) -> Transit | None:
     if not isinstance(sock, socket.socket):
         return None
     try:
-        return Transit(_left(sock) + held, _arrived(sock))
+        arrived, quiet = _acknowledged(sock)
+        return Transit(_left(sock) + held, arrived, quiet)
     except OSError:
         return None
 
@@ -47,8 +50,12 @@ def _left(sock: socket.socket) -> int:
     return int(_INT.unpack(answer)[0])
 
 
-def _arrived(sock: socket.socket) -> int | None:
+def _acknowledged(sock: socket.socket) -> tuple[int | None, float | None]:
+    """How many bytes are, and how long ago that was said (seconds)."""
     if sys.platform != "linux" or sock.family == socket.AF_UNIX:
-        return None
-    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
-    return int(_BYTES_ACKED.unpack(info)[0]) if len(info) == _BYTES_ACKED.size else None
+        return None, None
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+    if len(info) < _TCP_INFO.size:
+        return None, None
+    last_ack_recv, bytes_acked = _TCP_INFO.unpack(info)
+    return bytes_acked, last_ack_recv / 1000

@@ -83,7 +83,7 @@ class Peer:
 
     def acknowledge(self, more: int) -> None:
         """The socket has taken `more` bytes, and its system acknowledges what it does."""
-        left, arrived = self.in_transit
+        left, arrived, _ = self.in_transit
         left += more
         new = left if self.acks is None else min(left, self.acks)
         if self.acks is not None:

@@ -5,18 +5,20 @@ from typing import NamedTuple
 
 from reknit_core.side import Side
 
-SLOWEST = 256  # bytes a second: what a peer must take at least, to count as slow rather than dead
+SLOWEST = 256  # bytes a second: a peer that takes less, time-out after time-out, counts as dead
 
 
 class Transit(NamedTuple):
     """Bytes that a leg's socket has taken, as its system counts them.
 
     `left`: so many the peer's system has not acknowledged yet. `arrived`: so many it has, since
-    the connection began; None where the system doesn't say.
+    the connection began. `quiet`: for so long (seconds) it has acknowledged nothing, not even that
+    its window is full. None where the system doesn't say.
     """
 
     left: int
     arrived: int | None = None
+    quiet: float | None = None
 
 
 Look = Callable[[Side], Transit | None]

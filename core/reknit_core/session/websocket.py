@@ -17,6 +17,7 @@ MIN_MESSAGE = 2  # bytes of the smallest one: a frame's header
 MAX_EARLY = 64 * 1024  # bytes that a peer may send before its handshake is done
 MAX_AHEAD = 16 * 2**20  # bytes: more than two systems' buffers hold in front of a Pong
 PATIENCE = 2  # heartbeat time-outs without a Pong, before and after: while a peer sends, or is slow
+SLOW_PATIENCE = 4  # the same, while much stands in front of the Ping
 PROBE_SIZE = 8  # bytes of the counter in the proxy's own Pings
 
 
@@ -116,8 +117,7 @@ class WebSocket(Leg):
         source = self.source
         self.probe_mark = source.next_end() if self.full else source.mark
         size = self.probe_mark[0] - source.confirmed
-        self.loaded = size >= SLOWEST * self.policy.heartbeat_timeout
-        self.transit = None
+        self.loaded = self._is_much(size) or (self.loaded and self.missed > 0)
         self.confirm_at = inf
         data = nonce + self.probe.to_bytes(PROBE_SIZE, "big")
         self.ping = bytes(self._protocol().ping(data))
@@ -149,6 +149,7 @@ class WebSocket(Leg):
         round_trip = now - self.probed
         self.probed = inf
         self.missed = 0
+        self.transit = None
         source = self.source
         source.alarm = 0
         if not source.eager and self.probe_mark[0] > source.confirmed:
@@ -180,41 +181,64 @@ class WebSocket(Leg):
         what there is of it fills the memory.
         """
         eager = self.source.eager
-        if self.probed != inf:
-            if self.is_stuck:
-                return True
-            if not self.wants_read():
-                self.probed = now
-                return False
-            if self._moves(look, self.policy.heartbeat_timeout):
-                self.probed = now
-                self.missed = 0
-                return False
-            silent = self.heard <= self.probed
-            if self.missed == PATIENCE or (silent and (self.missed or not self.loaded)):
-                return True
-            if not silent and (self.queue.partial or eager):
-                self.probed = now
-                return False
-            self.missed += 1
-            if self.missed < PATIENCE or self.ping:  # one that isn't out yet need not be repeated
-                self.probed = now
-                return False
+        if self.probed == inf:
+            self.ask(nonce, now)
+            if eager:  # nothing else tells what stands in front of the Ping
+                self.transit = self._seen(look)
+                self.loaded = self.transit is not None and self._is_much(self.transit.left)
+            return False
+        if self.is_stuck:
+            return True
+        if not self.wants_read():
+            self.probed = now
+            return False
+        time = self.policy.heartbeat_timeout
+        seen = self._seen(look)
+        if self._moves(seen, time):
+            self.probed = now
+            self.missed = 0
+            return False
+        silent = self.heard <= self.probed
+        patience = self._patience(seen, time)
+        if self.missed + 1 >= patience if silent else self.missed >= max(patience, PATIENCE):
+            return True
+        if not silent and (self.queue.partial or eager):
+            self.probed = now
+            return False
+        self.missed += 1
+        if (
+            silent or self.missed != PATIENCE or self.ping
+        ):  # one that isn't out need not be repeated
+            self.probed = now
+            return False
         self.ask(nonce, now)
-        if eager:  # nothing else tells what stands in front of the Ping
-            self.transit = self._seen(look)
-            self.loaded = self.transit is not None and self.transit.left > 0
         return False
 
-    def _moves(self, look: Look, time: float) -> bool:
-        """Whether this peer's system has acknowledged enough for `time` seconds since it was asked.
+    def _is_much(self, size: int) -> bool:
+        """Whether a slow peer takes longer for so many bytes than an answer may take."""
+        return size >= SLOWEST * self.policy.heartbeat_timeout
 
-        Only what stood in front of the Ping counts: a peer that has been idle owes its Pong at
-        once. Less than SLOWEST is not enough, so that no peer can hold its session by a byte now
-        and then; PATIENCE times, as a window may open in large steps. Where the system can't be
-        asked, a full socket that has taken more is enough.
+    def _patience(self, seen: Transit | None, time: float) -> int:
+        """How many time-outs in a row may pass without a sign of life.
+
+        A peer that has been idle owes its Pong at once. One that much stands in front of may be
+        slow, and its window may open in steps of its whole buffer, but its system answers all the
+        time that it is full.
         """
-        seen, before = self._seen(look), self.transit
+        if not self.loaded:
+            return 1
+        if seen is None or (seen.left and (seen.quiet or 0.0) >= PATIENCE * time):
+            return PATIENCE
+        return SLOW_PATIENCE
+
+    def _moves(self, seen: Transit | None, time: float) -> bool:
+        """Whether this peer's system has acknowledged enough since the last look that counted.
+
+        SLOWEST times `time` (seconds) is enough: so no peer can hold its session by a byte now and
+        then. So is all that was left. Only what stands in front of the Ping counts. Where the
+        system can't be asked, a full socket that has taken more is enough.
+        """
+        before = self.transit
         if seen is None:
             return self.drained > self.probed
         if before is None:
@@ -230,13 +254,13 @@ class WebSocket(Leg):
         """What the system says; if not how much has arrived, that follows from what it took."""
         seen = look(self.side)
         if seen is not None and seen.arrived is None:
-            return Transit(seen.left, self.source.sent - seen.left)
+            return Transit(seen.left, self.source.sent - seen.left, seen.quiet)
         return seen
 
     def goes_on(self, look: Look, time: float) -> bool:
         """Whether what is left for this peer, which should be done by now, is still on its way."""
         before, self.loaded = self.transit, True
-        moves = self._moves(look, time)
+        moves = self._moves(self._seen(look), time)
         begun = before is None and self.transit is not None and self.transit.left > 0
         return moves or begun
 

@@ -131,17 +131,20 @@ class Reader:
         self.count = 0
         self.messages = b""
         self.pings: list[bytes] = []
+        self.order: list[bytes | int] = []  # Pings, and how many messages were complete before
 
     def read(self, scanning: FrameScanner, data: bytes) -> None:
         kept = scanning.scan(data)
         assert scanning.violation is None
         assert scanning.boundary <= len(kept)
         self.size += len(kept)
-        self.count += scanning.messages
+        before, self.count = self.count, self.count + scanning.messages
         pos = 0
         for control in scanning.controls:
             self.messages += kept[pos : control.start]
             self.pings.append(payload(kept[control.start : control.end]))
+            self.order += [self.pings[-1], before + control.messages]
+            assert control.boundary <= control.start
             pos = control.end
         self.messages += kept[pos:]
 
@@ -160,10 +163,14 @@ def test_all_but_the_reply_passes(
     starts = []
     messages = []
     pings: list[bytes] = []
+    order: list[bytes | int] = []
     for text, parts, compressed, number in sent:
         starts.append(len(stream))
         new = [b"%d" % (len(pings) + each) for each in range(number)]
         pings += new
+        place = len(messages) + (compressed or parts == 1)
+        for each in new:
+            order += [each, place]
         if compressed:
             messages.append(message(text, masked=masked, compressed=True, parts=parts))
             between = [frame(Opcode.PING, each, masked=masked) for each in new]
@@ -191,8 +198,10 @@ def test_all_but_the_reply_passes(
     for number in fitting[:1]:
         assert reading.reply == sent[number][0].encode()
         del messages[number]
+        order = [each - (each > number) if isinstance(each, int) else each for each in order]
     if not fitting:
         assert reading.reply is None
     assert reader.messages == b"".join(messages)
     assert reader.count == len(messages)
-    assert sorted(reader.pings) == sorted(pings)
+    assert reader.pings == pings
+    assert reader.order == order

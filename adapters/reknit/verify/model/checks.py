@@ -5,7 +5,7 @@ from reknit_core.queue.backlog import Backlog
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.leg import Phase
 from reknit_core.session.transit import SLOWEST
-from reknit_core.session.websocket import MAX_LANE, PATIENCE, WebSocket
+from reknit_core.session.websocket import MAX_LANE, SLOW_PATIENCE, WebSocket
 
 from reknit.verify.model.end import End
 from reknit.verify.model.model import Model
@@ -91,7 +91,7 @@ def _check_silence(model: Model, end: End, leg: WebSocket) -> None:
     if leg.phase is Phase.OPEN and policy.heartbeat_interval and takes and end.is_read:
         timeout = policy.heartbeat_timeout
         much = leg.source.tail - leg.source.confirmed >= SLOWEST * timeout
-        longest = max(policy.heartbeat_interval, timeout) + timeout * (PATIENCE if much else 1)
+        longest = max(policy.heartbeat_interval, timeout) + timeout * (SLOW_PATIENCE if much else 1)
         since = max(end.heard, end.attended)
         if model.now > since + longest + TICK:
             raise BrokenError(
