@@ -100,7 +100,8 @@ def take(proxy: "Proxy", channel: Channel) -> Doors:
     except (TakeoverError, FrozenError) as error:
         reason = f"can't take over from the running process: {error}"
         raise TakeoverError(reason) from None
-    channel.close()
+    finally:
+        channel.close()
     text = "took over %(sessions)d sessions"
     tell(INFO, "taken_over", text, sessions=len(proxy.sessions))
     return Doors(wrap_listeners(clients), wrap_listeners(admin))

@@ -19,3 +19,10 @@ def held_back() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def drop_late() -> None:
+    """What is still held back came too late to matter: the process has ended its work."""
+    for number in signal.sigpending() & HANDLED:
+        before = signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, before or signal.SIG_DFL)

@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import trio.testing
 from click.testing import CliRunner
 from raw_websocket import TEXT, frame
 from reknit.cli.main import main
+from reknit.process import restart
 from reknit.process.mask import HANDLED, held_back
 from reknit.process.restart import Restarts, TakeoverSocket, predecessor
 from reknit.process.serve import serve
@@ -228,6 +231,41 @@ async def test_a_successor_that_is_told_to_stop_at_once_sends_its_sessions_away(
     assert await bench.proxies.pop().stop() == 0
 
 
+@socket_test
+async def test_a_process_that_is_told_to_stop_before_its_successor_is_ready_stops(
+    bench: Bench,
+) -> None:
+    await bench.upstream.start()
+    proxy = await begin(bench)
+    client = await bench.connect()
+    proxy.signal(signal.SIGUSR2)
+    await proxy.logged("starting the process")
+    proxy.signal(signal.SIGTERM)
+    proxy.signal(signal.SIGUSR2)
+    assert await closed(client) == (1012, "the proxy restarts")
+    assert await bench.proxies.pop().stop() == 0  # and nobody else writes the log
+
+
+@socket_test
+async def test_two_that_come_at_once_leave_one(bench: Bench, tmp_path: Path) -> None:
+    await bench.upstream.start()
+    proxy = await begin(bench, "--takeover", str(tmp_path / "door"))
+    client, server = await bench.connect(), await bench.upstream.accept()
+    proxy.signal(signal.SIGUSR2)
+    both = [await proxy.start(), await proxy.start()]
+    await proxy.logged("has taken over")
+    await client.send("still there")
+    assert await server.recv() == "still there"
+    taken = re.findall(r"process (\d+) has taken over", "\n".join(proxy.lines))
+    for pid in {proxy.pid, *map(int, taken), *(process.pid for process in both)}:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    proxy._started = proxy._started[:1]  # the others may have come too late, and failed
+    assert await bench.proxies.pop().stop() == 0
+    for process in both:
+        await process.wait()
+
+
 # -- What means nothing here -------------------------------------------------------------------
 
 
@@ -314,6 +352,32 @@ def test_a_process_that_has_handed_over_starts_no_other(
     trio.run(run)
     assert len(given) == 1
     assert "starting the process" not in caplog.text
+
+
+def test_silent_strangers_hold_up_no_takeover(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(restart, "ANSWER_LIMIT", 3600.0)
+    given: list[Channel] = []
+    door = TakeoverSocket(tmp_path / "door")
+    door.socket.setblocking(False)
+    strangers = [socket.socket(socket.AF_UNIX) for _ in range(restart.PLACES - 1)]
+    for stranger in strangers:
+        stranger.connect(str(tmp_path / "door"))
+
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Restarts(given.append, lambda: True, door).run, several([]))
+            with trio.fail_after(60):
+                channel = await predecessor(tmp_path / "door", "")
+            assert channel is not None
+            channel.close()
+            nursery.cancel_scope.cancel()
+
+    trio.run(run)
+    assert len(given) == 1
+    for stranger in strangers:
+        stranger.close()
 
 
 def test_nothing_is_begun_while_it_stops(caplog: pytest.LogCaptureFixture) -> None:
