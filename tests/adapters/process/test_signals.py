@@ -65,12 +65,14 @@ def test_a_start_that_is_told_to_stop_ends_before_it_listens(
     tmp_path: Path, number: signal.Signals, kept: bool
 ) -> None:
     state = ("--state-dir", str(tmp_path / "state")) if kept else ()
-    process = early(number, options=("--listen", "127.0.0.1:0", *state))
+    listen = f"unix:{tmp_path}/clients" if kept else "127.0.0.1:0"
+    process = early(number, options=("--listen", listen, *state))
     _, log = process.communicate()
     assert process.returncode == 0, log
     assert f"got {number.name}" in log
     assert "listening" not in log
     assert "Traceback" not in log
+    assert not (tmp_path / "clients").exists()
     if kept:  # what may have been restored is there for the next one
         assert "restored 0 sessions" in log
 
