@@ -21,7 +21,7 @@ _HEADINGS = (
     ("Messages", r"delivery|confirm_.*|replay_.*|queue_.*|overflow_.*|message_.*"),
     ("Resuming a session", r"id_.*|bind|resume_.*|require_minted_id"),
     ("Access control", r"allow_origin|trust_forwarded|connection_limit|address_.*"),
-    ("What the server receives", r"host"),
+    ("Request to the server", r"host"),
     ("Plain HTTP", r"http.*"),
     ("Heartbeats and timeouts", r"heartbeat_.*|.*_timeout|.*_wait"),
     ("More", r".*"),

@@ -345,7 +345,7 @@ class Policy:
         0,
         86400,
     )
-    host: str = _host("The Host that the server is told: the client's, the upstream's, or a name.")
+    host: str = _host("Host header for the server: the client's, the upstream's, or a name.")
     http: Http = _setting(
         Http.REFUSE,
         "What happens to a request that isn't a WebSocket upgrade: answer 426 (refuse), or "
