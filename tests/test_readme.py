@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from dataclasses import fields
 from enum import Enum
@@ -196,3 +198,17 @@ def test_every_command_is_one_that_there_is(page: Path) -> None:
                 options = {**context.params}
                 assert options.pop("config_file") is None
                 assert merge(from_command_line(options), {}, {})
+
+
+# -- Programs ----------------------------------------------------------------------------------
+
+EMBED = (ROOT / "adapters" / "guide" / "embed.md").read_text()
+
+
+@pytest.mark.parametrize("program", re.findall(r"```py\n(.*?)```", EMBED, re.DOTALL))
+def test_a_program_with_the_proxy_inside_runs(program: str, tmp_path: Path) -> None:
+    file = tmp_path / "program.py"
+    file.write_text(program)
+    run = subprocess.run([sys.executable, file], capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "clients connect to 127.0.0.1:" in run.stdout
