@@ -8,13 +8,13 @@
  *     session.send("hello");
  *     addEventListener("online", () => session.comeBack());
  *
- * For browsers, and for Node with a global WebSocket or the `ws` package: pass its WebSocket. It
- * counts what it receives and names the count when it comes back, so that the proxy goes on with
- * the next message. It keeps what it has sent until the proxy's greeting on a return says how
- * many messages it has taken; the rest goes out again. A browser has no other way to know. So
- * that what is kept stays bounded, it comes back by itself, on a second connection that takes
- * over, when half of `limit` messages are kept; send() throws when `limit` are. This holds while
- * the page lives: a reload begins anew.
+ * For browsers, and for Node with a global WebSocket or the `ws` package: pass its WebSocket. The
+ * client counts the messages that it receives, and sends the count when it returns, so that the
+ * proxy continues with the next message. It keeps each message that it has sent until the proxy's
+ * greeting on a return says how many messages it has taken, and sends the later ones again. A
+ * browser has no other way to know. To bound what is kept, the client returns by itself, on a second
+ * connection that takes over, when it keeps half of `limit` messages; send() throws when it keeps
+ * `limit`. This holds while the page lives: a reload begins a new session.
  */
 export class ResumingWebSocket {
   onopen = () => {}; // with the proxy's greeting, after each return

@@ -7,11 +7,12 @@ For the `websockets` library, which reknit itself does not need. Copy this file 
         async for message in client:
             print(message)
 
-The client counts what it receives, and names the count when it comes back, so that the proxy
-goes on with the next message. It keeps what it has sent until it knows that the proxy has it: a
-Pong says so for everything before its Ping, and the proxy's answer to a return says how many
-messages it has taken; the rest goes out again. At most `limit` messages are kept: send() waits
-then. This holds while the process lives; what it has read and not yet used dies with it.
+The client counts the messages that it receives, and sends the count when it returns, so that the
+proxy continues with the next message. It keeps each message that it has sent until the proxy is
+known to have it: a Pong proves this for everything before its Ping, and the proxy's response to a
+return says how many messages it has taken. The client sends the later ones again. It keeps at
+most `limit` messages; then send() waits. All this holds while the process lives: messages that
+the client has read but the program has not used are lost with it.
 """
 
 import asyncio
@@ -34,18 +35,18 @@ Message = str | bytes
 
 
 class SessionLost(Exception):  # noqa: N818
-    """The proxy doesn't know the session any more, or can't go on where this client stands.
+    """The session has ended, or the proxy can't continue after the message that this client names.
 
-    Or it takes this client for another one, whose headers are not those that began the session.
+    Or it refuses this client, as its headers are not those that the session began with.
     """
 
 
 class ResumingClient:
-    """A session at `uri`. Connects on entering; leaving it sends the rest and ends the session.
+    """A session at `uri`. Entering connects; leaving sends the rest and ends the session.
 
-    `limit`: messages kept in each direction. `retry`: seconds between attempts to come back,
-    varied by half. `timeout`: seconds after which a silent proxy is lost. `options` go to
-    `websockets.connect`, whose errors entering raises.
+    `limit`: messages kept in each direction. `retry`: seconds between attempts to return, varied
+    by half. `timeout`: seconds after which a silent proxy counts as lost. `options` are passed to
+    `websockets.connect`; entering raises its errors.
     """
 
     def __init__(

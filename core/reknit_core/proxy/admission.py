@@ -133,7 +133,7 @@ class Admission:
         wait = self._pace.wait(key, now)
         if not wait:
             return None
-        message = "too many requests a second from this address"
+        message = "too many requests per second from this address"
         return self._refuse(429, "address_rate", message, ceil(wait))
 
     def _enter(self, guest: Guest, key: bytes) -> None:

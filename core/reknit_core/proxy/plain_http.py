@@ -153,7 +153,7 @@ class Exchange:
         if self._client.our_state is not h11.SEND_RESPONSE:
             self._broken = True
         elif self._is_asking and self._server_reads:
-            self._fail(408, "the request's body did not go on")
+            self._fail(408, "the request's body stopped")
         else:
             self._fail(504, "the server did not answer in time")
 

@@ -90,7 +90,7 @@ class ContextStateMachine(Opening):
         For people; None if it can.
         """
         if received is not None and not self.client.can_go_on(received):
-            return f"the session can't go on after message {received}"
+            return f"the session can't continue after message {received}"
         return self._pinned.mismatch(request)
 
     def belongs_to(self, request: UpgradeRequest) -> bool:

@@ -161,7 +161,7 @@ class Opening(Session):
                 received = -1
             if received is not None and not server.can_go_on(received):
                 self._counters.resumes[Side.SERVER, Resume.REFUSED] += 1
-                self._gap(f"the server can't go on after message {claimed}", now)
+                self._gap(f"the server can't continue after message {claimed}", now)
                 return
             self._counters.resumes[Side.SERVER, Resume.RESUMED] += 1
             self._go_on(server, received)

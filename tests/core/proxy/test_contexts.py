@@ -199,7 +199,7 @@ def test_a_client_that_counts_what_was_never_sent() -> None:
     accept(context, frames=b"\x81\x01a")
     answer = connect(sessions, b"X-Reconnect-Received: 2", b"X-Connection-Id: me")
     message = refused(answer, 409, "cannot_resume")
-    assert message == "the session can't go on after message 2"
+    assert message == "the session can't continue after message 2"
     assert context.state is State.CONNECTED
 
 
