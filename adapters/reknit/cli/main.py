@@ -39,6 +39,8 @@ def main() -> None:
 def serve(config_file: str | None, **options: object) -> None:
     """Run the proxy between clients and the server at UPSTREAM, a WebSocket URL.
 
+    Example: reknit serve ws://127.0.0.1:9125 --listen 0.0.0.0:9300
+
     Every option is also an environment variable (--retry-interval: REKNIT_RETRY_INTERVAL) and a
     key of the TOML file (retry_interval). Command line overrides environment, environment overrides
     file. The file may also hold `upstream`.

@@ -1,5 +1,6 @@
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from click.testing import CliRunner, Result
 from patience import LIMIT
 from reknit.cli.demo import PROMISES
 from reknit.cli.main import main
+from reknit.settings.config import from_command_line, merge
 from reknit.settings.options import OPTIONS
 from reknit_core.session.retry import Retry
 
@@ -62,6 +64,15 @@ def test_serve_help_explains_every_setting() -> None:
             assert packed(f"{option.flag} {value} {option.help}") in text
             assert packed(f"default: {option.default or 'none'}]") in text
             assert packed(option.limits) in text
+
+
+def test_serve_help_has_an_example_that_is_allowed() -> None:
+    found = re.search(r"Example: reknit (.+)", run("serve", "--help").stdout)
+    assert found is not None
+    name, *arguments = found[1].split()
+    options = main.commands[name].make_context(name, arguments).params
+    assert options.pop("config_file") is None
+    assert merge(from_command_line(options), {}, {})
 
 
 def test_no_setting_is_left_without_a_heading() -> None:
