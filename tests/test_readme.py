@@ -212,3 +212,18 @@ def test_a_program_with_the_proxy_inside_runs(program: str, tmp_path: Path) -> N
     run = subprocess.run([sys.executable, file], capture_output=True, text=True, timeout=60)
     assert (run.returncode, run.stderr) == (0, "")
     assert "clients connect to 127.0.0.1:" in run.stdout
+
+
+# -- Layout ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("package", "page"),
+    [("core/reknit_core", "core/README.md"), ("adapters/reknit", "adapters/README.md")],
+)
+def test_every_package_is_in_the_layout(package: str, page: str) -> None:
+    text = (ROOT / page).read_text()
+    table = text[text.index("| package of") :].partition("\n\n")[0]
+    named = set(re.findall(r"`(\w+)/`", table))
+    there = {init.parent.name for init in (ROOT / package).glob("*/__init__.py")}
+    assert named - {"deploy", "door", "transport"} == there
