@@ -15,11 +15,17 @@
  * browser has no other way to know. To bound what is kept, the client returns by itself, on a second
  * connection that takes over, when it keeps half of `limit` messages; send() throws when it keeps
  * `limit`. This holds while the page lives: a reload begins a new session.
+ *
+ * Where the session is over but the proxy asks for another one (1012: it restarts), and where
+ * the session is gone (4404, 4410), it begins a fresh one, unless `fresh` is false. The server
+ * knows nothing of what was before, so the application is told, in onopen: `recovered` is false,
+ * and `unconfirmed` are the messages that the server may or may not have. They are not sent again.
  */
 export class ResumingWebSocket {
-  onopen = () => {}; // with the proxy's greeting, after each return
+  onopen = () => {}; // with the proxy's greeting, `recovered` and `unconfirmed`, each time
   onmessage = () => {}; // with the data: a string or an ArrayBuffer
   onclose = () => {}; // with { code, reason }: the session is over
+  recovered = false; // whether the connection goes on with the session that was before
   id = null;
   received = 0; // messages from the server
   confirmed = 0; // messages of ours that the proxy is known to have
@@ -31,12 +37,21 @@ export class ResumingWebSocket {
   #timer = null; // until the next attempt to come back
   #closing = null; // the code and reason given to close()
   #token = null; // to be shown on a return, where the proxy demands one
+  #renewing = false; // whether a session has ended that a fresh one is to follow
   #over = false;
+  // The proxy restarts; or it doesn't know the session, or can't go on where we stand.
+  static #renewed = [1012, 4404, 4410];
 
-  /** `limit`: messages kept; `retry`: milliseconds between attempts to come back, varied by half. */
-  constructor(url, { limit = 10000, retry = 1000, protocols = [], WebSocket = globalThis.WebSocket } = {}) {
+  /**
+   * `limit`: messages kept; `retry`: milliseconds between attempts to come back, varied by half;
+   * `fresh`: whether a fresh session follows one that is gone.
+   */
+  constructor(
+    url,
+    { limit = 10000, retry = 1000, fresh = true, protocols = [], WebSocket = globalThis.WebSocket } = {},
+  ) {
     this.#url = url;
-    this.#options = { limit, retry, protocols, WebSocket };
+    this.#options = { limit, retry, fresh, protocols, WebSocket };
     this.comeBack();
   }
 
@@ -79,7 +94,11 @@ export class ResumingWebSocket {
     let greeted = false;
     let skip = 0; // messages that the old connection has brought since the count was named
     socket.binaryType = "arraybuffer";
-    socket.onerror = () => {}; // onclose follows
+    socket.onerror = () => {
+      if (greeted) return; // onclose follows; in Node 20 it doesn't where nothing was opened
+      socket.onclose = null;
+      this.#lost(socket, { code: 1006 });
+    };
     socket.onclose = (event) => this.#lost(socket, event);
     socket.onmessage = ({ data }) => {
       if (!greeted) {
@@ -102,23 +121,44 @@ export class ResumingWebSocket {
     this.#next = null;
     this.id = hello["x-connection-id"];
     this.#token = hello["x-reconnect-token"] ?? this.#token;
+    const unconfirmed = this.#renewing ? this.#kept.splice(0) : [];
+    this.#renewing = false;
+    this.recovered = hello["x-reconnect"] === "resumed";
     const taken = Number(hello["x-reconnect-received"] ?? 0);
     this.#kept.splice(0, taken - this.confirmed);
     this.confirmed = taken;
     for (const data of this.#kept) socket.send(data);
     if (this.#closing) socket.close(...this.#closing);
-    this.onopen(hello);
+    this.onopen({ ...hello, recovered: this.recovered, unconfirmed });
   }
 
   #lost(socket, { code, reason }) {
     if (socket === this.#next) this.#next = null;
     if (socket === this.#current) this.#current = null;
     if (code === 4409 && this.#next) return; // taken over by our own next connection
-    if (code !== 1006) this.#end(code, reason);
-    else if (!this.#next && !this.#over) {
-      const wait = this.#options.retry * (0.5 + Math.random());
-      this.#timer ??= setTimeout(() => this.comeBack(), wait);
-    }
+    if (code === 1006) this.#retry();
+    else if (ResumingWebSocket.#renewed.includes(code) && this.#mayRenew) this.#renew();
+    else this.#end(code, reason);
+  }
+
+  get #mayRenew() {
+    return this.#options.fresh && this.#closing === null;
+  }
+
+  #retry() {
+    if (this.#next || this.#over) return;
+    const wait = this.#options.retry * (0.5 + Math.random());
+    this.#timer ??= setTimeout(() => this.comeBack(), wait);
+  }
+
+  /** The session is over: forget it, and begin a fresh one. */
+  #renew() {
+    this.#abandon(this.#current);
+    this.#abandon(this.#next);
+    this.#current = this.#next = this.id = this.#token = null;
+    this.received = this.confirmed = 0;
+    this.#renewing = true;
+    this.#retry();
   }
 
   #end(code, reason) {

@@ -13,15 +13,20 @@ known to have it: a Pong proves this for everything before its Ping, and the pro
 return says how many messages it has taken. The client sends the later ones again. It keeps at
 most `limit` messages; then send() waits. All this holds while the process lives: messages that
 the client has read but the program has not used are lost with it.
+
+Where the session is over but the proxy asks for another one (it closes with 1012: it restarts),
+and where the session is gone, the client begins a fresh one, unless `fresh` is false. The server
+knows nothing of what was before, so `on_open` is told: `recovered` is false, and `unconfirmed`
+are the messages that the server may or may not have. They are not sent again.
 """
 
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
@@ -34,10 +39,25 @@ from websockets.exceptions import (
 Message = str | bytes
 
 
+_RESTARTS = 1012  # the proxy's close code: come back, to another session
+_NOT_YOURS, _UNKNOWN, _GAP = 403, 404, 409  # its answers to a client that comes back
+
+
+class Opened(NamedTuple):
+    """A new connection: whether it goes on with the session that was before.
+
+    If it doesn't, `unconfirmed` are the messages of ours that were not confirmed until then.
+    """
+
+    recovered: bool
+    unconfirmed: list[Message]
+
+
 class SessionLost(Exception):  # noqa: N818
     """The session has ended, or the proxy can't continue after the message that this client names.
 
     Or it refuses this client, as its headers are not those that the session began with.
+    Or a fresh session has begun before what was to be flushed had arrived.
     """
 
 
@@ -45,7 +65,9 @@ class ResumingClient:
     """A session at `uri`. Entering connects; leaving sends the rest and ends the session.
 
     `limit`: messages kept in each direction. `retry`: seconds between attempts to return, varied
-    by half. `timeout`: seconds after which a silent proxy counts as lost. `options` are passed to
+    by half. `timeout`: seconds after which a silent proxy counts as lost. `fresh`: whether a
+    fresh session follows one that is gone. `on_open`: called for each connection, before anything
+    comes from it; what came before may still wait for recv(). `options` are passed to
     `websockets.connect`; entering raises its errors.
     """
 
@@ -56,16 +78,23 @@ class ResumingClient:
         limit: int = 1000,
         retry: float = 1.0,
         timeout: float = 20.0,
+        fresh: bool = True,
+        on_open: Callable[[Opened], None] | None = None,
         **options: Any,
     ) -> None:
         self.connection_id = ""
         self.received = 0  # messages from the server
         self.confirmed = 0  # messages of ours that the proxy is known to have
         self.returns = 0
+        self.recovered = False  # whether the connection goes on with the session that was before
         self._uri = uri
         self._limit = limit
         self._retry = retry
         self._timeout = timeout
+        self._fresh = fresh
+        self._on_open = on_open
+        self._renewals = 0  # sessions that were over, and that a fresh one follows
+        self._lost = False  # whether there was one since the last connection
         self._headers: dict[str, str] = options.pop("additional_headers", {})
         self._token = ""
         self._options = options
@@ -84,13 +113,15 @@ class ResumingClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        if error is None:
-            with suppress(ConnectionClosed):  # the other end has ended the session
-                await self.flush()
-            await self._websocket.close()
-        self._task.cancel()
-        await asyncio.wait((self._task,))
-        self._websocket.transport.abort()
+        try:
+            if error is None:
+                with suppress(ConnectionClosed):  # the other end has ended the session
+                    await self.flush()
+                await self._websocket.close()
+        finally:
+            self._task.cancel()
+            await asyncio.wait((self._task,))
+            self._websocket.transport.abort()
 
     async def send(self, message: Message) -> None:
         """Send a message, now or on a return. Raises what ended the session."""
@@ -107,11 +138,14 @@ class ResumingClient:
         """Wait until the proxy has everything that was sent. Raises what ended the session."""
         self._flushing = True
         self._notify()
-        while self._kept and self._end is None:
+        renewals = self._renewals
+        while self._kept and self._end is None and self._renewals == renewals:
             await self._news.wait()
         self._flushing = False
         if self._kept and self._end is not None:
             raise self._end
+        if self._renewals != renewals:
+            raise SessionLost("the session was over before all had arrived")
 
     async def recv(self) -> Message:
         """The next message. Raises ConnectionClosed when the session was ended, or SessionLost."""
@@ -133,8 +167,9 @@ class ResumingClient:
         try:
             while True:
                 await self._converse()
+                if self._lost:
+                    await self._pause()  # all clients were told to go: they come one by one
                 self._websocket = await self._return()
-                self.returns += 1
         except Exception as error:
             self._end = error
             self._notify()
@@ -154,9 +189,29 @@ class ResumingClient:
         told = websocket.response.headers
         self.connection_id = told["x-connection-id"]
         self._token = told.get("x-reconnect-token", self._token)
+        self.recovered = told.get("x-reconnect") == "resumed"
+        self.returns += self.recovered
+        unconfirmed = self._begin_anew() if self._lost else []
         self._confirm(int(told.get("x-reconnect-received", 0)))
         self._written = self.confirmed
+        if self._on_open is not None:
+            self._on_open(Opened(self.recovered, unconfirmed))
         return websocket
+
+    def _forget(self) -> None:
+        """The session is over: the next connection begins a fresh one."""
+        self.connection_id = self._token = ""
+        self._lost = True
+        self._renewals += 1
+        self._notify()
+
+    def _begin_anew(self) -> list[Message]:
+        """A fresh session has begun: count from there; returns what the old one leaves behind."""
+        unconfirmed = list(self._kept)
+        self._kept.clear()
+        self.received = self.confirmed = 0
+        self._lost = False
+        return unconfirmed
 
     async def _return(self) -> ClientConnection:
         while True:
@@ -164,13 +219,19 @@ class ResumingClient:
                 return await self._connect()
             except InvalidStatus as error:
                 status = error.response.status_code
-                if status in (403, 404, 409):
+                is_return = bool(self.connection_id)
+                if is_return and self._fresh and status in (_UNKNOWN, _GAP):
+                    self._forget()
+                elif is_return and status in (_NOT_YOURS, _UNKNOWN, _GAP):
                     raise SessionLost(error.response.body.decode()) from error
-                if status < 500 and status != 429:
+                elif status < 500 and status != 429:
                     raise
             except (OSError, InvalidHandshake, EOFError):
                 pass  # not there yet
-            await asyncio.sleep(self._retry * random.uniform(0.5, 1.5))  # noqa: S311
+            await self._pause()
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(self._retry * random.uniform(0.5, 1.5))  # noqa: S311
 
     async def _converse(self) -> None:
         """Use one connection until it is lost. Raises ConnectionClosed if it was closed."""
@@ -183,7 +244,9 @@ class ResumingClient:
                 await self._inbox.put(message)
         except ConnectionClosed as closed:
             if closed.rcvd is not None:
-                raise
+                if closed.rcvd.code != _RESTARTS or not self._fresh:
+                    raise
+                self._forget()
         finally:
             for task in tasks:
                 task.cancel()

@@ -3,7 +3,7 @@
 const SIZE = 64;
 
 export function exchange(session, { count, rate, limit }) {
-  const result = { received: [], greetings: [], ended: null };
+  const result = { received: [], greetings: [], opened: [], ended: null };
   let sent = 0;
   const timer = setInterval(() => {
     for (let burst = 0; burst < rate / 100 && sent < count; burst += 1) {
@@ -13,7 +13,10 @@ export function exchange(session, { count, rate, limit }) {
     }
   }, 10);
   const over = new Promise((resolve) => {
-    session.onopen = (hello) => result.greetings.push(hello["x-reconnect"]);
+    session.onopen = ({ recovered, unconfirmed, ...hello }) => {
+      result.greetings.push(hello["x-reconnect"]);
+      result.opened.push([recovered, unconfirmed.map(Number)]);
+    };
     session.onmessage = (data) => {
       result.received.push(Number(data));
       if (sent === count && result.received.length >= count) {

@@ -1,17 +1,22 @@
-"""The resuming client in Python: `python resuming_client.py URL COUNT RATE LIMIT`."""
+"""The resuming client in Python: `python resuming_client.py URL COUNT RATE LIMIT ["" [final]]`."""
 
 import asyncio
 import json
 import sys
 
 from peer import SIZE, TICK, say
-from reknit.resume import ResumingClient, SessionLost
+from reknit.resume import Opened, ResumingClient, SessionLost
 from websockets.exceptions import ConnectionClosed
 
 
-async def main(url: str, count: int, rate: int, limit: int) -> None:
+async def main(url: str, count: int, rate: int, limit: int, *, fresh: bool) -> None:
     """Send `count` numbers, receive at least as many; say what came, and how it ended."""
-    client = ResumingClient(url, limit=limit, retry=0.02, proxy=None)
+    opened: list[tuple[bool, list[int]]] = []
+
+    def note(what: Opened) -> None:
+        opened.append((what.recovered, [int(message) for message in what.unconfirmed]))
+
+    client = ResumingClient(url, limit=limit, retry=0.02, proxy=None, fresh=fresh, on_open=note)
     received: list[int] = []
     ended = 1000
     try:
@@ -26,8 +31,14 @@ async def main(url: str, count: int, rate: int, limit: int) -> None:
         ended = 4404
     except ConnectionClosed as closed:
         ended = closed.rcvd.code if closed.rcvd else 1006
-    greetings = ["new", *["resumed"] * client.returns]
-    say(f"result {json.dumps({'received': received, 'greetings': greetings, 'ended': ended})}")
+    assert client.returns == sum(recovered for recovered, _ in opened)
+    result = {
+        "received": received,
+        "greetings": ["resumed" if recovered else "new" for recovered, _ in opened],
+        "opened": opened,
+        "ended": ended,
+    }
+    say(f"result {json.dumps(result)}")
 
 
 async def send(client: ResumingClient, count: int, rate: int) -> None:
@@ -39,4 +50,4 @@ async def send(client: ResumingClient, count: int, rate: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], *map(int, sys.argv[2:5])))
+    asyncio.run(main(sys.argv[1], *map(int, sys.argv[2:5]), fresh="final" not in sys.argv[5:]))

@@ -2,10 +2,12 @@
 
 import json
 import random
+import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -25,8 +27,9 @@ from children import (
 )
 from journal import read_journal
 from node import node_runs, skip_without_ws
-from raw_peer import RawServer
+from raw_peer import RawPeer, RawServer
 from wsproto.events import CloseConnection, Ping, Pong, TextMessage
+from wsproto.utilities import LocalProtocolError
 
 HELPERS = Path(reknit.__file__).parent
 PYTHON = (sys.executable, str(HERE / "resuming_client.py"))
@@ -34,6 +37,7 @@ NODE = ("node", str(HERE / "resuming_client.mjs"), str(HELPERS / "resume.js"))
 COUNT = 1500  # messages in each direction, at least
 RATE = 1000  # a second
 KEPT = 600  # messages that the client keeps: it has to ask what has arrived in between
+ENDLESS = 100_000  # messages, at 100 a second
 CUTS = 6
 CUT_AFTER = COUNT // (2 * CUTS)  # messages, on average: the last cut comes before the last one
 
@@ -148,7 +152,7 @@ def test_chromium(tmp_path: Path) -> None:
 # -- How a session ends ------------------------------------------------------------------------
 
 
-async def end_of(command: tuple[str, ...], after: str, *, lose: bool) -> int:
+async def end_of(command: tuple[str, ...], *after: str, lose: bool) -> int:
     """Lose the session behind a client's back, or close it; returns the code that it ends with."""
     server = RawServer()
     with trio.fail_after(LIMIT):
@@ -158,7 +162,7 @@ async def end_of(command: tuple[str, ...], after: str, *, lose: bool) -> int:
             relay = Relay(port)
             await nursery.start(relay.run)
             url = f"ws://127.0.0.1:{relay.port}/"
-            client = await started.start(*command, url, str(COUNT), "100", str(COUNT), after)
+            client = await started.start(*command, url, str(COUNT), "100", str(COUNT), *after)
             peer = await server.next()
             await peer.send(TextMessage("1"))
             await peer.send(Ping(b"after it"))
@@ -183,9 +187,133 @@ def test_the_end_is_told(language: str, *, lose: bool, code: int) -> None:
     command, after = (NODE, "ws") if language == "node" else (PYTHON, "")
 
     async def run() -> None:
-        assert await end_of(command, after, lose=lose) == code
+        assert await end_of(command, after, "final", lose=lose) == code
 
     trio.run(run)
+
+
+# -- A fresh session follows one that is gone --------------------------------------------------
+
+Starts = Callable[[Children, str], Awaitable[Callable[[], Awaitable[str]]]]
+"""Starts a client at that URL; returns how to get its result."""
+
+
+class Half:
+    """A server's end of a session: the numbers that it gets, until either end closes."""
+
+    def __init__(self, peer: RawPeer) -> None:
+        self._peer = peer
+        self.numbers: list[int] = []
+
+    async def run(self, *, until: int = 0) -> None:
+        """Take what comes, until so many numbers have come or it has ended."""
+        while event := await self._peer.receive():
+            match event:
+                case TextMessage(data=data):
+                    self.numbers.append(int(data))
+                    if len(self.numbers) == until:
+                        return
+                case Ping():
+                    with suppress(trio.BrokenResourceError):
+                        await self._peer.send(event.response())
+                case CloseConnection():
+                    with suppress(LocalProtocolError):  # it answers ours
+                        await self._peer.send(event.response())
+                    break
+        await self._peer.stream.aclose()
+
+
+async def drain_twice(start: Starts, *, kill: bool) -> None:
+    """The proxy stops, or is killed, and another one is there, twice: each session is told of."""
+    server = RawServer()
+    with trio.fail_after(LIMIT):
+        async with children() as started, trio.open_nursery() as nursery:
+            await nursery.start(server.run)
+            proxy, port = await start_proxy(started, server.port)
+            relay = Relay(port)
+            await nursery.start(relay.run)
+            get_result = await start(started, f"ws://127.0.0.1:{relay.port}/")
+            halves = []
+            for session in range(3):
+                peer = await server.next()
+                half = Half(peer)
+                halves.append(half)
+                await peer.send(TextMessage(str(session)))
+                await half.run(until=10)
+                if session == 2:
+                    await peer.send(CloseConnection(4321))
+                    await half.run()
+                    break
+                proxy.process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+                await half.run()
+                await proxy.process.wait()
+                proxy, relay.target = await start_proxy(started, server.port)
+            result = json.loads(await get_result())
+            nursery.cancel_scope.cancel()
+    assert result["ended"] == 4321
+    assert result["received"] == [0, 1, 2]
+    assert result["greetings"] == ["new"] * 3
+    assert [recovered for recovered, _ in result["opened"]] == [False] * 3
+    first = 1
+    for half, (_, unconfirmed) in zip(halves, result["opened"], strict=True):
+        last = half.numbers[-1]
+        if unconfirmed:  # of the session before: with what its server has got nothing is missing
+            assert unconfirmed == list(range(unconfirmed[0], unconfirmed[-1] + 1))
+            assert unconfirmed[0] <= first
+            first = unconfirmed[-1] + 1
+        assert half.numbers == list(range(first, last + 1))
+        first = last + 1
+
+
+def starts(command: tuple[str, ...], *after: str) -> Starts:
+    async def start(started: Children, url: str) -> Callable[[], Awaitable[str]]:
+        client = await started.start(*command, url, str(ENDLESS), "100", str(ENDLESS), *after)
+
+        async def result() -> str:
+            return (await client.said("result")).partition(" ")[2]
+
+        return result
+
+    return start
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_python_begins_anew(*, kill: bool) -> None:
+    trio.run(partial(drain_twice, starts(PYTHON), kill=kill))
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_node_with_ws_begins_anew(*, kill: bool) -> None:
+    skip_without_ws()
+    trio.run(partial(drain_twice, starts(NODE, "ws"), kill=kill))
+
+
+def test_node_with_its_own_websocket_begins_anew() -> None:
+    flag = ("--experimental-websocket",)
+    if not node_runs(*flag, "-e", "WebSocket"):
+        pytest.skip("needs a Node with a global WebSocket behind a flag")
+    trio.run(partial(drain_twice, starts(("node", *flag, *NODE[1:])), kill=False))
+
+
+def test_chromium_begins_anew(tmp_path: Path) -> None:
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("needs Chromium, on the path or named by $CHROMIUM")
+    files = ("resuming_client.html", "resuming_client.js")
+    with page_server(*(HERE / name for name in files), HELPERS / "resume.js") as pages:
+
+        async def start(started: Children, url: str) -> Callable[[], Awaitable[str]]:
+            query = {"url": url, "count": ENDLESS, "rate": 100, "limit": ENDLESS}
+            page = f"{pages.url}resuming_client.html?{urlencode(query)}"
+            profile = f"--user-data-dir={tmp_path / 'profile'}"
+            await started.start(chromium, *FLAGS, profile, page, errors=True)
+
+            async def result() -> str:
+                return await trio.to_thread.run_sync(lambda: pages.results.get(timeout=LIMIT))
+
+            return result
+
+        trio.run(partial(drain_twice, start, kill=False))
 
 
 def test_node_says_when_too_much_is_unconfirmed() -> None:
