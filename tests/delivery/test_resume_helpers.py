@@ -316,6 +316,46 @@ def test_chromium_begins_anew(tmp_path: Path) -> None:
         trio.run(partial(drain_twice, start, kill=False))
 
 
+FLUSHES = """
+import asyncio, sys
+from reknit.resume import ResumingClient, SessionLost
+
+async def main():
+    async with ResumingClient(sys.argv[1], retry=0.02, proxy=None) as client:
+        await client.recv()
+        await client.send("7")
+
+try:
+    asyncio.run(main())
+except SessionLost as error:
+    print("result", error, flush=True)
+"""
+
+
+def test_leaving_python_does_not_pass_over_a_session_that_ended_too_early() -> None:
+    async def run() -> None:
+        server = RawServer()
+        with trio.fail_after(LIMIT):
+            async with children() as started, trio.open_nursery() as nursery:
+                await nursery.start(server.run)
+                proxy, port = await start_proxy(started, server.port)
+                url = f"ws://127.0.0.1:{port}/"
+                client = await started.start(sys.executable, "-c", FLUSHES, url)
+                peer = await server.next()
+                await peer.send(TextMessage("go"))
+                while not isinstance(await peer.receive(), TextMessage):
+                    pass
+                proxy.process.send_signal(signal.SIGTERM)
+                while not isinstance(event := await peer.receive(), CloseConnection):
+                    pass  # no Ping is answered: nothing is confirmed
+                await peer.send(event.response())
+                await peer.stream.aclose()
+                assert "before all had arrived" in await client.said("result")
+                nursery.cancel_scope.cancel()
+
+    trio.run(run)
+
+
 def test_node_says_when_too_much_is_unconfirmed() -> None:
     skip_without_ws()
     script = f"""
