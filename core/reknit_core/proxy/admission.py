@@ -2,7 +2,8 @@
 
 A connection is counted from the moment it is accepted until it is closed, so also while it is in
 its handshake. Where a proxy in front is trusted, the limits are for the client that it names, who
-is known only when the request is complete.
+is known only when the request is complete. Where all places are taken, those who ask for nothing
+give theirs up: else so many silent strangers would shut everybody out.
 """
 
 from collections import Counter
@@ -18,6 +19,7 @@ from reknit_core.wire.headers import value_of
 
 TRACKED = 65536  # addresses whose handshakes are remembered: a flood of addresses has to end there
 RETRY_AFTER = 5  # seconds, where nobody knows when there will be room
+GIVES_WAY = 1.0  # seconds after which who asks for nothing lets others have its place
 
 
 class Guest:
@@ -47,6 +49,7 @@ class Admission:
         self._proxies = TrustedProxies(policy.trust_forwarded)
         self._origins = Origins(policy.allow_origin)
         self._open: dict[bytes, int] = {}  # connections by address
+        self._waiting: dict[Guest, float] = {}  # since when they ask for nothing, the longest first
         self.connections = 0
         self.refused: Counter[str] = Counter()
         """How many were refused so far, by the limit's name, or for their origin."""
@@ -69,7 +72,22 @@ class Admission:
             if answer is not None:
                 return answer
         self.connections += 1
+        self._waiting[guest] = now
         return guest
+
+    def give_way(self, now: float) -> Guest | None:
+        """A connection has come: whose is to be closed for it, and has left; None: nobody's.
+
+        Where there is no room, it is the one that has asked for nothing for longest.
+        """
+        if self.connections < self._limit or not self._waiting:
+            return None
+        idlest, since = next(iter(self._waiting.items()))
+        if now - since < GIVES_WAY:
+            return None
+        self.refused["gave_way"] += 1
+        self.leave(idlest)
+        return idlest
 
     def readmit(self, address: str) -> Guest:
         """A connection that another process let in and hands over, whatever the limits say."""
@@ -84,6 +102,7 @@ class Admission:
     ) -> Refusal | None:
         """The guest's request is complete: None if it may go on. It is to leave either way."""
         answer = None
+        self._waiting.pop(guest, None)
         if self._proxies.trusts(guest.peer):
             guest.address = self._proxies.client(guest.peer, request.headers)
             if not self._proxies.trusts(guest.address):  # a proxy's own checks are not limited
@@ -98,20 +117,28 @@ class Admission:
             return self._refuse(403, "origin_not_allowed", message)
         return None
 
-    def stay(self, guest: Guest) -> None:
+    def stay(self, guest: Guest, now: float) -> None:
         """The guest's request is over, and its connection stays open for another one.
 
         A proxy in front may send another client's.
         """
+        self._waiting[guest] = now
         if self._proxies.trusts(guest.peer):
             self._uncount(guest)
             guest.address = guest.peer
+
+    def linger(self, guest: Guest, now: float) -> None:
+        """The guest was refused, and is waited for only so that the answer reaches it."""
+        if not guest.gone:
+            self._waiting.pop(guest, None)
+            self._waiting[guest] = now
 
     def leave(self, guest: Guest) -> None:
         """The guest's connection is closed; to say so again does no harm."""
         if guest.gone:
             return
         guest.gone = True
+        self._waiting.pop(guest, None)
         self.connections -= 1
         self._uncount(guest)
 

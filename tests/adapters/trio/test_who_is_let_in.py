@@ -130,6 +130,30 @@ async def test_connections_are_limited_overall(bench: Bench) -> None:
 
 
 @socket_test
+async def test_silent_strangers_do_not_keep_clients_out(bench: Bench) -> None:
+    await bench.upstream.start()
+    proxy = await bench.proxy("--connection-limit", "4", "--request-timeout", "60")
+    client = await bench.connect()
+    silent = await bench.raw()
+    slow = await bench.raw()
+    slow.send(request()[:9])
+    refusing = await bench.raw()
+    refusing.send(b"no request\r\n\r\n")
+    assert (await refusing.read_head()).status == 400  # and doesn't close
+    for other in (silent, slow, refusing):
+        while True:  # the first ones come too early: a second must have passed
+            late = await bench.raw(local=OTHER)
+            late.send(request())
+            if (await late.read_head()).status == 101:
+                break
+            await late.ended()
+        await other.ended()
+    await client.send("still here")
+    assert await (await bench.upstream.accept()).recv() == "still here"
+    await proxy.logged("WARNING client 127.0.0.1 gave way: it asked for nothing; 2 so far")
+
+
+@socket_test
 async def test_a_flood_over_the_limit_ends_in_answers_and_closed_connections(bench: Bench) -> None:
     """More than are waited for at one time: all are closed, and a session goes on meanwhile."""
     await bench.raw_upstream.start()

@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 from handshake_bytes import request
 from reknit_core.policy.policy import Http, Policy
-from reknit_core.proxy.admission import TRACKED, Admission, Guest, Pace, key_of
+from reknit_core.proxy.admission import GIVES_WAY, TRACKED, Admission, Guest, Pace, key_of
 from reknit_core.proxy.plain_request import PlainRequest, read_request
 from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 
@@ -63,6 +63,36 @@ def test_connections_are_limited_overall() -> None:
     assert admission.connections == 1
     let_in(admission, BOB)
     assert refused(admission.arrive(ALICE, 0.0)) == FULL
+
+
+def test_where_all_places_are_taken_who_asks_for_nothing_gives_way() -> None:
+    admission = Admission(Policy(connection_limit=4))
+    asking, silent, slow, refusing = (let_in(admission, now=float(when)) for when in range(4))
+    assert asks(admission, asking, now=9.0) is None
+    assert asks(admission, refusing, now=9.0) is None
+    admission.linger(refusing, 9.0)  # it is refused: it stays for the answer only
+    assert [admission.give_way(10.0) for _ in range(2)] == [silent, None]  # one is enough
+    admission.leave(silent)  # does no harm
+    assert admission.connections == 3
+    late = let_in(admission, now=10.0)
+    assert admission.give_way(10.0) is slow
+    let_in(admission, now=10.0)
+    assert admission.give_way(10.0) is refusing
+    let_in(admission, now=10.0)
+    assert admission.give_way(10.0 + GIVES_WAY / 2) is None  # they may be about to ask
+    assert admission.give_way(10.0 + GIVES_WAY) is late
+    assert admission.refused == {"gave_way": 4}
+    admission.linger(late, 12.0)  # it is gone already
+
+
+def test_between_its_requests_a_client_gives_way_too() -> None:
+    admission = Admission(Policy(connection_limit=1))
+    guest = let_in(admission)
+    assert asks_plainly(admission, guest) is None
+    assert admission.give_way(100.0) is None
+    admission.stay(guest, 100.0)
+    assert admission.give_way(100.0) is None
+    assert admission.give_way(100.0 + GIVES_WAY) is guest
 
 
 def test_connections_are_limited_by_address() -> None:
@@ -259,9 +289,9 @@ def test_each_request_on_a_connection_counts_as_a_handshake() -> None:
     admission = Admission(Policy(address_rate=2))
     guest = let_in(admission)
     assert asks_plainly(admission, guest) is None  # it was counted with the connection
-    admission.stay(guest)
+    admission.stay(guest, 0.0)
     assert asks_plainly(admission, guest) is None
-    admission.stay(guest)
+    admission.stay(guest, 0.0)
     assert refused(asks_plainly(admission, guest)) == TOO_OFTEN
     assert refused(admission.arrive(ALICE, 0.0)) == TOO_OFTEN
     assert refused(asks(admission, guest)) == TOO_OFTEN
@@ -278,8 +308,8 @@ def test_a_proxy_in_front_sends_requests_of_several_clients() -> None:
         assert guest.address == client
         forwarded = b"X-Forwarded-For: " + client.encode()
         assert refused(asks_plainly(admission, other, forwarded)) == TOO_MANY
-        admission.stay(guest)
-        admission.stay(other)
+        admission.stay(guest, 0.0)
+        admission.stay(other, 0.0)
         assert (guest.address, admission.tracked) == (PROXY, 0)
     assert asks(admission, guest, b"X-Forwarded-For: " + BOB.encode()) is None
     admission.leave(guest)
@@ -290,7 +320,7 @@ def test_a_client_stays_counted_between_its_requests() -> None:
     admission = Admission(Policy(address_connections=1))
     guest = let_in(admission)
     assert asks_plainly(admission, guest) is None
-    admission.stay(guest)
+    admission.stay(guest, 0.0)
     assert refused(admission.arrive(ALICE, 0.0)) == TOO_MANY
 
 

@@ -51,7 +51,17 @@ class Newcomer:
     `context`: how it speaks TLS, if it has to. `begun`: what was read of the request before.
     """
 
-    __slots__ = ("begun", "guest", "handshake", "is_kept", "limit", "reading", "socket", "stream")
+    __slots__ = (
+        "begun",
+        "guest",
+        "handshake",
+        "is_kept",
+        "limit",
+        "reading",
+        "scope",
+        "socket",
+        "stream",
+    )
 
     def __init__(
         self,
@@ -65,6 +75,7 @@ class Newcomer:
         self.stream: StreamSocket = sock if context is None else TlsSocket(sock, context, None)
         self.guest = guest
         self.limit = limit
+        self.scope = trio.CancelScope()  # of all that is done for it
         self.is_kept = False  # whether this isn't the first request on its connection
         self._expect(begun)
 
@@ -110,6 +121,7 @@ class Listener:
         self._spare = SpareFile()
         self._seldom = Seldom()
         self.newcomers: set[Newcomer] = set()
+        self._serving: dict[Guest, Newcomer] = {}  # these, and those that are being answered
 
     async def run(self, listeners: list[trio.SocketListener], clients: trio.Nursery) -> None:
         """Accept until cancelled; opening handshakes run in `clients`, and may take longer."""
@@ -168,7 +180,10 @@ class Listener:
             return
         # Many come from one address: it is kept once.
         address = intern(peer[0]) if isinstance(peer, tuple) else ""  # a unix socket has none
-        guest = self._admission.arrive(address, trio.current_time())
+        now = trio.current_time()
+        if (idlest := self._admission.give_way(now)) is not None:
+            self._send_away(idlest)
+        guest = self._admission.arrive(address, now)
         context = self._certificates.for_clients
         if isinstance(guest, Guest):
             self._begin(Newcomer(sock, guest, context, self._policy.request_timeout), clients)
@@ -185,6 +200,14 @@ class Listener:
         with suppress(OSError):
             sock.send(answer)
         sock.close()
+
+    def _send_away(self, guest: Guest) -> None:
+        """Another one gets its place."""
+        text = "client %(address)s gave way: it asked for nothing"
+        self._tell(WARNING, "limited", "gave_way", text, address=guest.address)
+        newcomer = self._serving[guest]
+        newcomer.scope.cancel()
+        newcomer.socket.close()
 
     async def _linger(self, sock: socket.socket, answer: bytes) -> None:
         self._lingering += 1
@@ -207,6 +230,7 @@ class Listener:
 
     def _begin(self, newcomer: Newcomer, clients: trio.Nursery) -> None:
         self.newcomers.add(newcomer)
+        self._serving[newcomer.guest] = newcomer
         clients.start_soon(self._serve, newcomer)
 
     def let_go(self) -> None:
@@ -225,13 +249,15 @@ class Listener:
     async def _serve(self, newcomer: Newcomer) -> None:
         entered = False
         try:
-            entered = await self._shake_hands(newcomer)
+            with newcomer.scope:
+                entered = await self._shake_hands(newcomer)
         except OSError:
             pass  # the client is gone, and nothing was begun
         except Exception:
             LOG.exception("a client is let go by an error of the proxy")
         finally:
             self.newcomers.discard(newcomer)
+            self._serving.pop(newcomer.guest, None)
             if not entered:
                 newcomer.socket.close()
                 self._admission.leave(newcomer.guest)
@@ -297,7 +323,7 @@ class Listener:
         if rest is None:
             await self._end(stream)
             return False
-        self._admission.stay(guest)
+        self._admission.stay(guest, trio.current_time())
         newcomer.keep(rest)
         self.newcomers.add(newcomer)
         return True
@@ -305,6 +331,7 @@ class Listener:
     async def _refuse(self, newcomer: Newcomer, answer: Refusal) -> None:
         self._counters.handshakes[answer.status] += 1
         self._tell_refusal(INFO, "refused", newcomer.guest.address, answer)
+        self._admission.linger(newcomer.guest, trio.current_time())
         await self._end(newcomer.stream, newcomer.handshake.refuse(answer))
 
     async def _secure(self, newcomer: Newcomer) -> bool:
