@@ -32,6 +32,13 @@ class Overflow(Enum):
     DROP_NEWEST = "drop-newest"
 
 
+class GraceFor(Enum):
+    """Which lost clients are waited for."""
+
+    ALL = "all"
+    NAMED = "named"
+
+
 class Http(Enum):
     """What happens to a request that is no WebSocket upgrade."""
 
@@ -202,6 +209,11 @@ class Policy:
         "seconds",
         0,
         10**7,
+    )
+    grace_for: GraceFor = _setting(
+        GraceFor.ALL,
+        "Which lost clients are waited for: all, or those that have named an id or asked to be "
+        "told of one (named).",
     )
     delivery: Delivery = _setting(
         Delivery.AT_LEAST_ONCE,

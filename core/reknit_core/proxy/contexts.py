@@ -25,6 +25,7 @@ from reknit_core.session.pinned import (
     RECEIVED_QUERY,
     RECONNECT_ID,
     Pinned,
+    asks_to_return,
     received_count,
 )
 from reknit_core.side import Side
@@ -190,7 +191,10 @@ class Contexts:
         told = self._proxies.headers(handshake.address, request.headers, request.host, proto)
         key = self._randomness(KEY_BYTES)
         pared = not self._habits.compresses(now)
-        pinned = Pinned.from_request(self._policy, connection_id, request, told, key, pared=pared)
+        is_named = named is not None or asks_to_return(request)
+        pinned = Pinned.from_request(
+            self._policy, connection_id, request, told, key, named=is_named, pared=pared
+        )
         nonce = self._randomness(NONCE_BYTES)
         context = ContextStateMachine(
             self._policy,

@@ -52,6 +52,7 @@ class Opening(Session):
             client.phase = Phase.HANDSHAKE
             client.early = event.handshake.rest
             return
+        self._pinned.named = True  # or it would not be here
         outcome = Resume.RESUMED
         if client.phase is not Phase.AWAY:
             outcome = Resume.TOOK_OVER

@@ -9,13 +9,13 @@ answers it in a way that can't be is asked again, at once, with less.
 
 from dataclasses import dataclass
 
-from reknit_core.policy.policy import Policy
+from reknit_core.policy.policy import GraceFor, Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.backlog import Backlog
 from reknit_core.session.binding import TOKEN, TOKEN_QUERY, Binding
 from reknit_core.wire import deflate
 from reknit_core.wire.handshake import Accepted, Refusal, ServerRequest, UpgradeRequest
-from reknit_core.wire.headers import HeaderList, for_server, value_of, without_query
+from reknit_core.wire.headers import HeaderList, for_server, query_value, value_of, without_query
 
 BAD_REQUEST = 400
 RECONNECT_ID = "reconnect_id"
@@ -26,6 +26,13 @@ RECONNECT = b"x-reconnect"
 RECONNECT_INFO = b"x-reconnect-info"
 
 _OWN_QUERIES = frozenset((RECONNECT_ID, RECEIVED_QUERY, HELLO_QUERY, TOKEN_QUERY))
+
+
+def asks_to_return(request: UpgradeRequest) -> bool:
+    """Whether a client speaks of coming back: by any header or query parameter made for that."""
+    return any(name.lower().startswith(RECONNECT) for name, _ in request.headers) or any(
+        query_value(request.target, name) is not None for name in _OWN_QUERIES
+    )
 
 
 @dataclass(slots=True)
@@ -39,6 +46,7 @@ class Pinned:
     _headers: bytes  # "name: value" lines: a session is long, and a list of pairs is large
     _subprotocols: tuple[str, ...]
     _offers: tuple[str, ...]
+    named: bool = True  # whether its client has shown that it knows how to come back
     pared: bool = False  # whether less is asked for, after an answer that can't be used
     agreed: bool = False
     subprotocol: str | None = None
@@ -54,12 +62,14 @@ class Pinned:
         forwarded: HeaderList,
         key: bytes,
         *,
+        named: bool = True,
         pared: bool = False,
     ) -> "Pinned":
         """Keep what the server must see, without what belongs to the proxy.
 
         `forwarded`: what the server is told of the client's connection. `key`: see Binding.
-        `pared`: whether to ask for no compression, whatever the client offers.
+        `named`: whether the client has shown that it knows how to come back. `pared`: whether to
+        ask for no compression, whatever the client offers.
         """
         id_header = policy.id_header_name
         headers = (
@@ -75,6 +85,7 @@ class Pinned:
             b"\n".join(name + b": " + value for name, value in headers),
             request.subprotocols,
             request.extensions,
+            named,
             pared,
         )
 
@@ -157,8 +168,11 @@ class Pinned:
     def told_client(self, policy: Policy, counts: HeaderList | None) -> HeaderList:
         """What the proxy tells a client of its session in an answer 101.
 
-        `counts` of the leg on a return.
+        `counts` of the leg on a return. One that isn't waited for has no use for it, and some
+        clients can't read what they don't know.
         """
+        if not self.is_awaited(policy):
+            return ()
         told = [
             (policy.id_header_name, self.connection_id.encode()),
             (RECONNECT, b"new" if counts is None else b"resumed"),
@@ -167,6 +181,10 @@ class Pinned:
         if policy.resume_token:
             told.append((TOKEN, self.binding.fresh_token()))
         return tuple(told)
+
+    def is_awaited(self, policy: Policy) -> bool:
+        """Whether the client is waited for when it is lost."""
+        return self.named or policy.grace_for is GraceFor.ALL
 
     def agreed_headers(self) -> HeaderList:
         """The extension header of a client's 101 answer."""

@@ -135,7 +135,8 @@ class Session:
 
     def _await_return(self, leg: WebSocket, reason: str, now: float) -> None:
         if leg is self.client:
-            self._grace_until = now + self._policy.client_grace
+            is_awaited = self._pinned.is_awaited(self._policy)
+            self._grace_until = now + (self._policy.client_grace if is_awaited else 0.0)
             return
         self.server.retry.lost(now)
         self._retry(reason, now)

@@ -196,7 +196,7 @@ TRAILERS = (  # of which those go on that begin with X
     b"Vary: *\r\nUpgrade: h2c\r\nTrailer: X-Sum\r\nConnection: X-Named\r\nX-Named: 1\r\n"
     b"X-Before: 1\r\nContent-Digest: d\r\nETag: e\r\nX-Sum: 7\r\n"
 )
-ALLOWED = b"0\r\ncontent-digest: d\r\netag: e\r\nx-sum: 7\r\n\r\n"
+ALLOWED = b"0\r\nContent-Digest: d\r\nETag: e\r\nX-Sum: 7\r\n\r\n"
 
 
 def test_a_trailer_changes_nothing_of_its_message() -> None:

@@ -4,10 +4,10 @@ import pytest
 from handshake_bytes import accepting, header_values, request
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reknit_core.policy.policy import Policy
+from reknit_core.policy.policy import GraceFor, Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.backlog import Backlog
-from reknit_core.session.pinned import Pinned, counts, received_count
+from reknit_core.session.pinned import Pinned, asks_to_return, counts, received_count
 from reknit_core.wire.handshake import (
     Accepted,
     ClientHandshake,
@@ -284,6 +284,30 @@ def test_what_a_client_is_told() -> None:
     counted = ((b"x-reconnect-received", b"7"),)
     told = (told[0], (b"x-reconnect", b"resumed"), *counted)
     assert session.told_client(POLICY, counted) == told
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_client_that_is_not_waited_for_is_told_nothing(named: bool) -> None:
+    policy = Policy(grace_for=GraceFor.NAMED, resume_token=True)
+    session = Pinned.from_request(policy, "the-id", upgrade(), TOLD, KEY, named=named)
+    assert session.is_awaited(policy) is named
+    assert bool(session.told_client(policy, None)) is named
+    assert session.is_awaited(POLICY)
+
+
+@pytest.mark.parametrize(
+    ("target", "extra", "asks"),
+    [
+        (b"/?a=1", (), False),
+        (b"/", (b"X-Reconnect: 1",), True),
+        (b"/", (b"X-Reconnect-Token: 1",), True),
+        (b"/?reconnect_hello=1", (), True),
+        (b"/?reconnect_received=0", (), True),
+        (b"/?reconnect=0", (b"X-Recon: 1",), False),
+    ],
+)
+def test_who_speaks_of_coming_back(target: bytes, extra: tuple[bytes, ...], asks: bool) -> None:
+    assert asks_to_return(upgrade(*extra, line=b"GET " + target + b" HTTP/1.1")) is asks
 
 
 def test_each_answer_has_a_fresh_token() -> None:
