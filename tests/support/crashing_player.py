@@ -128,6 +128,9 @@ class CrashingPlayer(Player):
             if leg.phase not in (Phase.AWAY, Phase.DIALLING):
                 event = ConnectionLost(leg.side, leg.generation, DIED)
                 twin.handle(event, self.now)
+        deadline = twin.next_deadline()
+        if deadline is not None and deadline <= self.now:  # nobody is waited for any longer
+            twin.handle_timeout(self.now)
         return None if twin.state is State.CLOSED else twin
 
 

@@ -87,7 +87,7 @@ def test_a_failure_in_a_session_is_a_scenario(monkeypatch: pytest.MonkeyPatch) -
         raise ZeroDivisionError("once too often")
 
     monkeypatch.setattr(Retry, "next_dial", gives_up_at_once)
-    found = broken("session", b"\x00\x00\x00\x01\x01\x04")  # the server is lost
+    found = broken("session", b"\x00\x00\x00\x01\x01\x06")  # the server is lost
     assert found is not None
     assert found.startswith("# Broken: ZeroDivisionError: once too often\n")
     assert parse(found).lines[-1].step is not None

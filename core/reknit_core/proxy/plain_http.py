@@ -17,7 +17,14 @@ from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.plain_request import PlainRequest
 from reknit_core.side import Side
 from reknit_core.wire.handshake import ClientHandshake, Refusal, refusal
-from reknit_core.wire.headers import HeaderList, end_to_end, for_server, of_answer, says_upgrade
+from reknit_core.wire.headers import (
+    HeaderList,
+    end_to_end,
+    for_server,
+    of_answer,
+    reason_phrase,
+    says_upgrade,
+)
 from reknit_core.wire.refused import as_written
 from reknit_core.wire.trailers import allowed_trailers, hop_names
 
@@ -254,7 +261,9 @@ class Exchange:
                 self._say(
                     Side.CLIENT,
                     h11.InformationalResponse(
-                        status_code=event.status_code, headers=list(headers), reason=event.reason
+                        status_code=event.status_code,
+                        headers=list(headers),
+                        reason=reason_phrase(event.reason),
                     ),
                 )
             case h11.Response():
@@ -277,7 +286,7 @@ class Exchange:
         is_complete = self._client.their_state not in (h11.SEND_BODY, h11.ERROR)
         if not is_complete or not self._plain.keeps_open():
             headers = (*headers, (b"connection", b"close"))
-        reason = b"" if like is None else like.reason
+        reason = b"" if like is None else reason_phrase(like.reason)
         self._say(
             Side.CLIENT, h11.Response(status_code=status, headers=list(headers), reason=reason)
         )

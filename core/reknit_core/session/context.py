@@ -68,10 +68,14 @@ class ContextStateMachine(Opening):
         return self._nonce
 
     @property
-    def terms(self) -> tuple[int, int, float, bool]:
-        """On what terms a client may return: its tokens, until when, and whether it is awaited."""
-        binding = self._pinned.binding
-        return binding.handed, binding.proven, self._grace_until, self._recover
+    def terms(self) -> tuple[int, int, float, bool, bool]:
+        """On what terms the sides may return.
+
+        A client: its tokens, until when, and whether it is awaited. The server: whether it is
+        asked for less than at first.
+        """
+        pinned, binding = self._pinned, self._pinned.binding
+        return binding.handed, binding.proven, self._grace_until, self._recover, pinned.pared
 
     @property
     def resumable(self) -> bool:

@@ -19,7 +19,7 @@ from wsproto.utilities import ProtocolError
 
 from reknit_core.wire.ambiguity import MAX_HEADERS, ambiguity, origin_form
 from reknit_core.wire.deflate import NAME as DEFLATE
-from reknit_core.wire.headers import HeaderList, says_upgrade, value_of
+from reknit_core.wire.headers import HeaderList, reason_phrase, says_upgrade, value_of
 from reknit_core.wire.refused import AnswerReader
 
 MAX_HEAD = 16 * 1024  # bytes of a request's or response's head
@@ -221,7 +221,9 @@ def encode_refusal(answer: Refusal) -> bytes:
         headers.append((b"content-length", b"%d" % len(answer.body)))
     upgrade = says_upgrade(answer.headers)
     headers.append((b"connection", b"close, upgrade" if upgrade else b"close"))
-    head = h11.Response(status_code=answer.status, headers=headers, reason=answer.reason)
+    head = h11.Response(
+        status_code=answer.status, headers=headers, reason=reason_phrase(answer.reason)
+    )
     parts = (head, h11.Data(data=answer.body), h11.EndOfMessage())
     return b"".join(connection.send(part) or b"" for part in parts)
 

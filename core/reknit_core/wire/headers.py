@@ -1,5 +1,6 @@
 """Which HTTP headers pass the proxy: what is hop-by-hop, the proxy's own, or the handshake's."""
 
+import re
 from urllib.parse import unquote
 
 HeaderList = tuple[tuple[bytes, bytes], ...]
@@ -99,6 +100,11 @@ def _not_own(headers: HeaderList, id_header: bytes) -> HeaderList:
         for name, value in headers
         if (key := name.lower()) != id_header and not key.startswith(_RECONNECT)
     )
+
+
+def reason_phrase(given: bytes) -> bytes:
+    """A status line's reason as it may go on: nothing, if it holds what none may (RFC 9112, 4)."""
+    return given if re.fullmatch(rb"[\t -~\x80-\xff]*", given) else b""
 
 
 def value_of(headers: HeaderList, name: bytes) -> str | None:

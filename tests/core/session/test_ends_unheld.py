@@ -10,6 +10,7 @@ from reknit_core.policy.policy import Delivery, Overflow, Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.budget import SHARE
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.habits import Habits
 from reknit_core.session.leg import SMALL, Phase
 from reknit_core.session.websocket import MAX_LANE
 from reknit_core.wire.frames import payload
@@ -110,6 +111,7 @@ def test_so_it_is_after_a_takeover(closer: Side) -> None:
         Upstream("server.example", 80),
         queues.budget,
         queues.counters,
+        Habits(),
         3.0,
     )
     for _ in range(9):

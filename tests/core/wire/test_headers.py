@@ -13,6 +13,7 @@ from reknit_core.wire.headers import (
     for_refused,
     for_server,
     query_value,
+    reason_phrase,
     retry_after,
     value_of,
     without_query,
@@ -262,3 +263,17 @@ def test_a_target_without_such_a_parameter_stays_byte_for_byte(target: str) -> N
 def test_retry_after(value: bytes | None, seconds: float) -> None:
     headers = () if value is None else ((b"Retry-After", value),)
     assert retry_after(headers) == seconds
+
+
+@pytest.mark.parametrize(
+    ("given", "passed"),
+    [
+        (b"", b""),
+        (b"I'm a teapot", b"I'm a teapot"),
+        (b"sch\xc3\xb6n\tso", b"sch\xc3\xb6n\tso"),
+        (b"\x01", b""),
+        (b"not\x7f so", b""),
+    ],
+)
+def test_a_reason_that_no_status_line_may_have_is_left_out(given: bytes, passed: bytes) -> None:
+    assert reason_phrase(given) == passed
