@@ -14,7 +14,7 @@ from reknit.cli.usage import Failure, Group, Misuse, ServeCommand, configurable,
 from reknit.cli.verify import diagram, fuzz, replay
 from reknit.observe.logs import log_to_stderr
 from reknit.observe.outlet import Outlet, OutletStream
-from reknit.process.mask import drop_late, held_back
+from reknit.process.mask import heed_no_more, held_back
 from reknit.settings.config import (
     CONFIG,
     Config,
@@ -47,7 +47,7 @@ def serve(config_file: str | None, **options: object) -> None:
     """
     with held_back():
         _serve(config_file, options)
-        drop_late()
+        heed_no_more()
 
 
 def _serve(config_file: str | None, options: dict[str, object]) -> None:

@@ -21,8 +21,7 @@ def held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def drop_late() -> None:
-    """What is still held back came too late to matter: the process has ended its work."""
-    for number in signal.sigpending() & HANDLED:
-        before = signal.signal(number, signal.SIG_IGN)
-        signal.signal(number, before or signal.SIG_DFL)
+def heed_no_more() -> None:
+    """The process has ended its work: what comes now must not make a failure of its exit."""
+    for number in HANDLED:
+        signal.signal(number, signal.SIG_IGN)

@@ -129,15 +129,16 @@ async def _serve(config: Config, signals: Signals, task_status: trio.TaskStatus[
         if hook is not None:
             nursery.start_soon(hook.run)
         nursery.start_soon(serve_admin)
-        restarts = Restarts(hand_over, proxy.is_ready, takeover_socket, _state_name(proxy))
-        nursery.start_soon(restarts.run, signals.restart)
         nursery.start_soon(_stop_on, signals.stop, proxy, drain, nursery)
         nursery.start_soon(reload_on, signals.reload, certificates)
         ports = [_tell_listening(door, config.upstream) for door in doors.clients]
         tell_room(config.policy, policy)
         systemd.notify(systemd.READY)
         task_status.started(ports[0])
+        restarts = Restarts(hand_over, proxy.is_ready, takeover_socket, _state_name(proxy))
         async with running(proxy, doors.clients, stop) as opened:
+            # Only now: what this process has taken over must be going on before it gives it away.
+            nursery.start_soon(restarts.run, signals.restart)
             await opened.wait_stopped()
         if hook is not None:
             await hook.finish()
