@@ -15,6 +15,7 @@ import pytest
 import trio
 import trio.testing
 from click.testing import CliRunner
+from patience import LIMIT
 from raw_websocket import TEXT, frame
 from reknit.cli.main import main
 from reknit.process import restart
@@ -166,7 +167,7 @@ def test_a_start_can_not_be_stopped_where_it_shields_itself() -> None:
     async def run() -> int:
         with receive() as signals:
             assert await unless_stopped(signals.stop, start) == "started"
-            with trio.fail_after(5):
+            with trio.fail_after(LIMIT):
                 return await anext(signals.stop)
         raise AssertionError
 
@@ -310,7 +311,7 @@ def play(restarts: Restarts, until: Callable[[], bool], signals: int = 1) -> Non
     async def run() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(restarts.run, several([signal.SIGUSR2] * signals))
-            with trio.fail_after(10):
+            with trio.fail_after(LIMIT):
                 while not until():
                     await trio.sleep(0.01)
             nursery.cancel_scope.cancel()
@@ -346,7 +347,7 @@ def test_a_process_that_has_handed_over_starts_no_other(
         restarts = Restarts(given.append, lambda: True, door)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(restarts.run, come_and_signal())
-            with trio.fail_after(10):
+            with trio.fail_after(LIMIT):
                 while "not taken over: another process has taken over" not in caplog.text:
                     await trio.sleep(0.01)
             nursery.cancel_scope.cancel()
@@ -370,7 +371,7 @@ def test_silent_strangers_hold_up_no_takeover(
     async def run() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(Restarts(given.append, lambda: True, door).run, several([]))
-            with trio.fail_after(60):
+            with trio.fail_after(LIMIT):
                 channel = await predecessor(tmp_path / "door", "")
             assert channel is not None
             channel.close()

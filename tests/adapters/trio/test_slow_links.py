@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from half_open import drop_packets, needs_packet_filter
+from patience import LIMIT
 from proxy_process import ProxyProcess
 from raw_websocket import PING, PONG, TEXT, Frame, RawConnection, close_frame, frame
 from slow_link import SHAPED, SlowLink, on_a_shaped_link
@@ -118,7 +119,7 @@ async def test_a_close_is_answered_at_once_whatever_waits_to_be_confirmed(bench:
     client.send(close_frame(1000, "bye"))
     assert (await message_of(server)).close == (1000, "bye")
     server.send(close_frame(1000, "bye", masked=False))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LIMIT):
         assert (await message_of(client, answer=False)).close == (1000, "bye")
 
 
