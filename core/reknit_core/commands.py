@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from reknit_core.lifecycle import State, Trigger
+from reknit_core.session.retry import Failure
 from reknit_core.side import Side
 
 
@@ -17,6 +18,15 @@ class Dial:
     generation: int
     attempt: int
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """That attempt of Dial's has failed: for the log. `reason` is for people: short, printable."""
+
+    attempt: int
+    failure: Failure
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,4 +82,4 @@ class Answered:
     reason: str
 
 
-Command = Dial | Disconnect | Transitioned | Dropped | Undelivered | Answered
+Command = Dial | AttemptFailed | Disconnect | Transitioned | Dropped | Undelivered | Answered

@@ -20,6 +20,7 @@ from typing import Final, Protocol, assert_never
 
 from reknit_core.commands import (
     Answered,
+    AttemptFailed,
     Command,
     Dial,
     Disconnect,
@@ -202,20 +203,30 @@ class Driver:
         self.settle(now)  # an older client's connection goes first
         self._attach(self.adopt(_CLIENT, transport), now)
 
-    def connected(self, generation: int, transport: Transport, now: float) -> None:
-        """The dial of that generation has a connection. It may have been called off meanwhile."""
+    def connected(
+        self, generation: int, transport: Transport, now: float, wall: float | None = None
+    ) -> None:
+        """The dial of that generation has a connection. It may have been called off meanwhile.
+
+        `wall`: the time of day (seconds since 1970), if the adapter knows it.
+        """
         if generation != self.dialling:
             transport.part(b"", 0.0)
             return
         self.dialling = 0
-        self._happen(ServerConnected(generation), now)
+        self._happen(ServerConnected(generation, wall), now)
         self._attach(self.adopt(_SERVER, transport), now)
 
-    def dial_failed(self, generation: int, reason: str, now: float) -> None:
-        """The dial of that generation has come to nothing; `reason` is for people."""
+    def dial_failed(
+        self, generation: int, reason: str, now: float, *, answered: bool = False
+    ) -> None:
+        """The dial of that generation has come to nothing; `reason` is for people.
+
+        `answered`: the server is there, but its TLS failed.
+        """
         if generation == self.dialling:
             self.dialling = 0
-            self.handle(DialFailed(generation, reason), now)
+            self.handle(DialFailed(generation, reason, answered), now)
 
     def adopt(self, side: Side, transport: Transport) -> Wire:
         """A thawed context's connection; when all is in place, settle() begins to serve it."""
@@ -320,7 +331,7 @@ class Driver:
                 self._host.dial(command)
             case Disconnect():
                 self._disconnect(command)
-            case Transitioned() | Dropped() | Undelivered() | Answered():
+            case Transitioned() | AttemptFailed() | Dropped() | Undelivered() | Answered():
                 pass  # the host has been told
             case _:
                 assert_never(command)

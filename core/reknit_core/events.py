@@ -23,17 +23,25 @@ class ClientConnected:
 
 @dataclass(frozen=True, slots=True)
 class ServerConnected:
-    """The transport that Dial number `generation` asked for is up; no byte has been sent on it."""
+    """The transport that Dial number `generation` asked for is up; no byte has been sent on it.
+
+    `wall`: the time of day (seconds since 1970), if the adapter knows it.
+    """
 
     generation: int
+    wall: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DialFailed:
-    """Dial number `generation` got no transport; `reason` is for people."""
+    """Dial number `generation` got no transport; `reason` is for people.
+
+    `answered`: the server is there, but nothing was agreed on with it, as its TLS failed.
+    """
 
     generation: int
     reason: str
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,11 @@ Rules that the table follows (design, "States"):
   Either return leads to the state that matches what is still away.
 * When both legs are up again, the queues drain first (`draining`), then it is `connected`.
 * A leg that ends the session on purpose leads to `closing` from every state that has a session,
-  and to `closed` when both legs have ended.
-* Spent retries and an ended grace lead to `closed` at once. A leg that is still up gets its
-  Close frame from there: the closing handshake is the leg's business, the session is over.
+  and to `closed` when both legs have ended. So does a session that fails: it can't go on without
+  a gap, or a queue is full where that is to end it.
+* Spent retries, a refusal for good and an ended grace lead to `closed` at once. A leg that is
+  still up gets its Close frame from there: the closing handshake is the leg's business, the
+  session is over.
 
 This is the only module that imports transitions. Its machine has no model, callbacks or
 conditions: the core chooses a trigger, fires it, and acts on the new state.
@@ -46,6 +48,7 @@ class Trigger(Enum):
     GRACE_ENDED = "grace_ended"
     DRAINED = "drained"
     SESSION_ENDED = "session_ended"
+    SESSION_FAILED = "session_failed"
     LEGS_CLOSED = "legs_closed"
 
 
@@ -69,27 +72,34 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(State.CONNECTED, Trigger.SERVER_LOST, State.SERVER_DOWN),
     Transition(State.CONNECTED, Trigger.CLIENT_LOST, State.CLIENT_DOWN),
     Transition(State.CONNECTED, Trigger.SESSION_ENDED, State.CLOSING),
+    Transition(State.CONNECTED, Trigger.SESSION_FAILED, State.CLOSING),
     #
     Transition(State.SERVER_DOWN, Trigger.SERVER_ACCEPTED, State.DRAINING),
+    Transition(State.SERVER_DOWN, Trigger.SERVER_REFUSED, State.CLOSED),
     Transition(State.SERVER_DOWN, Trigger.RETRIES_SPENT, State.CLOSED),
     Transition(State.SERVER_DOWN, Trigger.CLIENT_LOST, State.BOTH_DOWN),
     Transition(State.SERVER_DOWN, Trigger.SESSION_ENDED, State.CLOSING),
+    Transition(State.SERVER_DOWN, Trigger.SESSION_FAILED, State.CLOSING),
     #
     Transition(State.CLIENT_DOWN, Trigger.CLIENT_RETURNED, State.DRAINING),
     Transition(State.CLIENT_DOWN, Trigger.GRACE_ENDED, State.CLOSED),
     Transition(State.CLIENT_DOWN, Trigger.SERVER_LOST, State.BOTH_DOWN),
     Transition(State.CLIENT_DOWN, Trigger.SESSION_ENDED, State.CLOSING),
+    Transition(State.CLIENT_DOWN, Trigger.SESSION_FAILED, State.CLOSING),
     #
     Transition(State.BOTH_DOWN, Trigger.SERVER_ACCEPTED, State.CLIENT_DOWN),
     Transition(State.BOTH_DOWN, Trigger.CLIENT_RETURNED, State.SERVER_DOWN),
+    Transition(State.BOTH_DOWN, Trigger.SERVER_REFUSED, State.CLOSED),
     Transition(State.BOTH_DOWN, Trigger.RETRIES_SPENT, State.CLOSED),
     Transition(State.BOTH_DOWN, Trigger.GRACE_ENDED, State.CLOSED),
     Transition(State.BOTH_DOWN, Trigger.SESSION_ENDED, State.CLOSING),
+    Transition(State.BOTH_DOWN, Trigger.SESSION_FAILED, State.CLOSING),
     #
     Transition(State.DRAINING, Trigger.DRAINED, State.CONNECTED),
     Transition(State.DRAINING, Trigger.SERVER_LOST, State.SERVER_DOWN),
     Transition(State.DRAINING, Trigger.CLIENT_LOST, State.CLIENT_DOWN),
     Transition(State.DRAINING, Trigger.SESSION_ENDED, State.CLOSING),
+    Transition(State.DRAINING, Trigger.SESSION_FAILED, State.CLOSING),
     #
     Transition(State.CLOSING, Trigger.LEGS_CLOSED, State.CLOSED),
 )

@@ -21,7 +21,7 @@ TABLE = {
         "server_down": "draining",
         "both_down": "client_down",
     },
-    "server_refused": {"opening": "closed"},
+    "server_refused": {"opening": "closed", "server_down": "closed", "both_down": "closed"},
     "server_lost": {
         "connected": "server_down",
         "draining": "server_down",
@@ -39,6 +39,13 @@ TABLE = {
     "drained": {"draining": "connected"},
     "session_ended": {
         "opening": "closing",
+        "connected": "closing",
+        "server_down": "closing",
+        "client_down": "closing",
+        "both_down": "closing",
+        "draining": "closing",
+    },
+    "session_failed": {
         "connected": "closing",
         "server_down": "closing",
         "client_down": "closing",

@@ -20,7 +20,8 @@ from patience import LIMIT, patience
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["pytest", "reknit.cli.main", "reknit.process.serve"])
 _LISTENING = re.compile(r"listening on \S+ (?:port (\d+) )?for ")
-_STATE = re.compile(r"INFO [0-9a-f]{12} (\w+) by (\w+)")
+_SAID = "(?:DEBUG|INFO|WARNING)"  # how loudly depends on how many sessions meet with it
+_STATE = re.compile(rf"{_SAID} [0-9a-f]{{12}} (\w+) by (\w+)")
 
 PATIENT = (
     *("--retry-interval", "0.05", "--retry-limit", "1000000", "--client-grace", "3600"),
@@ -78,7 +79,7 @@ class ProxyLog:
 
     async def reached(self, state: str, times: int = 1) -> None:
         """Wait until the log shows a session in that state, that many times."""
-        await self.logged(rf"INFO [0-9a-f]{{12}} {state} by ", times)
+        await self.logged(rf"{_SAID} [0-9a-f]{{12}} {state} by ", times)
 
     @property
     def transitions(self) -> list[tuple[str, str]]:
@@ -102,11 +103,13 @@ class ProxyProcess(ProxyLog):
     async def start(cls, upstream: str, *options: str, files: int = 0) -> Self:
         """Start a patient proxy for that upstream URL; it listens when this returns.
 
+        It says all that it has to say, unless the options ask for less.
         `files`: how many it may have open; 0: as many as this process may.
         """
         receiver, sender = _FORKS.Pipe(duplex=False)
         listen = () if "--listen" in options else ("--listen", "127.0.0.1:0")
-        options = (upstream, *listen, *PATIENT, *options)
+        level = () if "--log-level" in options else ("--log-level", "debug")
+        options = (upstream, *listen, *level, *PATIENT, *options)
         process = _FORKS.Process(target=serve, args=(options, sender, files))
         process.start()
         sender.close()

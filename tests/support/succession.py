@@ -24,7 +24,8 @@ class Succession(ProxyLog):
     def __init__(self, upstream: str, *options: str) -> None:
         super().__init__()
         listen = () if "--listen" in options else ("--listen", "127.0.0.1:0")
-        self.options = (upstream, *listen, *PATIENT, *options)
+        level = () if "--log-level" in options else ("--log-level", "debug")
+        self.options = (upstream, *listen, *level, *PATIENT, *options)
         self.pid = 0
         self.reigns = 0
         """How many processes have taken over."""

@@ -12,10 +12,11 @@ from reknit.verify.simulation.auditor import Auditor
 from reknit.verify.simulation.ledger import Count, Dialogue, Ledger, Promise
 from reknit.verify.simulation.scene import Plan, stormy_policy
 from reknit.verify.simulation.simulate import Result, simulate
-from reknit_core.commands import Dial, Dropped, Transitioned
+from reknit_core.commands import AttemptFailed, Dial, Dropped, Transitioned
 from reknit_core.events import Side
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.policy.policy import Delivery
+from reknit_core.session.retry import Failure
 
 SESSIONS = {Delivery.AT_MOST_ONCE: 300, Delivery.AT_LEAST_ONCE: 1000}
 BOTH = pytest.mark.parametrize("delivery", list(Delivery), ids=lambda delivery: delivery.value)
@@ -207,6 +208,28 @@ def test_the_auditor_counts_the_retries(attempts: int, broken: int) -> None:
         court.dial(51.0 + attempt, attempt + 1)
     court.at(60.0, Trigger.RETRIES_SPENT, State.CLOSED)
     assert len(court.auditor.broken) == broken
+
+
+@pytest.mark.parametrize(("failure", "broken"), [(Failure.FINAL, 0), (Failure.REFUSED, 1)])
+def test_the_auditor_knows_refusals_for_good(failure: Failure, broken: int) -> None:
+    court = Court()
+    court.at(1.0, Trigger.SERVER_ACCEPTED, State.CONNECTED)
+    court.at(50.0, Trigger.SERVER_LOST, State.SERVER_DOWN)
+    court.dial(51.0, 1)
+    court.auditor.observe("a", AttemptFailed(1, failure, "refused"))
+    court.at(52.0, Trigger.SERVER_REFUSED, State.CLOSED)
+    assert len(court.auditor.broken) == broken
+
+
+def test_the_auditor_wants_no_retry_after_a_refusal_for_good_and_a_reason_for_each() -> None:
+    court = Court()
+    court.at(1.0, Trigger.SERVER_ACCEPTED, State.CONNECTED)
+    court.auditor.observe("a", AttemptFailed(1, Failure.FINAL, ""))
+    court.dial(51.0, 2)
+    assert [line.partition(": ")[2] for line in court.auditor.broken] == [
+        "an attempt failed, and nobody is told why",
+        "a retry after a final refusal",
+    ]
 
 
 def test_the_auditor_wants_a_reason_for_an_end() -> None:

@@ -5,9 +5,17 @@ import logging
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from time import time
 from typing import Protocol
 
-from reknit_core.commands import Command, Dial, Dropped, Transitioned, Undelivered
+from reknit_core.commands import (
+    AttemptFailed,
+    Command,
+    Dial,
+    Dropped,
+    Transitioned,
+    Undelivered,
+)
 from reknit_core.driver import Driver, Wire, reason_of
 from reknit_core.events import Event
 from reknit_core.lifecycle import State
@@ -15,8 +23,9 @@ from reknit_core.queue.stream import Buffer
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.transit import Transit
 
-from reknit.observe.reports import report
+from reknit.observe.reports import Reports
 from reknit.sockets.stream import StreamSocket
+from reknit.sockets.tls import TlsError
 from reknit.sockets.transit import in_transit
 
 LOG = logging.getLogger("reknit")
@@ -93,7 +102,9 @@ class SocketTransport:
 
 
 class Keeper(Protocol):
-    """Who has the sessions."""
+    """Who has the sessions, and tells the log of them."""
+
+    reports: Reports
 
     async def connect(self, session: "Session") -> SocketTransport:
         """A new connection to the server. Raises OSError."""
@@ -108,7 +119,7 @@ class Session:
     def __init__(self, context: ContextStateMachine, keeper: Keeper, label: str) -> None:
         self.driver = Driver(context, self)
         self._keeper = keeper
-        self._label = label
+        self.label = label
         self._loop = asyncio.get_running_loop()
         self._dialling: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -118,7 +129,7 @@ class Session:
         try:
             call(*arguments, self._loop.time())
         except Exception:
-            LOG.exception("%s ends by an error of the proxy", self._label)
+            LOG.exception("%s ends by an error of the proxy", self.label)
             self.abandon()
 
     def abandon(self) -> None:
@@ -144,9 +155,8 @@ class Session:
 
     def tell(self, what: Event | Command, now: float) -> None:
         """Log it, and have a session forgotten that is closed."""
-        if isinstance(what, Transitioned | Dropped | Undelivered):
-            context = self.driver.context
-            report(self._label, context.state, what)
+        if isinstance(what, Transitioned | AttemptFailed | Dropped | Undelivered):
+            self._keeper.reports.report(self.label, self.driver.context.state, what, now)
             if isinstance(what, Transitioned) and what.state is State.CLOSED:
                 self._keeper.forget(self)
 
@@ -164,6 +174,13 @@ class Session:
         try:
             transport = await self._keeper.connect(self)
         except OSError as error:
-            self.run(self.driver.dial_failed, dial.generation, reason_of(error))
+            self._dial_failed(dial, error)
         else:
-            self.run(self.driver.connected, dial.generation, transport)
+            self.run(lambda now: self.driver.connected(dial.generation, transport, now, time()))
+
+    def _dial_failed(self, dial: Dial, error: OSError) -> None:
+        answered = isinstance(error, TlsError) and error.answered
+        reason = reason_of(error)
+        self.run(
+            lambda now: self.driver.dial_failed(dial.generation, reason, now, answered=answered)
+        )

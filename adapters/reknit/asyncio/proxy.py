@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Coroutine
 from contextlib import suppress
+from math import inf
 from typing import Any
 
 from reknit_core.policy.policy import Policy
@@ -19,7 +20,7 @@ from reknit_core.wire.handshake import ClientHandshake, Refusal, encode_refusal,
 
 from reknit.asyncio.adapter import LOG, Session, SocketTransport
 from reknit.asyncio.streams import connect, receive, send_all, shake_hands, without_delay
-from reknit.observe.reports import label_of
+from reknit.observe.reports import Reports, label_of
 from reknit.settings.addresses import Address, Listen, UnixPath
 from reknit.sockets.listening import remove_dead
 from reknit.sockets.stream import StreamSocket
@@ -56,6 +57,8 @@ class AsyncioProxy:
         self._idle = asyncio.Event()  # set, and replaced, when a socket is closed
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None  # for what the log is told in time
+        self.reports = Reports(self._contexts.counters, self._wake)
         self._listeners = listeners
         self._names = [sock.getsockname() for sock in listeners]
         for listener in listeners:
@@ -94,6 +97,9 @@ class AsyncioProxy:
 
     def close(self) -> None:
         """Close every socket now."""
+        self.reports.finish()
+        if self._timer is not None:
+            self._timer.cancel()
         for task in self._tasks:
             task.cancel()
         for session in list(self._sessions.values()):
@@ -122,6 +128,7 @@ class AsyncioProxy:
         """It is closed, and can't be come back to."""
         self._contexts.forget(session.driver.context)
         self._sessions.pop(session.driver.context, None)
+        self.reports.forget(session.label)
 
     # -- Clients -------------------------------------------------------------------------------
 
@@ -222,6 +229,15 @@ class AsyncioProxy:
             self._admission.leave(guest)
         self._idle.set()
         self._idle = asyncio.Event()
+
+    def _wake(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if deadline < inf:
+            self._timer = self._loop.call_at(
+                deadline, lambda: self.reports.look(max(self._loop.time(), deadline))
+            )
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)

@@ -1,15 +1,22 @@
-"""What the log says of a session: how its state changes, and what it has cost."""
+"""What the log says of the sessions: how their states change, what that has cost, outages."""
 
 import hashlib
-from logging import INFO, WARNING
+from collections.abc import Callable
+from logging import DEBUG, INFO, WARNING
+from math import inf
 from typing import assert_never
 
-from reknit_core.commands import Dropped, Transitioned, Undelivered
+from reknit_core.commands import AttemptFailed, Dropped, Transitioned, Undelivered
+from reknit_core.counters import Counters
 from reknit_core.lifecycle import State
+from reknit_core.telemetry.losses import MoreLosses
+from reknit_core.telemetry.server_outage import OutageBegan, OutageEnded, OutageGoesOn
+from reknit_core.telemetry.teller import Change, Remark, Teller, Volume
 
 from reknit.observe.logs import tell
 
 LABEL = 6  # bytes of a session's digest: enough to tell a hundred thousand apart
+_LEVELS = {Volume.DETAIL: DEBUG, Volume.NEWS: INFO, Volume.TROUBLE: WARNING}
 
 
 def label_of(connection_id: str, key: bytes) -> str:
@@ -17,42 +24,155 @@ def label_of(connection_id: str, key: bytes) -> str:
     return hashlib.blake2s(connection_id.encode(), key=key, digest_size=LABEL).hexdigest()
 
 
-def report(label: str, now: State, change: Transitioned | Dropped | Undelivered) -> None:
-    """Log it, of the session that is called so and is `now` in that state."""
+class Reports:
+    """Tells the log what happens to sessions. Times in seconds.
+
+    `counters`: those of the same sessions. `wake`: called with the time at which look() is due, in
+    place of any before.
+    """
+
+    def __init__(self, counters: Counters, wake: Callable[[float], None]) -> None:
+        self._teller = Teller(counters)
+        self._wake = wake
+        self._next_look = inf
+
+    def report(self, label: str, state: State, change: Change, now: float) -> None:
+        """That has happened to the session that is called so, and is in that state."""
+        volume = self._teller.hear(label, change, now)
+        self._tell_remarks()
+        _tell_change(_LEVELS[volume], label, state, change)
+
+    def forget(self, label: str) -> None:
+        """That session is over, or another process's."""
+        self._teller.gone(label)
+
+    def look(self, now: float) -> None:
+        """Say what is due in time."""
+        self._next_look = inf
+        self._teller.look(now)
+        self._tell_remarks()
+
+    def finish(self) -> None:
+        """Say what is left to be said: the proxy stops."""
+        self._teller.finish()
+        self._tell_remarks()
+
+    def _tell_remarks(self) -> None:
+        for remark in self._teller.remarks():
+            _tell_remark(remark)
+        if self._teller.next_look != self._next_look:
+            self._next_look = self._teller.next_look
+            self._wake(self._next_look)
+
+
+def _tell_change(level: int, session: str, now_in: State, change: Change) -> None:
     match change:
         case Transitioned(trigger, state, reason):
             text = "%(session)s %(state)s by %(trigger)s" + (": %(reason)s" if reason else "")
             tell(
-                INFO,
+                level,
                 "transition",
                 text,
-                session=label,
+                session=session,
                 state=state.value,
                 trigger=trigger.value,
+                reason=reason,
+            )
+        case AttemptFailed(attempt, _, reason):
+            text = "%(session)s attempt %(attempt)d failed: %(reason)s"
+            tell(
+                level,
+                "dial_failed",
+                text,
+                session=session,
+                state=now_in.value,
+                attempt=attempt,
                 reason=reason,
             )
         case Dropped(side, total):
             text = "%(session)s queue full: %(total)d to the %(side)s dropped"
             tell(
-                WARNING,
+                level,
                 "dropped",
                 text,
-                session=label,
-                state=now.value,
+                session=session,
+                state=now_in.value,
                 side=side.value,
                 total=total,
             )
         case Undelivered(side, messages, size):
             text = "%(session)s lost %(messages)d messages to the %(side)s (%(bytes)d bytes)"
             tell(
-                INFO,
+                level,
                 "lost",
                 text,
-                session=label,
-                state=now.value,
+                session=session,
+                state=now_in.value,
                 side=side.value,
                 messages=messages,
                 bytes=size,
             )
         case _:
             assert_never(change)
+
+
+def _tell_remark(remark: Remark) -> None:
+    match remark:
+        case OutageBegan(reason, waiting, sessions):
+            text = "the server is out: %(waiting)d of %(sessions)d sessions wait: %(reason)s"
+            tell(
+                WARNING,
+                "outage_began",
+                text,
+                waiting=waiting,
+                sessions=sessions,
+                reason=reason,
+            )
+        case OutageGoesOn(seconds, reason, waiting, ended):
+            text = (
+                "the server has been out for %(seconds).0f seconds: %(waiting)d sessions wait, "
+                "%(ended)d have ended: %(reason)s"
+            )
+            tell(
+                WARNING,
+                "outage_goes_on",
+                text,
+                seconds=round(seconds, 3),
+                waiting=waiting,
+                ended=ended,
+                reason=reason,
+            )
+        case OutageEnded(seconds, returned, ended, waiting):
+            text = (
+                "the server is back after %(seconds).1f seconds: %(returned)d sessions have it "
+                "again, %(ended)d have ended, %(waiting)d wait"
+            )
+            tell(
+                WARNING,
+                "outage_ended",
+                text,
+                seconds=round(seconds, 3),
+                returned=returned,
+                ended=ended,
+                waiting=waiting,
+            )
+        case MoreLosses(seconds, sessions, ended, messages, size, dropped, names):
+            text = (
+                "%(sessions)d more sessions in %(seconds).0f seconds: %(ended)d have failed, "
+                "%(messages)d messages (%(bytes)d bytes) lost, %(dropped)d dropped: %(names)s"
+            )
+            more = ", …" if sessions > len(names) else ""
+            tell(
+                WARNING,
+                "more_losses",
+                text,
+                seconds=seconds,
+                sessions=sessions,
+                ended=ended,
+                messages=messages,
+                bytes=size,
+                dropped=dropped,
+                names=", ".join(names) + more,
+            )
+        case _:
+            assert_never(remark)

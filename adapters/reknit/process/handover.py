@@ -65,6 +65,7 @@ def give(proxy: "Proxy", doors: Doors, channel: Channel) -> None:
     for link in links:
         proxy.reactor.let_go(link)
         proxy.sessions.let_go(link)
+        proxy.reports.forget(link)
 
 
 def _is_plain(connection: Connection | None) -> bool:

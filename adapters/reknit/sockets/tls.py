@@ -18,7 +18,11 @@ _OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MI
 
 
 class TlsError(OSError):
-    """A connection's TLS has failed; says how."""
+    """A connection's TLS has failed; says how. `answered`: by what the peer has said."""
+
+    def __init__(self, reason: str, *, answered: bool = True) -> None:
+        super().__init__(reason)
+        self.answered = answered
 
 
 class TlsSocket:
@@ -54,7 +58,7 @@ class TlsSocket:
         except ssl.SSLError as error:
             with suppress(OSError):
                 self._flush()  # the alert, which says it to the peer
-            raise TlsError(_explain(error)) from None
+            raise _failed(error) from None
         return True
 
     def outgoing(self) -> bytes:
@@ -95,7 +99,7 @@ class TlsSocket:
             ended = self._decrypt(data, pieces)
         except ssl.SSLError as error:
             if not pieces:
-                raise TlsError(_explain(error)) from None
+                raise _failed(error) from None
             ended = True
         if self._outgoing.pending:
             self._answer()
@@ -204,6 +208,11 @@ def _records(buffers: Iterable[Buffer], skip: int) -> Iterator[Buffer]:
                 parts, size = [], 0
     if parts:
         yield parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _failed(error: ssl.SSLError) -> TlsError:
+    ended = isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
+    return TlsError(_explain(error), answered=not ended)
 
 
 def _explain(error: ssl.SSLError) -> str:

@@ -6,9 +6,10 @@ the reactor pays for that; see reknit_core.durable.journal for what is written.
 
 from collections.abc import Callable, Iterable
 
-from reknit_core.commands import Dial, Dropped, Transitioned, Undelivered
+from reknit_core.commands import Dial
 from reknit_core.proxy.admission import Guest
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.telemetry.teller import Change
 
 from reknit.trio.links import Connection, Link
 from reknit.trio.reactor import Reactor
@@ -20,7 +21,7 @@ class DurableReactor(Reactor):
     def __init__(
         self,
         dial: Callable[[Link, Dial], None],
-        report: Callable[[Link, Transitioned | Dropped | Undelivered], None],
+        report: Callable[[Link, Change], None],
         forget: Callable[[Link], None],
         leave: Callable[[Guest], None],
         commit: Callable[[Iterable[ContextStateMachine], float], None],

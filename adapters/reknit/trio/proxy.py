@@ -6,10 +6,11 @@ Nothing is decided here: the core says what to do.
 
 import os
 import socket
-from logging import DEBUG, INFO
+from logging import DEBUG
+from time import time
 
 import trio
-from reknit_core.commands import Dial, Dropped, Transitioned, Undelivered
+from reknit_core.commands import Dial
 from reknit_core.events import ClientConnected, DialFailed, ServerConnected, Side
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
@@ -19,7 +20,6 @@ from reknit_core.proxy.plain_http import PlainHttp
 from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 
 from reknit.observe.logs import tell
-from reknit.observe.reports import report
 from reknit.process.takeover import Newcomer
 from reknit.sockets.stream import StreamSocket
 from reknit.state.directory import StateDir
@@ -31,6 +31,7 @@ from reknit.trio.draining import Drain
 from reknit.trio.durable import DurableReactor
 from reknit.trio.links import Link
 from reknit.trio.reactor import Reactor
+from reknit.trio.reports import TimedReports
 from reknit.trio.sessions import Sessions
 from reknit.trio.transport.certificates import Certificates
 from reknit.trio.transport.dialler import DialError, Dialler
@@ -56,7 +57,8 @@ class Proxy:
         self.sessions = Sessions(contexts, records=records)
         self.admission = Admission(policy)
         self.store = None if state is None else Store(state, contexts)
-        calls = (self._start_dial, _report, self._forget, self.admission.leave)
+        self.reports = TimedReports(contexts.counters)
+        calls = (self._start_dial, self.reports.report, self._forget, self.admission.leave)
         self.reactor = (
             Reactor(*calls) if self.store is None else DurableReactor(*calls, self.store.commit)
         )
@@ -95,6 +97,7 @@ class Proxy:
         try:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self.reactor.run)
+                self._nursery.start_soon(self.reports.run)
                 if self.store is not None:
                     self._nursery.start_soon(self.store.run)
                 self._go_on(self._nursery)
@@ -103,6 +106,7 @@ class Proxy:
                 self.sessions.contexts.is_draining = True
                 self.listener.close_idle()
                 await self.drain.run()
+                self.reports.finish()
                 self._nursery.cancel_scope.cancel()
             if self.store is not None:
                 self.store.close(remove=True)
@@ -167,7 +171,7 @@ class Proxy:
 
     async def _connect(self, link: Link, dial: Dial, scope: trio.CancelScope) -> None:
         sock = None
-        reason = ""
+        failed = DialFailed(dial.generation, "")
         with scope:
             await trio.sleep_until(dial.at)
             text = "%(session)s dials, attempt %(attempt)d"
@@ -175,7 +179,7 @@ class Proxy:
             try:
                 sock = await self._dialler.connect()
             except DialError as error:
-                reason = str(error)
+                failed = DialFailed(dial.generation, str(error), error.answered)
         now = trio.current_time()
         if scope.cancel_called:
             if sock is not None:
@@ -183,26 +187,14 @@ class Proxy:
             return
         link.dial = None
         if sock is not None:
-            link.handle(ServerConnected(dial.generation), now)
+            link.handle(ServerConnected(dial.generation, time()), now)
             self.reactor.attach(link, Side.SERVER, sock, now)
         else:
-            tell(
-                INFO,
-                "dial_failed",
-                "%(session)s attempt %(attempt)d failed: %(reason)s",
-                session=link.label,
-                state=link.context.state.value,
-                attempt=dial.attempt,
-                reason=reason,
-            )
-            link.handle(DialFailed(dial.generation, reason), now)
+            link.handle(failed, now)
             self.reactor.settle(link, now)
 
     def _forget(self, link: Link) -> None:
         self.sessions.forget(link)
+        self.reports.forget(link)
         if self.store is not None:
             self.store.forget(link.context)
-
-
-def _report(link: Link, change: Transitioned | Dropped | Undelivered) -> None:
-    report(link.label, link.context.state, change)

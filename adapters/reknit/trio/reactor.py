@@ -15,10 +15,19 @@ from math import inf
 from typing import Final, assert_never
 
 import trio
-from reknit_core.commands import Answered, Dial, Disconnect, Dropped, Transitioned, Undelivered
+from reknit_core.commands import (
+    Answered,
+    AttemptFailed,
+    Dial,
+    Disconnect,
+    Dropped,
+    Transitioned,
+    Undelivered,
+)
 from reknit_core.events import ConnectionLost, Side
 from reknit_core.lifecycle import State
 from reknit_core.proxy.admission import Guest
+from reknit_core.telemetry.teller import Change
 
 from reknit.sockets.stream import StreamSocket
 from reknit.trio.links import Connection, Link, Timed
@@ -48,7 +57,7 @@ class Reactor:
     def __init__(
         self,
         dial: Callable[[Link, Dial], None],
-        report: Callable[[Link, Transitioned | Dropped | Undelivered], None],
+        report: Callable[[Link, Change], None],
         forget: Callable[[Link], None],
         leave: Callable[[Guest], None],
     ) -> None:
@@ -136,7 +145,7 @@ class Reactor:
                         self._report(link, command)
                         if context.state is State.CLOSED:
                             self._forget(link)
-                    case Dropped() | Undelivered():
+                    case AttemptFailed() | Dropped() | Undelivered():
                         self._report(link, command)
                     case Answered():
                         if link.on_answer is not None:

@@ -23,7 +23,7 @@ from reknit_core.session.transit import Transit
 from reknit_core.session.websocket import NOBODY, WebSocket
 from reknit_core.wire.handshake import ClientHandshake, ServerHandshake, ServerRequest
 
-VERSION = 4
+VERSION = 6
 
 _MAGIC = b"reknit"
 _HEAD = struct.Struct(">6sHI")
@@ -76,6 +76,8 @@ class FrozenRetry(Form):
     """The attempts to reach the server: see Retry."""
 
     attempt: int
+    refusals: int
+    reason: str
     accepted_at: Moment
     since: Moment
     wait: float
@@ -134,6 +136,7 @@ class FrozenServer(FrozenLeg):
     handshake: FrozenAnswer | None
     retry: FrozenRetry
     since: Moment
+    wall: float | None
     dial_at: Moment
 
 

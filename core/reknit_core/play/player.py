@@ -160,8 +160,8 @@ class Player:
                 self._session.driver.handle(StopAsking(side), self.now)
             case ServerConnects(generation):
                 self._session.dial_connected(generation, self.now)
-            case DialFails(generation, reason):
-                self._session.dial_failed(generation, reason, self.now)
+            case DialFails(generation, reason, answered):
+                self._session.dial_failed(generation, reason, self.now, answered=answered)
             case ServerAccepts() as action:
                 server = self._session.asked_server()
                 self._session.arrive(server, [server.accept(action)])

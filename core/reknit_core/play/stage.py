@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from reknit_core.commands import (
     Answered,
+    AttemptFailed,
     Command,
     Dial,
     Disconnect,
@@ -19,7 +20,7 @@ from reknit_core.driver import Driver, Wire
 from reknit_core.events import ConnectionLost, DialFailed, Event, ServerConnected, Side
 from reknit_core.play.peers import ClientPeer, Peer, ServerPeer
 from reknit_core.queue.stream import Buffer
-from reknit_core.script.phrases import describe
+from reknit_core.script.phrases import describe, quote
 from reknit_core.script.scenario import seconds
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.transit import Transit
@@ -136,14 +137,16 @@ class Stage:
         else:
             self.driver.handle(ServerConnected(number), now)
 
-    def dial_failed(self, generation: int | None, reason: str, now: float) -> None:
+    def dial_failed(
+        self, generation: int | None, reason: str, now: float, *, answered: bool = False
+    ) -> None:
         """The dial got no transport, or an old one says so late."""
         number = self._finish_dial(generation, now)
         if self.driver.dialling == number:
             self.awaited = None
-            self.driver.dial_failed(number, reason, now)
+            self.driver.dial_failed(number, reason, now, answered=answered)
         else:
-            self.driver.handle(DialFailed(number, reason), now)
+            self.driver.handle(DialFailed(number, reason, answered), now)
 
     def _finish_dial(self, generation: int | None, now: float) -> int:
         """The dial that an event tells of: the one under way, or a named one that is over."""
@@ -240,6 +243,8 @@ class Stage:
         match what:
             case Transitioned():
                 self._write_line("=", what.state.value)
+            case AttemptFailed(_, failure, reason):
+                self._out(f"dial failed {failure.value} {quote(reason.encode())}")
             case Dropped(side, total):
                 self._out(f"{side.value} dropped total={total}")
             case Undelivered(side, messages, size):

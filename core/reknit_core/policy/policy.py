@@ -155,6 +155,12 @@ def _codes(default: tuple[int, ...], help: str) -> Any:
     return _setting(frozenset(default), help, pattern=r"[1-4]\d{3}", words=words)
 
 
+def _statuses(default: tuple[int, ...], help: str) -> Any:
+    words = "HTTP statuses from 200 to 599, separated by commas"
+    setting = Setting(help, pattern=r"[2-5]\d{2}", words=words, metavar="STATUS")
+    return field(default=frozenset(default), metadata={"setting": setting})
+
+
 def _list(accepts: Callable[[str], bool], metavar: str, words: str, help: str) -> Any:
     setting = Setting(help, words=words, accepts=accepts, metavar=metavar)
     return field(default=frozenset(), metadata={"setting": setting})
@@ -178,6 +184,9 @@ class Policy:
         "attempts",
         0,
         10**9,
+    )
+    refused_limit: int = _setting(
+        15, "Attempts that a lost server may refuse before the session ends.", "attempts", 1, 10**9
     )
     retry_backoff: float = _setting(
         1.0, "Factor by which the wait grows with each attempt.", "", 1, 100
@@ -257,6 +266,9 @@ class Policy:
     server_retry_codes: frozenset[int] = _codes(
         (1001, 1012, 1013, 1014),
         "Close codes after which the proxy reconnects to the server; others end the session.",
+    )
+    server_final_statuses: frozenset[int] = _statuses(
+        (400, 401, 403, 410), "Statuses by which a lost server ends the session at once."
     )
     client_retry_codes: frozenset[int] = _codes(
         (1001,), "Close codes after which the session waits for the client; others end it."

@@ -53,6 +53,7 @@ class DialFails:
 
     generation: int | None
     reason: str
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,8 +72,9 @@ def _server_connected(args: Arguments) -> Action:
 def _dial_failed(args: Arguments) -> Action:
     if not args.flag("failed"):
         raise args.wrong("a dial that did not fail")
-    reason = args.option("reason", _TEXT)
-    return DialFails(args.number("generation", *_GENERATION), reason or "connection refused")
+    reason = args.option("reason", _TEXT) or "connection refused"
+    answered = args.flag("answered")
+    return DialFails(args.number("generation", *_GENERATION), reason, answered)
 
 
 def _server_accepts(args: Arguments) -> Action:
@@ -256,7 +257,9 @@ _VERBS: dict[str, _Verb] = {
         _client_connected,
     ),
     "server connected": _Verb("server connected [generation=N]", _server_connected),
-    "server dial": _Verb('server dial failed [reason="TEXT"] [generation=N]', _dial_failed),
+    "server dial": _Verb(
+        'server dial failed [answered] [reason="TEXT"] [generation=N]', _dial_failed
+    ),
     "server accepts": _Verb(
         'server accepts [subprotocol=A] [info=TEXT] [received=N] [deflate|deflate="PARAMETERS"]',
         _server_accepts,

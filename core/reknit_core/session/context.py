@@ -8,7 +8,7 @@ seconds, passed in. The states and their table are in lifecycle.py.
 from math import inf
 from typing import Final, assert_never
 
-from reknit_core.codes import GOING_AWAY, OVERFLOW
+from reknit_core.codes import GOING_AWAY, OVERFLOW, TRY_AGAIN_LATER
 from reknit_core.commands import Command, Dropped
 from reknit_core.counters import Counters, DialResult
 from reknit_core.durable.frozen import FrozenContext, decode, encode, freeze, restore
@@ -31,6 +31,7 @@ from reknit_core.queue.stream import Buffer
 from reknit_core.session.habits import Habits
 from reknit_core.session.leg import Phase
 from reknit_core.session.opening import Opening
+from reknit_core.session.retry import Failure
 from reknit_core.session.session import ENDED, OVER
 from reknit_core.session.transit import Look, unseen
 from reknit_core.session.websocket import WebSocket
@@ -266,7 +267,7 @@ class ContextStateMachine(Opening):
         if not leg.make_room():
             self._recover = False
             reason = f"too much waits for the {leg.other.side.value}"
-            self._end(Trigger.SESSION_ENDED, OVERFLOW, reason, now)
+            self._end(Trigger.SESSION_FAILED, OVERFLOW, reason, now)
         elif queue.dropped > before:
             if self.state is State.DRAINING:
                 self._check_drained()  # what was to go out first may be gone
@@ -391,11 +392,12 @@ class ContextStateMachine(Opening):
                 self._client_connected(event, now)
             case ServerConnected():
                 if self._awaits(event.generation):
-                    self._server_connected(now)
+                    self._server_connected(now, event.wall)
             case DialFailed():
                 if self._awaits(event.generation):
                     self._counters.dial_results[DialResult.UNREACHABLE] += 1
-                    self._attempt_failed(event.reason, now)
+                    failure = Failure.REFUSED if event.answered else Failure.AWAY
+                    self._attempt_failed(failure, event.reason, now)
             case ConnectionLost():
                 leg = self.client if event.side is Side.CLIENT else self.server
                 if event.generation == leg.generation:
@@ -440,7 +442,9 @@ class ContextStateMachine(Opening):
             if leg.is_behind:
                 self.receive_data(leg.side, b"", now)
         if now >= self._opening_until:
-            self._give_up(503, "the server did not accept in time", now)
+            why = self.server.retry.reason
+            reason = "the server did not accept in time" + (f": {why}" if why else "")
+            self._give_up(Trigger.RETRIES_SPENT, TRY_AGAIN_LATER, 503, reason, now)
         if now >= self._grace_until:
             self._grace_until = inf
             if self.state is State.CLOSING:
@@ -456,7 +460,7 @@ class ContextStateMachine(Opening):
             and not self._refused_so_far(now)
         ):
             self._counters.dial_results[DialResult.NO_HANDSHAKE] += 1
-            self._attempt_failed("no answer to the handshake in time", now)
+            self._attempt_failed(Failure.AWAY, "no answer to the handshake in time", now)
         for leg in (self.client, self.server):
             if now >= leg.deadline() and leg.overdue(self._nonce, now, look):
                 self._broken(leg, "no sign of life", now)

@@ -13,7 +13,7 @@ from reknit_core.events import ClientConnected, Side
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.session.leg import Phase
 from reknit_core.session.pinned import RECEIVED, counts, received_count
-from reknit_core.session.retry import FINAL
+from reknit_core.session.retry import Failure, meaning
 from reknit_core.session.session import Session
 from reknit_core.session.sockets import hello_frame
 from reknit_core.session.websocket import WebSocket
@@ -26,6 +26,7 @@ from reknit_core.wire.handshake import (
     refusal,
 )
 from reknit_core.wire.headers import HeaderList, for_client, for_refused, retry_after, value_of
+from reknit_core.wire.reasons import shortened
 
 _TAKEN_OVER = "a newer connection took over"
 _TAKEN_OVER_OPENING = refusal(409, "taken_over", _TAKEN_OVER)
@@ -92,7 +93,7 @@ class Opening(Session):
         deflate = self._pinned.compression is not None
         leg.open(deflate=deflate, now=now, nonce=self._nonce)
 
-    def _server_connected(self, now: float) -> None:
+    def _server_connected(self, now: float, wall: float | None) -> None:
         server = self.server
         request = self._pinned.server_request(
             self._policy,
@@ -104,6 +105,7 @@ class Opening(Session):
         server.say(server.handshake.request(), server.source.sent)
         server.phase = Phase.HANDSHAKE
         server.since = now
+        server.wall = wall
 
     def _server_answered(self, outcome: Accepted | Refusal | Failed, now: float) -> None:
         results = self._counters.dial_results
@@ -121,7 +123,7 @@ class Opening(Session):
                     if self._pinned.pare(outcome):
                         self._ask_again(now)
                     else:
-                        self._attempt_failed(problem, now)
+                        self._attempt_failed(Failure.REFUSED, problem, now)
             case Refusal():
                 results[DialResult.REFUSED] += 1
                 if self._pinned.pare(outcome):
@@ -135,7 +137,8 @@ class Opening(Session):
                     self._reconnect_refused(outcome, now)
             case Failed():
                 results[DialResult.NO_HANDSHAKE] += 1
-                self._attempt_failed(outcome.reason, now)
+                failure = Failure.AWAY if outcome.cut else Failure.REFUSED
+                self._attempt_failed(failure, outcome.reason, now)
             case _:
                 assert_never(outcome)
 
@@ -162,7 +165,7 @@ class Opening(Session):
                 received = -1
             if received is not None and not server.can_go_on(received):
                 self._counters.resumes[Side.SERVER, Resume.REFUSED] += 1
-                self._gap(f"the server can't continue after message {claimed}", now)
+                self._gap(shortened(f"the server can't continue after message {claimed}"), now)
                 return
             self._counters.resumes[Side.SERVER, Resume.RESUMED] += 1
             self._go_on(server, received)
@@ -191,16 +194,14 @@ class Opening(Session):
         if self.state is State.CLOSING:
             self._settle(now)
         else:
-            self._end(Trigger.SESSION_ENDED, GAP, reason, now)
+            self._end(Trigger.SESSION_FAILED, GAP, reason, now)
 
     def _reconnect_refused(self, answer: Refusal, now: float) -> None:
+        server = self.server
+        wall = None if server.wall is None else server.wall + now - server.since
+        after = retry_after(answer.headers, wall)
         reason = f"the server answered {answer.status}"
-        if answer.status in FINAL:
-            self._disconnect(self.server)
-            self.server.gone()
-            self._give_up(502, reason, now)
-        else:
-            self._attempt_failed(reason, now, retry_after(answer.headers))
+        self._attempt_failed(meaning(answer.status, self._policy), reason, now, after)
 
     def _awaits(self, generation: int) -> bool:
         server = self.server

@@ -137,7 +137,7 @@ class Pinned:
         except ValueError as error:
             return str(error)
         if self.agreed and answer.subprotocol != self.subprotocol:
-            return f"subprotocol {answer.subprotocol}, not {self.subprotocol} as before"
+            return "another subprotocol than before"  # some carry tokens in their names
         if not self.agreed:
             self.compression = compression
         elif (compression is None) is not (self.compression is None) or not deflate.fits(

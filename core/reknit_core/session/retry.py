@@ -1,60 +1,96 @@
 """When to dial a lost server again, and when to give up."""
 
+from enum import Enum
 from math import inf
 from zlib import crc32
 
 from reknit_core.policy.policy import Policy
 
-FINAL = frozenset((401, 403, 404, 410))
-"""A server that answers a reconnect so will not change its mind (RFC 9110, 15.5)."""
-
+_LATER = frozenset((408, 425, 429))  # as 5xx, they speak of the moment (RFC 9110, 15.5; RFC 6585)
 
 _NEVER = -inf
+
+
+class Failure(Enum):
+    """What an attempt that failed says of the server."""
+
+    AWAY = "away"  # it gave no answer, or one that tells to come again later
+    REFUSED = "refused"  # it answered, with what the session can't go on with
+    FINAL = "final"  # it answered that it never will
+
+
+def meaning(status: int, policy: Policy) -> Failure:
+    """What a server's answer with that status, which is not 101, says of it (RFC 9110, 15)."""
+    if status in policy.server_final_statuses:
+        return Failure.FINAL
+    return Failure.AWAY if status in _LATER or 500 <= status <= 599 else Failure.REFUSED
 
 
 class Retry:
     """Counts the attempts to reach a server (the design's retryCount).
 
-    `seed`: bytes that differ from session to session, from which the jitter is drawn.
+    `seed`: bytes that differ from session to session, from which the jitter is drawn. `reason`:
+    why the last attempt failed, for people; empty: none has since the server last accepted.
     """
 
-    __slots__ = ("_accepted_at", "_policy", "_seed", "_since", "_wait", "attempt")
+    __slots__ = (
+        "_accepted_at",
+        "_policy",
+        "_refusals",
+        "_seed",
+        "_since",
+        "_wait",
+        "attempt",
+        "reason",
+    )
 
     def __init__(self, policy: Policy, seed: bytes) -> None:
         self._policy = policy
         self._seed = seed
         self._accepted_at = _NEVER
+        self.reason = ""
         self._start_anew()
 
     def _start_anew(self) -> None:
         self.attempt = 0
+        self._refusals = 0  # of these attempts
         self._since = inf  # when the first of these attempts was needed
         self._wait = min(self._policy.retry_interval, self._policy.retry_cap)
 
     def accepted(self, now: float) -> None:
         """The server accepted."""
         self._accepted_at = now
+        self.reason = ""
 
     def lost(self, now: float) -> None:
         """The server is lost. Only a connection that lasted ends the count of attempts."""
         if now - self._accepted_at >= self._policy.retry_reset:
             self._start_anew()
 
-    def next_dial(self, now: float, retry_after: float = 0.0) -> float | None:
+    def next_dial(
+        self, now: float, failure: Failure = Failure.AWAY, retry_after: float = 0.0
+    ) -> float | None:
         """When the next attempt is due (seconds); None if the attempts or the time are spent.
 
-        `retry_after`: seconds that the server asked for at least (RFC 9110, 10.2.3).
+        `failure`: what the last attempt has met. `retry_after`: seconds that the server asked for
+        at least (RFC 9110, 10.2.3); no more than the longest wait between attempts are heeded.
         """
         policy = self._policy
         self._since = min(self._since, now)
-        if self.attempt >= policy.retry_limit:
+        if failure is Failure.REFUSED:
+            self._refusals += 1
+        if (
+            failure is Failure.FINAL
+            or self._refusals >= policy.refused_limit
+            or self.attempt >= policy.retry_limit
+        ):
             return None
         wait = self._wait
         self._wait = min(wait * policy.retry_backoff, policy.retry_cap)
         self.attempt += 1
         if policy.retry_jitter:
             wait -= wait * policy.retry_jitter * self._fraction()
-        at = now + max(wait, retry_after)
+        at = now + max(wait, min(retry_after, policy.retry_cap))
         if policy.retry_time and at - self._since > policy.retry_time:
             return None
         return at

@@ -6,8 +6,16 @@ The base of ContextStateMachine (context.py), which has the interface, by way of
 
 from math import ceil, inf
 
-from reknit_core.codes import GOING_AWAY, TRY_AGAIN_LATER
-from reknit_core.commands import Answered, Command, Dial, Disconnect, Transitioned, Undelivered
+from reknit_core.codes import GOING_AWAY, SERVICE_RESTART, TRY_AGAIN_LATER
+from reknit_core.commands import (
+    Answered,
+    AttemptFailed,
+    Command,
+    Dial,
+    Disconnect,
+    Transitioned,
+    Undelivered,
+)
 from reknit_core.counters import Counters, DialResult
 from reknit_core.lifecycle import INITIAL, State, Trigger, fire
 from reknit_core.policy.policy import Delivery, Overflow, Policy
@@ -17,12 +25,13 @@ from reknit_core.queue.budget import Budget
 from reknit_core.session.habits import Habits
 from reknit_core.session.leg import Phase
 from reknit_core.session.pinned import Pinned
-from reknit_core.session.retry import Retry
+from reknit_core.session.retry import Failure, Retry
 from reknit_core.session.sockets import IncomingWebSocket, OutgoingWebSocket
 from reknit_core.session.websocket import NOBODY, WebSocket
 from reknit_core.side import Side
 from reknit_core.wire.handshake import Refusal, encode_refusal, refusal, shutting_down
 from reknit_core.wire.inband import Expected, InbandScanner, request_frame
+from reknit_core.wire.reasons import shortened
 
 OVER = "the session has ended"
 
@@ -101,7 +110,7 @@ class Session:
         """The connection ended without a Close frame."""
         if leg is self.server and leg.phase is Phase.HANDSHAKE:
             self._counters.dial_results[DialResult.NO_HANDSHAKE] += 1
-            self._attempt_failed(reason, now)
+            self._attempt_failed(Failure.AWAY, reason, now)
         elif leg.phase in (Phase.CLOSE_RECEIVED, Phase.LEAVING):
             self._done(leg, now)  # it had nothing more to say, and nothing more to hear
         elif leg.phase is not Phase.AWAY:
@@ -141,18 +150,39 @@ class Session:
         self.server.retry.lost(now)
         self._retry(reason, now)
 
-    def _attempt_failed(self, reason: str, now: float, retry_after: float = 0.0) -> None:
-        if self.server.phase is Phase.HANDSHAKE:
-            self._disconnect(self.server)
-        self.server.gone()
-        self._retry(reason, now, retry_after)
+    def _attempt_failed(
+        self, failure: Failure, reason: str, now: float, retry_after: float = 0.0
+    ) -> None:
+        """The server was not reached, or has not accepted: say why, and see whether to go on."""
+        server = self.server
+        if server.phase is Phase.HANDSHAKE:
+            self._disconnect(server)
+        server.gone()
+        reason = server.retry.reason = shortened(reason)
+        self._commands.append(AttemptFailed(server.retry.attempt, failure, reason))
+        self.attention = True
+        if failure is Failure.FINAL:
+            self._give_up(Trigger.SERVER_REFUSED, SERVICE_RESTART, 502, reason, now)
+        elif failure is Failure.REFUSED and self.state is State.OPENING:
+            reason = f"the server does not accept: {reason}"  # nor will it while the client waits
+            self._give_up(Trigger.RETRIES_SPENT, TRY_AGAIN_LATER, 502, reason, now)
+        else:
+            self._retry(reason, now, failure, retry_after)
 
-    def _retry(self, reason: str, now: float, retry_after: float = 0.0) -> None:
-        at = self.server.retry.next_dial(now, retry_after)
+    def _retry(
+        self,
+        reason: str,
+        now: float,
+        failure: Failure = Failure.AWAY,
+        retry_after: float = 0.0,
+    ) -> None:
+        at = self.server.retry.next_dial(now, failure, retry_after)
         if at is not None:
             self._dial(at)
         else:
-            self._give_up(502, f"the server can't be reached: {reason}", now)
+            what = "can't be reached" if failure is Failure.AWAY else "does not accept"
+            reason = f"the server {what}: {reason}"
+            self._give_up(Trigger.RETRIES_SPENT, TRY_AGAIN_LATER, 502, reason, now)
 
     def _dial(self, at: float) -> None:
         server = self.server
@@ -209,8 +239,8 @@ class Session:
 
     # -- The session ends ----------------------------------------------------------------------
 
-    def _give_up(self, status: int, reason: str, now: float) -> None:
-        """The server doesn't come: a waiting client is refused, one that is open is closed."""
+    def _give_up(self, trigger: Trigger, code: int, status: int, reason: str, now: float) -> None:
+        """The server doesn't come: a waiting client gets the status, one that is open the code."""
         if self.state is State.CLOSING:
             self._settle(now)
             return
@@ -218,7 +248,7 @@ class Session:
             after = str(ceil(self._policy.retry_interval)).encode()
             answer = refusal(status, "server_unavailable", reason, ((b"retry-after", after),))
             self._refuse_client(answer, now)
-        self._end(Trigger.RETRIES_SPENT, TRY_AGAIN_LATER, reason, now)
+        self._end(trigger, code, reason, now)
 
     def _refuse_client(self, answer: Refusal, now: float) -> None:
         self._counters.handshakes[answer.status] += 1

@@ -32,7 +32,7 @@ class OutgoingWebSocket(WebSocket):
 
     side = Side.SERVER
 
-    __slots__ = ("dial_at", "handshake", "retry", "since")
+    __slots__ = ("dial_at", "handshake", "retry", "since", "wall")
 
     def __init__(self, queue: Backlog, source: Backlog, policy: Policy, retry: Retry) -> None:
         super().__init__(queue, source, policy)
@@ -40,6 +40,7 @@ class OutgoingWebSocket(WebSocket):
         self.retry = retry
         self.dial_at = inf  # when the last dial was due
         self.since = inf  # when the current handshake began
+        self.wall: float | None = None  # and the time of day, if it is known
 
 
 def hello_frame(headers: HeaderList) -> bytes:

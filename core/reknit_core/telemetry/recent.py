@@ -7,6 +7,7 @@ from math import inf
 
 from reknit_core.commands import (
     Answered,
+    AttemptFailed,
     Command,
     Dial,
     Disconnect,
@@ -30,6 +31,7 @@ from reknit_core.script.scenario import INDENT, event_line, outcome_line, second
 from reknit_core.session.leg import Phase
 from reknit_core.session.websocket import WebSocket
 from reknit_core.side import Side
+from reknit_core.wire.reasons import printable
 
 KEPT = 64  # entries at most; then the oldest go
 
@@ -104,12 +106,15 @@ class Recent:
             case Dial(_, attempt, at):
                 at = max(0.0, at - self.began)
                 return [outcome_line("<", f"dial attempt={attempt} at={seconds(at)}")]
+            case AttemptFailed(_, failure, reason):
+                text = f"dial failed {failure.value} {_quoted(reason)}"
+                return [outcome_line("<", text)]
             case Disconnect(side, generation):
                 text = f"{side.value} disconnect generation={generation}"
                 return [outcome_line("<", text)]
             case Transitioned(trigger, state, reason):
                 why = f": {reason}" if reason else ""
-                comment = f"{INDENT}# {trigger.value}{_printable(why)}"
+                comment = f"{INDENT}# {trigger.value}{printable(why)}"
                 return [outcome_line("=", state.value), comment]
             case Dropped(side, total):
                 return [outcome_line("<", f"{side.value} dropped total={total}")]
@@ -133,7 +138,8 @@ def _text(event: Event) -> str:
         case ServerConnected():
             return "server connected"
         case DialFailed():
-            return f"server dial failed reason={_quoted(event.reason)}"
+            answered = " answered" if event.answered else ""
+            return f"server dial failed{answered} reason={_quoted(event.reason)}"
         case ConnectionLost():
             return f"{event.side.value} reset"
         case Shutdown():
@@ -146,9 +152,4 @@ def _text(event: Event) -> str:
 
 
 def _quoted(text: str) -> str:
-    return quote(_printable(text).encode("ascii", "replace")[:200])
-
-
-def _printable(text: str) -> str:
-    """What a peer wrote, on one line."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return quote(printable(text).encode("ascii", "replace")[:200])

@@ -41,6 +41,7 @@ _BAD_LINE = re.compile(rb"(?<!\r)\n|\r\n[ \t]")  # ends without CR, or is folded
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")  # 16 bytes in base64
 _QUOTED = re.compile(r": bytearray\(b.*", re.DOTALL)  # h11 quotes lines, which may hold secrets
+_EMPTY_LINE = re.compile(rb"\n\r?\n")
 _INTERIM = re.compile(rb"HTTP/1\.\d 1(?!01)\d\d[ \r]")
 
 
@@ -83,9 +84,38 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A server's answer that is no valid handshake."""
+    """A server's answer that is no valid handshake; `cut`: its end is missing.
+
+    `reason`: for people, without anything that a peer may want to keep secret.
+    """
 
     reason: str
+    cut: bool = False
+
+
+_BARE = Failed("a line of the answer's head ends without CR, or is folded")
+_BEGINNING = b"HTTP/1."
+_OTHERS = (
+    (b"\x15\x03", "TLS, not HTTP: the upstream's URL should begin with wss://"),  # an alert
+    (b"SSH-", "SSH, not HTTP"),
+    (b"HTTP/", "of another version of HTTP"),
+)
+
+
+def _foreign(answer: bytes) -> str | None:
+    """What is wrong with an answer that isn't HTTP/1; None: as far as it is in, it may be that."""
+    beginning = answer[: len(_BEGINNING)]
+    if _BEGINNING.startswith(beginning):
+        return None
+    kind = next((name for begins, name in _OTHERS if answer.startswith(begins)), "not HTTP")
+    return f"the server's answer is {kind}"
+
+
+def _told(error: ProtocolError) -> str:
+    """What wsproto or h11 says of an answer, without what the answer says itself."""
+    text = _QUOTED.sub("", str(error.__context__ or error))
+    name = text.removeprefix("unrecognized subprotocol ")
+    return text if name == text else "the server takes a subprotocol that was not offered"
 
 
 def refusal(status: int, error: str, message: str, headers: HeaderList = ()) -> Refusal:
@@ -306,12 +336,15 @@ class ServerHandshake:
             return None  # the answer was given before
         self._head += data
         while True:
+            foreign = _foreign(self._head)
+            if foreign is not None:
+                return Failed(foreign)
             end = self._head.find(_END)
             size = end if end >= 0 else len(self._head) - len(_END) + 1
             if size > MAX_HEAD:
                 return Failed(f"the answer's head is over {MAX_HEAD} bytes")
-            if end < 0:
-                return None
+            if end < 0:  # it never ends, if an empty line without CR has stood in for the end
+                return _BARE if _EMPTY_LINE.search(self._head) else None
             head, rest = self._head[: end + len(_END)], self._head[end + len(_END) :]
             if _INTERIM.match(head):
                 self._head = rest  # an interim answer: the final one follows (RFC 9110, 15.2)
@@ -321,12 +354,14 @@ class ServerHandshake:
                 self._answer = AnswerReader(MAX_REFUSAL)
                 return self._read_on(self._answer, head + rest)
             if _BAD_LINE.search(head):
-                return Failed("a line of the answer's head ends without CR, or is folded")
+                return _BARE
             return self._read(head, rest)
 
     def receive_eof(self) -> Refusal | Failed:
         """The server ended its stream: a refusal's body may end this way, or be cut short."""
-        return self.so_far or Failed("the server closed the connection during the handshake")
+        return self.so_far or Failed(
+            "the server closed the connection during the handshake", cut=True
+        )
 
     @property
     def so_far(self) -> Refusal | None:
@@ -346,7 +381,7 @@ class ServerHandshake:
         try:
             self._handshake.receive_data(head)
         except ProtocolError as error:
-            return Failed(_QUOTED.sub("", str(error.__context__ or error)))
+            return Failed(_told(error))
         except UnicodeError:
             return Failed("a header of the answer's WebSocket handshake is not ASCII")
         for event in self._handshake.events():

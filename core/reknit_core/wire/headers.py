@@ -1,6 +1,7 @@
 """Which HTTP headers pass the proxy: what is hop-by-hop, the proxy's own, or the handshake's."""
 
 import re
+from datetime import UTC
 from urllib.parse import unquote
 
 HeaderList = tuple[tuple[bytes, bytes], ...]
@@ -147,7 +148,29 @@ def without_query(target: str, names: frozenset[str]) -> str:
     return f"{path}?{rest}" if rest else path
 
 
-def retry_after(headers: HeaderList) -> float:
-    """The seconds of a Retry-After header (RFC 9110, 10.2.3), at most an hour; else 0."""
+def retry_after(headers: HeaderList, wall: float | None = None) -> float:
+    """For how many seconds a Retry-After header asks (RFC 9110, 10.2.3); else 0.
+
+    A date counts from the answer's own Date, so that clocks needn't agree; without that from
+    `wall`, the time of day (seconds since 1970).
+    """
     value = value_of(headers, b"retry-after") or ""
-    return min(float(value), 3600.0) if value.isascii() and value.isdigit() else 0.0
+    if value.isascii() and value.isdigit():
+        return float(value)
+    until = _read_date(value)
+    said = _read_date(value_of(headers, b"date") or "")
+    since = wall if said is None else said
+    return 0.0 if until is None or since is None else max(0.0, until - since)
+
+
+def _read_date(text: str) -> float | None:
+    """A date in one of HTTP's three forms (RFC 9110, 5.6.7) in seconds since 1970; else None."""
+    if not text:
+        return None
+    from email.utils import parsedate_to_datetime  # a large module, for a rare header
+
+    try:
+        date = parsedate_to_datetime(text)
+        return date.replace(tzinfo=date.tzinfo or UTC).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None

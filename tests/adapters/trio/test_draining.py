@@ -120,7 +120,7 @@ async def test_while_the_server_is_away(bench: Bench) -> None:
     assert await closed(client) == GOES
     assert (await opening).status_code == 503
     assert await proxy.wait() == 0
-    await proxy.logged(r"INFO [0-9a-f]{12} lost 1 messages to the server \(16 bytes\)")
+    await proxy.logged(r"WARNING [0-9a-f]{12} lost 1 messages to the server \(16 bytes\)")
     await proxy.logged(re.escape("WARNING drained: 0 sessions cut, 1 messages lost (16 bytes)"))
 
 

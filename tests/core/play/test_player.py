@@ -243,6 +243,7 @@ def test_a_file_is_rewritten_with_comments_kept_and_outcomes_renewed() -> None:
     assert replayed(text) == (
         "# Title\npolicy retry_limit=0\n@0.000 > client connected\n"
         "       < dial attempt=0 at=0.000\n\n# why\n@1.000 > server dial failed\n"
+        '       < dial failed away "connection refused"\n'
         "       = closed\n"
         "       < client response 502 retry-after=1 error=server_unavailable\n"
         "       < client disconnect linger=5\n"

@@ -23,6 +23,7 @@ DEFAULT = Policy()
 NUMBERS = [name for name in SETTINGS if type(getattr(DEFAULT, name)) in (int, float)]
 NAMES = ["id_header", "id_query", "id_cookie"]
 CODES = ["server_retry_codes", "client_retry_codes"]
+STATUSES = ["server_final_statuses"]
 LISTS = ["allow_origin", "trust_forwarded"]
 FLAGS = [name for name in SETTINGS if type(getattr(DEFAULT, name)) is bool]
 CHOICES = [name for name in SETTINGS if isinstance(getattr(DEFAULT, name), Enum)]
@@ -42,7 +43,7 @@ def refused(name: str, value: object) -> PolicyError:
 
 
 def test_every_field_is_one_of_these() -> None:
-    sorts = (NUMBERS, NAMES, CODES, LISTS, FLAGS, CHOICES, ["bind", "host"])
+    sorts = (NUMBERS, NAMES, CODES, STATUSES, LISTS, FLAGS, CHOICES, ["bind", "host"])
     assert sorted(name for names in sorts for name in names) == sorted(SETTINGS)
     assert list(SETTINGS) == [item.name for item in fields(Policy)]
     for setting in SETTINGS.values():
@@ -156,6 +157,18 @@ def test_close_codes(name: str) -> None:
         assert error.value in ([1001, bad], [bad, 1001])
         assert error.allowed == "close codes from 1000 to 4999, separated by commas"
     for value in (1001, {1001}, [1001], None):
+        refused(name, value)
+
+
+@pytest.mark.parametrize("name", STATUSES)
+def test_statuses(name: str) -> None:
+    for statuses in (frozenset[int](), frozenset({200, 599}), frozenset({404})):
+        assert getattr(policy(**{name: statuses}), name) == statuses
+    for bad in (199, 600, 0, -404, 4040, "a", 404.5):
+        error = refused(name, frozenset({404, bad}))
+        assert error.value in ([404, bad], [bad, 404])
+        assert error.allowed == "HTTP statuses from 200 to 599, separated by commas"
+    for value in (404, {404}, [404], None):
         refused(name, value)
 
 

@@ -2,11 +2,12 @@
 
 import os
 from itertools import pairwise
+from math import inf
 from statistics import pstdev
 
 import pytest
 from reknit_core.policy.policy import Policy
-from reknit_core.session.retry import FINAL, Retry
+from reknit_core.session.retry import Failure, Retry, meaning
 
 
 def retry(seed: bytes = b"seed", **settings: object) -> Retry:
@@ -51,6 +52,7 @@ def test_the_server_may_ask_for_a_longer_wait() -> None:
     subject = retry()
     assert subject.next_dial(0.0, retry_after=7.0) == 7.0
     assert subject.next_dial(7.0, retry_after=0.2) == 8.0
+    assert subject.next_dial(8.0, retry_after=inf) == 68.0  # but no longer than the longest wait
 
 
 def test_a_crash_loop_ends() -> None:
@@ -103,5 +105,47 @@ def test_the_same_seed_gives_the_same_times() -> None:
     assert dials(retry(retry_jitter=1.0)) == dials(retry(retry_jitter=1.0))
 
 
-def test_statuses_that_end_the_attempts() -> None:
-    assert sorted(FINAL) == [401, 403, 404, 410]
+def test_what_a_status_means() -> None:
+    policy = Policy()
+    of = {status: meaning(status, policy) for status in (*range(200, 600), 600, 999)}
+    final = [status for status in of if of[status] is Failure.FINAL]
+    away = [status for status in of if of[status] is Failure.AWAY]
+    assert final == [400, 401, 403, 410]
+    assert away == [408, 425, 429, *range(500, 600)]
+    chosen = Policy(server_final_statuses=frozenset((404, 503)))
+    assert meaning(404, chosen) is meaning(503, chosen) is Failure.FINAL
+    assert meaning(400, chosen) is Failure.REFUSED
+
+
+def test_refusals_have_a_limit_of_their_own() -> None:
+    subject = retry(retry_limit=60, refused_limit=3)
+    assert subject.next_dial(0.0) == 1.0
+    met = (Failure.REFUSED, Failure.AWAY, Failure.AWAY, Failure.REFUSED, Failure.AWAY)
+    for number, failure in enumerate(met, 1):
+        assert subject.next_dial(number, failure) == number + 1
+    assert subject.next_dial(6.0, Failure.REFUSED) is None
+
+
+def test_the_default_limit_of_refusals_is_shorter_than_that_of_attempts() -> None:
+    assert Policy().refused_limit < Policy().retry_limit
+
+
+def test_the_limit_of_attempts_holds_for_refusals_too() -> None:
+    subject = retry(retry_limit=1, refused_limit=3)
+    assert subject.next_dial(0.0) == 1.0
+    assert subject.next_dial(1.0, Failure.REFUSED) is None
+
+
+def test_nothing_comes_after_a_final_refusal() -> None:
+    assert retry().next_dial(0.0, Failure.FINAL) is None
+
+
+def test_a_connection_that_lasted_ends_the_count_of_refusals() -> None:
+    subject = retry(retry_reset=10.0, refused_limit=2)
+    for lasted, more in ((10.0, True), (9.0, False)):
+        assert subject.next_dial(0.0) == 1.0
+        assert subject.next_dial(1.0, Failure.REFUSED) == 2.0
+        subject.accepted(2.0)
+        subject.lost(2.0 + lasted)
+        assert (subject.next_dial(20.0, Failure.REFUSED) is not None) is more
+        subject = retry(retry_reset=10.0, refused_limit=2)

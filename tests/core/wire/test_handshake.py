@@ -402,6 +402,9 @@ def asked(**changed: object) -> ServerRequest:
     return ServerRequest(**values)  # type: ignore[arg-type]
 
 
+CUT = Failed("the server closed the connection during the handshake", cut=True)
+
+
 def begun(**changed: object) -> tuple[ServerHandshake, bytes]:
     handshake = ServerHandshake(asked(**changed))
     return handshake, handshake.request()
@@ -507,7 +510,7 @@ def test_any_reason_phrase_will_do(line: bytes) -> None:
         ((b"Upgrade: websocket\r\n", b""), "Missing header, 'Upgrade: websocket'"),
         ((b"websocket", b"h2c"), "Missing header, 'Upgrade: websocket'"),
         ((b"Connection: Upgrade\r\n", b""), "Missing header, 'Connection: Upgrade'"),
-        ((b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol: no\r\n\r\n"), "unrecognized subprotocol no"),
+        ((b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol: no\r\n\r\n"), "the server takes a sub"),
         ((b"\r\n\r\n", b"\r\nSec-WebSocket-Extensions: no\r\n\r\n"), "unrecognized extension no"),
         ((b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol: \xe9\r\n\r\n"), "a header of the answer's"),
         ((b"\r\n\r\n", b"\r\nSec-WebSocket-Extensions: \xe9\r\n\r\n"), "a header of the answer's"),
@@ -517,8 +520,8 @@ def test_any_reason_phrase_will_do(line: bytes) -> None:
         ((b"\r\n\r\n", b"\r\nX: a\0\r\n\r\n"), "illegal header line"),
         ((b"HTTP/1.1 101", b"HTTP/1.1 1010"), "illegal status line"),
         ((b"HTTP/1.1 101", b"HTTP/1.1 099"), "InformationalResponse status_code"),
-        ((b"HTTP/1.1 101", b"garbage! 102"), "illegal status line"),
-        ((b"HTTP/1.1 101", b"\x00"), "illegal status line"),
+        ((b"HTTP/1.1 101", b"garbage! 102"), "the server's answer is not HTTP"),
+        ((b"HTTP/1.1 101", b"\x00"), "the server's answer is not HTTP"),
     ],
 )
 def test_an_answer_that_is_no_handshake(change: tuple[bytes, bytes], reason: str) -> None:
@@ -542,7 +545,7 @@ def test_interim_answers_are_skipped(status: int) -> None:
         outcome = answered(lambda _: interim + b"HTTP/1.1 404 No\r\n\r\n", places, eof=True)
         assert outcome == Refusal(404, (), b"", reason=b"No")
     outcome = answered(lambda _: interim, eof=True)
-    assert outcome == Failed("the server closed the connection during the handshake")
+    assert outcome == CUT
 
 
 BODIES = {
@@ -585,7 +588,7 @@ def test_a_refusal_cut_in_its_body_is_passed_on_as_far_as_it_came(form: str) -> 
         so_far, outcome = handshake.so_far, handshake.receive_eof()
         if size < head:
             assert so_far is None
-            assert outcome == Failed("the server closed the connection during the handshake")
+            assert outcome == CUT
             continue
         assert outcome == so_far
         assert isinstance(outcome, Refusal)
@@ -599,14 +602,31 @@ def test_a_refusal_cut_in_its_body_is_passed_on_as_far_as_it_came(form: str) -> 
         (b"HTTP/1.1 404 X\r\nTransfer-Encoding: gzip\r\n\r\n", "Only Transfer-Encoding: chunked"),
         (b"HTTP/1.1 404 X\r\nContent-Length: x\r\n\r\n", "bad Content-Length"),
         (b"HTTP/1.1 20 X\r\n\r\n", "illegal status line"),
-        (b"hello\r\n\r\n", "illegal status line"),
-        (b"\r\n\r\n", "no response line received"),
+        (b"HTTP/1.1 404 X\r\nSet-Cookie: secret\0\r\n\r\n", "illegal header line"),
+        (b"hello", "the server's answer is not HTTP"),
+        (b"\r\n\r\n", "the server's answer is not HTTP"),
+        (b"HTTP/2", "the server's answer is of another version of HTTP"),
+        (b"SSH-2.0-OpenSSH_9.9", "the server's answer is SSH, not HTTP"),
+        (b"220 mail.test ESMTP\r\n", "the server's answer is not HTTP"),
+        (b"\x15\x03\x01\0\x02\x02\x46", "the server's answer is TLS, not HTTP"),
+        (b"\0\0\x12\x04\0\0\0\0\0", "the server's answer is not HTTP"),
+        (b"HTTP/1.1 404 X\nA: b\n\n", "a line of the answer's head ends without CR"),
+        (b"HTTP/1.1 101 X\nA: b\n\r\n", "a line of the answer's head ends without CR"),
     ],
 )
 def test_a_refusal_that_is_garbage(data: bytes, reason: str) -> None:
-    outcome = answered(lambda _: data)
-    assert isinstance(outcome, Failed)
-    assert outcome.reason.startswith(reason)
+    for places in ((), range(100)):
+        outcome = answered(lambda _: data, places)
+        assert isinstance(outcome, Failed)
+        assert outcome.reason.startswith(reason)
+        assert "secret" not in outcome.reason
+        assert not outcome.cut  # it is known before the stream ends
+
+
+@pytest.mark.parametrize("size", range(8))
+def test_an_answer_that_has_hardly_begun_may_still_be_one(size: int) -> None:
+    assert answered(lambda _: b"HTTP/1.1 101"[:size]) is None
+    assert answered(lambda _: b"HTTP/1.1 101"[:size], eof=True) == CUT
 
 
 def test_a_refusal_whose_body_is_garbage_is_one() -> None:
@@ -657,13 +677,13 @@ def test_the_limit_of_an_answers_head() -> None:
         assert isinstance(outcome, Accepted)
         outcome = answered(lambda sent: make(sent, MAX_HEAD + 1), places)
         assert outcome == Failed("the answer's head is over 16384 bytes")
-    outcome = answered(lambda _: b"H" * (MAX_HEAD + 4))
+    outcome = answered(lambda _: b"HTTP/1.1 " + b"1" * MAX_HEAD)
     assert outcome == Failed("the answer's head is over 16384 bytes")
 
 
 def test_the_end_of_the_stream_before_any_answer() -> None:
     handshake, _ = begun()
-    closed = Failed("the server closed the connection during the handshake")
+    closed = CUT
     assert handshake.receive_eof() == closed
 
 

@@ -7,7 +7,7 @@ import trio
 from reknit_core.policy.upstream import Upstream
 
 from reknit.sockets.stream import StreamSocket
-from reknit.sockets.tls import TlsSocket
+from reknit.sockets.tls import TlsError, TlsSocket
 from reknit.trio.transport.certificates import Certificates
 from reknit.trio.transport.streams import plain_socket, shake_hands
 
@@ -15,7 +15,11 @@ DIALS = 64  # at one time: after a server's restart thousands are due, and other
 
 
 class DialError(Exception):
-    """There is no connection; says why."""
+    """There is no connection; says why. `answered`: the server is there, but its TLS failed."""
+
+    def __init__(self, reason: str, *, answered: bool = False) -> None:
+        super().__init__(reason)
+        self.answered = answered
 
 
 class Dialler:
@@ -34,7 +38,8 @@ class Dialler:
                 try:
                     return await self._secure(plain_socket(await self._open()))
                 except OSError as error:
-                    raise DialError(_explain(error)) from None
+                    answered = isinstance(error, TlsError) and error.answered
+                    raise DialError(_explain(error), answered=answered) from None
         raise DialError(f"no connection in {self._timeout:g} seconds")
 
     async def _open(self) -> trio.SocketStream:

@@ -53,7 +53,10 @@ _PLAIN = (
     "server accepts deflate",
     "server accepts received=1",
     "server refuses status=503",
+    "server refuses status=404",
+    "server refuses status=403",
     "server dial failed",
+    "server dial failed answered",
     "stalled",
     "wait",
 )

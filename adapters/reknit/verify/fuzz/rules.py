@@ -34,7 +34,10 @@ _PIECES = st.sampled_from([None, None, 1, 7, 50])
 _LOSSES = st.sampled_from(["lost", "reset"])
 _COUNTS = st.sampled_from(["none", "none", "right", "right", "right", "fewer", "more", "all"])
 _FAILURES = st.sampled_from(
-    ["dial failed", "silent", "other", "400", "401", "503", "503", "hangs together"]
+    [
+        *("dial failed", "answered", "silent", "other", "hangs together"),
+        *("400", "401", "404", "404", "503", "503"),
+    ]
 )
 _WAITS = st.sampled_from([0.0, 0.001, 0.05, 0.1, 0.1, 0.3, 1.0, 2.5])
 _ROOM = st.sampled_from(["all", "all", "nothing", "1", "9", "60", "200"])
@@ -53,6 +56,7 @@ _POLICY = {
     "heartbeat_interval": st.sampled_from([0.0, 2.0]),
     "heartbeat_timeout": st.sampled_from([20.0, 1.0, 3.0]),
     "retry_limit": st.sampled_from([60, 60, 60, 3, 1, 0]),
+    "refused_limit": st.sampled_from([15, 15, 1, 2]),
     "retry_backoff": st.sampled_from([1.0, 2.0]),
     "retry_reset": st.sampled_from([10.0, 0.0]),
     "client_grace": st.sampled_from([60.0, 60.0, 5.0, 1.5]),
@@ -242,9 +246,9 @@ class SessionMachine(RuleBasedStateMachine):
     def server_fails(self, how: str) -> None:
         """The server is not reached, or does not accept."""
         session = self.session
-        if how == "dial failed":
+        if how in ("dial failed", "answered"):
             if session.dial_is_due():
-                session.do("server dial failed")
+                session.do("server dial failed" + (" answered" if how == "answered" else ""))
             return
         session.reach_server()
         if how == "other":

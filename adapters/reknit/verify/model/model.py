@@ -126,6 +126,7 @@ class Model:
         self._action = step.action
         self._timed_out = step.action is Passing.TIMEOUT
         self._undone = self._farewell = False
+        self.life.may_fail("away")
         self.client.begin()
         self.server.begin()
 
@@ -147,8 +148,9 @@ class Model:
                 self.life.dialled()
                 self.server.connect(self.now, takes_all=True)
                 self.server.outgoing.sender_anew()
-            case DialFails(generation=None):
+            case DialFails(generation=None, answered=answered):
                 self.life.dialled()
+                self.life.may_fail("refused" if answered else "away")
             case ServerAccepts(received=received, deflate=deflate):
                 self.offers = self.offers and deflate is not None
                 self._return(self.server, None if self.life.state is State.OPENING else received)
@@ -164,6 +166,7 @@ class Model:
             case Sends(side=side, pieces=pieces, rest=rest, raw=raw):
                 self.end(side).rest = rest
                 self._say(self.end(side), b"".join(pieces), raw=raw)
+                self.life.may_fail("away", "refused")
             case SendsRest(side=side):
                 end = self.end(side)
                 rest, end.rest = end.rest, b""
@@ -275,6 +278,9 @@ class Model:
         if what == "cancelled":
             self.life.dialled()
             return
+        if what.startswith("failed"):
+            self.life.attempt_failed(what.split()[1])
+            return
         words = dict(word.split("=") for word in what.split())
         self.life.dial(int(words["attempt"]), float(words["at"]), self.now)
 
@@ -311,7 +317,9 @@ class Model:
 
     def _close(self, end: End, what: str) -> None:
         end.told = True
-        if what not in self._closes and what.split()[1:2][0] not in _OWN_CODES:
+        code = what.split()[1:2][0]
+        own = code in _OWN_CODES or (code == "1012" and self.life.final)
+        if what not in self._closes and not own:
             raise BrokenError(f"the {end.side.value} got {what}, which nobody sent")
 
     def _shake_hands(self, end: End, what: str) -> None:

@@ -4,13 +4,14 @@ from math import inf
 
 from reknit_core.lifecycle import INITIAL, TRANSITIONS, State
 from reknit_core.policy.policy import Policy
-from reknit_core.session.retry import FINAL
 
 from reknit.verify.model.traffic import TICK, BrokenError
 
 CLIENT_AWAY = frozenset((State.CLIENT_DOWN, State.BOTH_DOWN))
 SERVER_AWAY = frozenset((State.SERVER_DOWN, State.BOTH_DOWN))
 ENDED = frozenset((State.CLOSING, State.CLOSED))
+
+_LATER = (408, 425, 429)
 
 _TABLE = frozenset((row.source, row.target) for row in TRANSITIONS)
 
@@ -31,14 +32,34 @@ class Lifecycle:
         self._slack = TICK  # how much later than due a limit may end
         self._attempt = -1  # the last dial's
         self._accepted_at: float | None = None  # while that connection lasts
-        self._final = False  # the server has refused for good
+        self._refusals = 0  # of the attempts since the last connection that lasted
+        self._failing = frozenset(("away",))  # what an attempt that fails now must be said to meet
+        self._failed = True  # whether the last dial is known to have come to nothing
+        self.final = False  # the server has refused for good, or will never do for an opening
         self._again = False  # the next dial may be one at once that counts as no attempt
         self._must = False  # and has to be
 
     @property
     def spent(self) -> bool:
         """Whether no further dial is allowed."""
-        return self._attempt >= self._policy.retry_limit or self._final
+        return (
+            self._attempt >= self._policy.retry_limit
+            or self._refusals >= self._policy.refused_limit
+            or self.final
+        )
+
+    def may_fail(self, *how: str) -> None:
+        """An event by which an attempt may fail, in one of these ways."""
+        self._failing = frozenset(how)
+
+    def attempt_failed(self, how: str) -> None:
+        """The proxy says that an attempt has failed."""
+        if how not in self._failing or self.dial_at is not None:
+            raise BrokenError(f"an attempt failed as {how}, not as {sorted(self._failing)}")
+        self._failed = True
+        self._refusals += how == "refused"
+        if how == "final" or (how == "refused" and self.state is State.OPENING):
+            self.final = True
 
     def stalled(self, late: float, allowed: float) -> None:
         """The proxy stood still for that long, which counts as no time if more than is allowed."""
@@ -60,7 +81,10 @@ class Lifecycle:
             return
         if again and self._must:
             raise BrokenError(f"dial attempt={attempt} at={at}, not again at once")
-        if attempt != self._attempt + 1 or attempt > self._policy.retry_limit or self._final:
+        if not self._failed:
+            raise BrokenError("a dial, and nobody was told how the one before failed")
+        self._failed = False
+        if attempt != self._attempt + 1 or self.spent:
             raise BrokenError(f"dial attempt={attempt} after {self._attempt}")
         wait = self._policy.retry_interval * self._policy.retry_backoff ** (attempt - 1)
         due = now + min(wait, self._policy.retry_cap) if attempt else now
@@ -76,20 +100,26 @@ class Lifecycle:
     def accepted(self, now: float) -> None:
         """The server has accepted."""
         self._accepted_at = now
+        self.may_fail("refused")
 
     def disagreed(self, *, must: bool) -> None:
         """The server accepts in a way that can't be used, and may or must be asked again."""
         self._accepted_at = None
         self._again, self._must = True, must
+        self.may_fail("refused")
 
     def refused(self, status: int) -> None:
         """The server has refused."""
-        self._final = self.state is not State.OPENING and status in FINAL
+        if status in self._policy.server_final_statuses:
+            self.may_fail("final")
+        else:
+            self.may_fail("away" if status in _LATER or status >= 500 else "refused")
 
     def server_lost(self, now: float) -> None:
         """The server's connection is gone. If it lasted, its attempts are forgotten."""
         if self._accepted_at is not None and now - self._accepted_at >= self._policy.retry_reset:
-            self._attempt = 0
+            self._attempt = self._refusals = 0
+        self._failed |= self._accepted_at is not None
         self._accepted_at = None
 
     # -- The client ----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import assert_never
 
 from reknit_core.commands import (
     Answered,
+    AttemptFailed,
     Command,
     Dial,
     Disconnect,
@@ -21,6 +22,7 @@ from reknit_core.commands import (
 from reknit_core.driver import Driver
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.policy.policy import Delivery, Policy
+from reknit_core.session.retry import Failure
 
 from reknit.memory.network import READ_SIZE, MemoryNetwork
 
@@ -33,11 +35,15 @@ SMALLEST_FRAME = 2  # bytes
 class Record:
     """What the auditor remembers of one session."""
 
-    __slots__ = ("accepted_at", "attempts", "client_lost_at")
+    __slots__ = ("accepted_at", "attempts", "client_lost_at", "failure", "refusals")
 
     def __init__(self) -> None:
         self.attempts = 0
         """Dials since the last server connection that lasted."""
+        self.refusals = 0
+        """Those of them that the server has refused."""
+        self.failure: Failure | None = None
+        """What the last one has met, if it failed."""
         self.accepted_at = -inf
         self.client_lost_at = -inf
 
@@ -80,9 +86,15 @@ class Auditor:
             case Dial():
                 self.dials += 1
                 if command.attempt:
-                    self._record(name).attempts += 1
+                    self._attempted(name)
                     if command.at <= self._network.now:
                         self.note(name, "a retry without a wait")
+            case AttemptFailed(_, failure, reason):
+                if not reason:
+                    self.note(name, "an attempt failed, and nobody is told why")
+                record = self._record(name)
+                record.failure = failure
+                record.refusals += failure is Failure.REFUSED
             case Transitioned():
                 self.triggers[command.trigger] += 1
                 self.states[command.state] += 1
@@ -94,6 +106,12 @@ class Auditor:
             case _:
                 assert_never(command)
 
+    def _attempted(self, name: str) -> None:
+        record = self._record(name)
+        record.attempts += 1
+        if record.failure is Failure.FINAL:
+            self.note(name, "a retry after a final refusal")
+
     def _transitioned(self, name: str, change: Transitioned) -> None:
         record = self._record(name)
         now = self._network.now
@@ -101,9 +119,10 @@ class Auditor:
         match change.trigger:
             case Trigger.SERVER_ACCEPTED:
                 record.accepted_at = now
+                record.failure = None
             case Trigger.SERVER_LOST:
                 if now - record.accepted_at >= policy.retry_reset:
-                    record.attempts = 0
+                    record.attempts = record.refusals = 0
             case Trigger.CLIENT_LOST:
                 record.client_lost_at = now
             case Trigger.GRACE_ENDED:
@@ -112,14 +131,17 @@ class Auditor:
                     self.note(name, f"its grace ended after {away} s")
             case Trigger.RETRIES_SPENT:
                 opening = record.accepted_at == -inf
-                if record.attempts != policy.retry_limit and not opening:
+                spent = record.attempts == policy.retry_limit
+                refused = record.refusals == policy.refused_limit
+                if not (spent or refused or opening):
                     self.note(name, f"given up after {record.attempts} attempts")
-            case Trigger.SESSION_ENDED:
+            case Trigger.SESSION_ENDED | Trigger.SESSION_FAILED:
                 if not self._deliberate(name):
                     self.note(name, f"ended though no end closed it: {change.reason}")
-            case Trigger.LEGS_CLOSED | Trigger.SERVER_REFUSED:
-                pass
-            case Trigger.CLIENT_RETURNED | Trigger.DRAINED:
+            case Trigger.SERVER_REFUSED:
+                if record.failure is not Failure.FINAL and record.accepted_at != -inf:
+                    self.note(name, f"ended by a refusal that is not final: {change.reason}")
+            case Trigger.LEGS_CLOSED | Trigger.CLIENT_RETURNED | Trigger.DRAINED:
                 pass
             case _:
                 assert_never(change.trigger)

@@ -250,7 +250,7 @@ class Simulation(Stage):
         how = self.random.choice(_CUTS)
         self.server.kill(how)
         back = self.random.expovariate(1 / self.plan.outage)
-        trouble = self.random.choice((ACCEPT, ACCEPT, SILENT, 503))
+        trouble = self.random.choice((ACCEPT, ACCEPT, SILENT, 503, 404))
         self.faults[f"server restarts: {how.value}, then {trouble}"] += 1
         if trouble != ACCEPT:
             self.network.after(back / 2, partial(self._start, trouble))

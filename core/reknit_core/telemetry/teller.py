@@ -1,0 +1,110 @@
+"""What is said of the sessions, and how loudly.
+
+A change of one session is said by itself; while the server is out, what that means for each of
+them is a detail, and the outage is what is said. A loss is never said only in detail.
+"""
+
+from enum import Enum
+from typing import assert_never
+
+from reknit_core.commands import AttemptFailed, Dropped, Transitioned, Undelivered
+from reknit_core.counters import Counters
+from reknit_core.lifecycle import State, Trigger
+from reknit_core.session.retry import Failure
+from reknit_core.telemetry.losses import Losses, MoreLosses
+from reknit_core.telemetry.server_outage import Outage, ServerOutage
+from reknit_core.wire.reasons import shortened
+
+Change = Transitioned | AttemptFailed | Dropped | Undelivered
+Remark = Outage | MoreLosses
+
+_FAILURES = (Trigger.RETRIES_SPENT, Trigger.SESSION_FAILED)
+
+
+class Volume(Enum):
+    """How loudly something is said."""
+
+    DETAIL = "detail"
+    NEWS = "news"
+    TROUBLE = "trouble"
+
+
+class Teller:
+    """Hears what happens to sessions, which are told apart by their labels. Times in seconds.
+
+    What it says of them together is always trouble. It forgets an outage with its process: the one
+    that takes over finds out by itself.
+    """
+
+    def __init__(self, counters: Counters) -> None:
+        self._outage = ServerOutage(counters)
+        self._losses = Losses()
+        self._remarks: list[Remark] = []
+
+    def hear(self, label: str, change: Change, now: float) -> Volume:
+        """Something has happened to a session; how loudly that is said."""
+        match change:
+            case Transitioned():
+                return self._transitioned(label, change, now)
+            case AttemptFailed(attempt, failure, reason):
+                self._miss(label, reason, now, away=failure is Failure.AWAY)
+                often = attempt & (attempt - 1)  # said at the 1st, 2nd, 4th, 8th, …
+                return Volume.DETAIL if often or self._outage.is_on else Volume.NEWS
+            case Dropped(_, total):
+                if self._losses.admit(now):
+                    return Volume.TROUBLE
+                self._losses.add(label, dropped=total)
+            case Undelivered(_, messages, size):
+                if self._losses.admit(now):
+                    return Volume.TROUBLE
+                self._losses.add(label, messages=messages, size=size)
+            case _:
+                assert_never(change)
+        return Volume.DETAIL
+
+    def gone(self, label: str) -> None:
+        """That session is over, or another process's. Nothing, if that was known."""
+        self._outage.gone(label)
+
+    def remarks(self) -> list[Remark]:
+        """What there is to be said of all of them, the oldest first. Each is handed out once."""
+        remarks, self._remarks = self._remarks, []
+        return remarks
+
+    @property
+    def next_look(self) -> float:
+        """When look() is due; inf: not before something happens."""
+        return min(self._outage.next_look, self._losses.next_look)
+
+    def look(self, now: float) -> None:
+        """Time has passed: there may be remarks."""
+        self._add(self._outage.look(now))
+        self._add(self._losses.look(now))
+
+    def finish(self) -> None:
+        """The proxy stops: what is left to be said is among the remarks."""
+        self._add(self._losses.finish())
+
+    def _transitioned(self, label: str, change: Transitioned, now: float) -> Volume:
+        trigger, state = change.trigger, change.state
+        if trigger is Trigger.SERVER_LOST:
+            self._miss(label, change.reason, now)
+        concerned = self._outage.concerns(label)
+        if trigger is Trigger.SERVER_ACCEPTED:
+            concerned |= self._outage.is_on and state is not State.CONNECTED
+            self._outage.accepted(label, now)
+        elif state is State.CLOSED:
+            self._outage.gone(label)
+        if trigger in _FAILURES:
+            if self._losses.admit(now):
+                return Volume.TROUBLE
+            self._losses.add(label, ended=1)
+            return Volume.DETAIL
+        return Volume.DETAIL if concerned else Volume.NEWS
+
+    def _miss(self, label: str, reason: str, now: float, *, away: bool = False) -> None:
+        self._add(self._outage.missed(label, shortened(reason), now, away=away))
+
+    def _add(self, remark: Remark | None) -> None:
+        if remark is not None:
+            self._remarks.append(remark)
