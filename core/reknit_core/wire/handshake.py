@@ -96,7 +96,7 @@ class Failed:
 _BARE = Failed("a line of the answer's head ends without CR, or is folded")
 _BEGINNING = b"HTTP/1."
 _OTHERS = (
-    (b"\x15\x03", "TLS, not HTTP: the upstream's URL should begin with wss://"),  # an alert
+    (b"\x15", "TLS, not HTTP: the upstream's URL should begin with wss://"),  # an alert
     (b"SSH-", "SSH, not HTTP"),
     (b"HTTP/", "of another version of HTTP"),
 )
@@ -105,7 +105,8 @@ _OTHERS = (
 def _foreign(answer: bytes) -> str | None:
     """What is wrong with an answer that isn't HTTP/1; None: as far as it is in, it may be that."""
     beginning = answer[: len(_BEGINNING)]
-    if _BEGINNING.startswith(beginning):
+    known = (_BEGINNING, *(begins for begins, _ in _OTHERS))
+    if beginning == _BEGINNING or any(begins.startswith(answer) for begins in known):
         return None
     kind = next((name for begins, name in _OTHERS if answer.startswith(begins)), "not HTTP")
     return f"the server's answer is {kind}"
