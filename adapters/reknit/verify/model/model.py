@@ -201,6 +201,8 @@ class Model:
     def _check_refusal(self, text: str) -> None:
         """The proxy doesn't let an end in: a stranger, or one whose count can't be gone on from."""
         action, self._action = self._action, None
+        if isinstance(action, ServerAccepts):
+            self.life.may_fail("refused")
         match action:
             case ClientConnects() if text.startswith(_NOT_YOURS):
                 self.owner.turned_away(action)
@@ -317,7 +319,7 @@ class Model:
 
     def _close(self, end: End, what: str) -> None:
         end.told = True
-        code = what.split()[1:2][0]
+        code = what.partition(" ")[2][:4]
         own = code in _OWN_CODES or (code == "1012" and self.life.final)
         if what not in self._closes and not own:
             raise BrokenError(f"the {end.side.value} got {what}, which nobody sent")
