@@ -23,7 +23,7 @@ from reknit_core.session.transit import Transit
 from reknit_core.session.websocket import NOBODY, WebSocket
 from reknit_core.wire.handshake import ClientHandshake, ServerHandshake, ServerRequest
 
-VERSION = 6
+VERSION = 5
 
 _MAGIC = b"reknit"
 _HEAD = struct.Struct(">6sHI")
