@@ -11,9 +11,8 @@ from crashing_player import play_crashing
 from reknit_core.play.player import parse
 
 FILES = sorted((Path(__file__).parents[2] / "scenarios").glob("*.scn"))
-OVER_AT_ONCE = NOBODY_RETURNS  # a loss would be their end
-
-NOBODY_RETURNS = ("close_in_opening", "opening_server_lost", "grace_for_who_can_return")
+# A loss would be their end.
+OVER_AT_ONCE = ("close_in_opening", "opening_server_lost", "grace_for_who_can_return")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
