@@ -1,7 +1,7 @@
 """What the system says of the bytes that a socket has taken: how far they have got.
 
 Linux counts what the peer has acknowledged (tcp(7), TCP_INFO) and what it has not (SIOCOUTQ,
-which a Unix socket has too: what its peer has not read); macOS and FreeBSD the latter.
+which a Unix socket has too: what its peer has not read), macOS the latter.
 """
 
 import socket
@@ -17,10 +17,9 @@ if sys.platform == "linux":
     from fcntl import ioctl
     from termios import TIOCOUTQ  # SIOCOUTQ is the same number
 
-_TCP_INFO = struct.Struct(
-    "=56xI60xQ"
-)  # tcpi_last_ack_recv (ms) and, since Linux 4.1, tcpi_bytes_acked
-_SO_NWRITE = 0x1024  # sys/socket.h
+# Linux, linux/tcp.h: tcpi_last_ack_recv (milliseconds), and since 4.1 tcpi_bytes_acked.
+_TCP_INFO = struct.Struct("=56xI60xQ")
+_SO_NWRITE = 0x1024  # macOS, sys/socket.h
 _INT = struct.Struct("=i")
 
 
@@ -33,7 +32,7 @@ def in_transit(sock: StreamSocket) -> Transit | None:
     if isinstance(sock, TlsSocket):
         held = sock.held
         sock = sock.socket
-    if not isinstance(sock, socket.socket):
+    if not isinstance(sock, socket.socket) or sys.platform not in ("linux", "darwin"):
         return None
     try:
         arrived, quiet = _acknowledged(sock)
