@@ -160,12 +160,14 @@ class Leg:
         frames = []
         start = messages = 0
         for control in scanner.controls:
-            self._queue_part(
-                data, start, control.start, control.boundary, control.messages - messages
-            )
+            if start < control.start:
+                new = control.messages - messages
+                self._queue_part(data, start, control.start, control.boundary, new)
             frames.append((control.opcode, data[control.start : control.end], self.queue.tail))
             start, messages = control.end, control.messages
-        self._queue_part(data, start, len(data), scanner.boundary, scanner.messages - messages)
+        if start < len(data):
+            new = scanner.messages - messages
+            self._queue_part(data, start, len(data), scanner.boundary, new)
         return frames
 
     def _queue_part(self, data: bytes, start: int, end: int, boundary: int, messages: int) -> None:
@@ -173,7 +175,7 @@ class Leg:
 
         `boundary`: where in the data its last message ends, if `messages` are completed in it.
         """
-        if start < end and self.delivers:
+        if self.delivers:
             large = end - start > SMALL
             part: Buffer = memoryview(data)[start:end] if large else data[start:end]
             self.queue.append(part, max(0, boundary - start), messages)
@@ -202,8 +204,16 @@ class Leg:
         if not lane:
             return source.pending(source.tail) if open_ else []
         until = source.tail if open_ else max(position for position, _ in lane)
-        buffers: list[Buffer] = []
         said = 0
+        at = lane[0][0]
+        if at >= until:  # mostly so: all that is said follows all messages
+            buffers = source.pending(at)
+            return (
+                buffers
+                if len(buffers) >= GATHER
+                else buffers + self._said(0, at, GATHER - len(buffers))
+            )
+        buffers = []
         at = source.sent
         for message in source.pending(until):
             rest = message
@@ -219,9 +229,12 @@ class Leg:
             at += len(rest)
             if len(buffers) >= GATHER:
                 return buffers[:GATHER]
-        here = takewhile(lambda words: words[0] <= at, islice(lane, said, None))
-        buffers += [data for _, data in islice(here, GATHER - len(buffers))]
-        return buffers
+        return buffers + self._said(said, at, GATHER - len(buffers))
+
+    def _said(self, start: int, position: int, most: int) -> list[Buffer]:
+        """What stands in the lane from there on, and may follow up to that place."""
+        here = takewhile(lambda said: said[0] <= position, islice(self.lane, start, None))
+        return [data for _, data in islice(here, most)]
 
     def advance(self, taken: int, now: float) -> None:
         """The socket took `taken` bytes of what pending() gave; 0: it has no room now."""

@@ -7,6 +7,7 @@ length per frame, and is passed on as the very object that came in.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from reknit_core.codes import MESSAGE_TOO_BIG, PROTOCOL_ERROR
 
@@ -36,8 +37,7 @@ class Violation:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ControlFrame:
+class ControlFrame(NamedTuple):
     """A control frame in scanned data: where it starts and ends, in bytes.
 
     `boundary` and `messages`: as the scanner's, of what stands before it.
