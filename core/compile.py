@@ -13,21 +13,20 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 MODULES = (
+    "adapters/reknit/trio/durable.py",
+    "adapters/reknit/trio/links.py",
+    "adapters/reknit/trio/reactor.py",
     "core/reknit_core/queue/backlog.py",
     "core/reknit_core/queue/budget.py",
     "core/reknit_core/queue/stream.py",
     "core/reknit_core/session/context.py",
+    "core/reknit_core/session/deadlines.py",
     "core/reknit_core/session/leg.py",
-    "core/reknit_core/session/opening.py",
-    "core/reknit_core/session/session.py",
-    "core/reknit_core/session/sockets.py",
+    "core/reknit_core/session/legs.py",
+    "core/reknit_core/session/probe.py",
     "core/reknit_core/session/transit.py",
-    "core/reknit_core/session/websocket.py",
     "core/reknit_core/wire/frames.py",
     "core/reknit_core/wire/inband.py",
-    "adapters/reknit/trio/durable.py",
-    "adapters/reknit/trio/links.py",
-    "adapters/reknit/trio/reactor.py",
 )
 
 

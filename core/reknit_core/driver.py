@@ -303,6 +303,7 @@ class Driver:
             if not context.attention:
                 break
         deadline = context.next_deadline()
+        context.armed(deadline)
         if deadline is not None and deadline < self.deadline:
             self.deadline = deadline
             self._host.wake(deadline)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec import msgpack
 from reknit_core.counters import DialResult, Histogram, Resume
+from reknit_core.durable.frozen import freeze, thaw
 from reknit_core.events import Side
 from reknit_core.lifecycle import INITIAL, State, Transition, Trigger
 from reknit_core.play.player import Player, parse
@@ -90,7 +91,7 @@ def test_another_process_goes_on_from_what_is_counted(file: Path) -> None:
     after = Contexts(Policy(), Upstream("server.test", 80), lambda size: b"~" * size)
     add_totals(after.counters, msgpack.decode(msgpack.encode(totals), type=Totals))
     for context in player.contexts:
-        after.thaw(context.freeze(player.now), player.now)
+        thaw(after, freeze(context, player.now), player.now)
     assert take_totals(after) == totals
     assert survey(after) == survey(player.contexts)
 
@@ -120,7 +121,7 @@ def test_a_session_from_another_process_counts_from_there_on() -> None:
     player = played(OPEN + '@1.000 > client message "1" "2"\n')
     assert player.context is not None
     after = Contexts(Policy(), Upstream("server.test", 80), lambda size: b"~" * size)
-    context = after.thaw(player.context.freeze(2.0), 2.0)
+    context = thaw(after, freeze(player.context, 2.0), 2.0)
     assert survey(after).to_server.messages == 0
     context.receive_data(Side.SERVER, b"\x81\x01x", 2.0)
     for _ in range(2):

@@ -125,6 +125,8 @@ class ByteSession:
         """The next deadline comes."""
         assert self.driver is not None
         deadline = self.driver.context.next_deadline()
+        while deadline is not None and self.driver.deadline < deadline:
+            self.driver.wake(self.driver.deadline)  # a timer that was set to an earlier one
         if deadline is not None:
             self.now = max(self.now, deadline)
             self.driver.wake(self.now)

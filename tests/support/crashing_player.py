@@ -2,8 +2,9 @@
 
 import pytest
 from reknit_core.commands import Dial, Transitioned
+from reknit_core.durable.frozen import freeze, thaw
 from reknit_core.durable.journal import Journal
-from reknit_core.durable.revival import Replay
+from reknit_core.durable.revival import DIED, Replay, revive
 from reknit_core.events import ConnectionLost
 from reknit_core.lifecycle import State
 from reknit_core.play.player import Player, Scenario
@@ -11,10 +12,9 @@ from reknit_core.policy.policy import Delivery, Policy
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.queue.backlog import Backlog
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.leg import Phase
+from reknit_core.session.phase import Phase
 
 WALL = 1_700_000_000.0  # the time of day when a scenario begins
-DIED = "the proxy died"
 
 
 class Files:
@@ -49,7 +49,7 @@ def revived(files: Files, contexts: Contexts, now: float) -> ContextStateMachine
     kept = list(files.replay().kept.values())
     assert len(kept) <= 1
     after = successor(contexts)
-    context = after.revive(kept[0], now, WALL + now) if kept else None
+    context = revive(after, kept[0], now, WALL + now) if kept else None
     assert after.budget.used == (held(context) if context else 0)
     assert list(after) == ([context] if context else [])
     return context
@@ -123,7 +123,7 @@ class CrashingPlayer(Player):
 
     def _without_connections(self, context: ContextStateMachine) -> ContextStateMachine | None:
         """What the context would be if it lost both connections now; None if it would be over."""
-        twin = successor(self.contexts).thaw(context.freeze(self.now), self.now)
+        twin = thaw(successor(self.contexts), freeze(context, self.now), self.now)
         for leg in (twin.client, twin.server):
             if leg.phase not in (Phase.AWAY, Phase.DIALLING):
                 event = ConnectionLost(leg.side, leg.generation, DIED)

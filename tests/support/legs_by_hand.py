@@ -6,9 +6,10 @@ from frame_bytes import FIN, PING, message
 from reknit_core.policy.policy import Policy
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import Budget
+from reknit_core.session.dialling import Dialling
+from reknit_core.session.leg import Leg
+from reknit_core.session.legs import IncomingWebSocket, OutgoingWebSocket
 from reknit_core.session.retry import Retry
-from reknit_core.session.sockets import IncomingWebSocket, OutgoingWebSocket
-from reknit_core.session.websocket import WebSocket
 from reknit_core.wire.frames import Opcode, payload
 
 NONCE = b"8 bytes."
@@ -23,14 +24,14 @@ def legs(*, eager: bool = False, window: int = 0, limit: int = 1 << 60, **change
     budget = Budget(limit)
     to_server, to_client = (Backlog(eager=eager, window=window, budget=budget) for _ in range(2))
     client = IncomingWebSocket(to_server, to_client, policy)
-    server = OutgoingWebSocket(to_client, to_server, policy, Retry(policy, NONCE))
+    server = OutgoingWebSocket(to_client, to_server, policy, Dialling(Retry(policy, NONCE)))
     client.other, server.other = server, client
     for leg in (client, server):
         leg.open(deflate=False, now=0.0)
     return client, server
 
 
-def feed(leg: WebSocket, data: bytes) -> list[tuple[Opcode, bytes]]:
+def feed(leg: Leg, data: bytes) -> list[tuple[Opcode, bytes]]:
     """Bytes from the leg's peer, as the context hands them on."""
     assert leg.scanner is not None
     controls = leg.cut_controls(leg.scanner.scan(data))
@@ -39,11 +40,11 @@ def feed(leg: WebSocket, data: bytes) -> list[tuple[Opcode, bytes]]:
     return [(opcode, frame) for opcode, frame, _ in controls]
 
 
-def out(leg: WebSocket) -> bytes:
+def out(leg: Leg) -> bytes:
     return b"".join(leg.pending())
 
 
-def write(leg: WebSocket, size: int = -1, now: float = 0.0) -> bytes:
+def write(leg: Leg, size: int = -1, now: float = 0.0) -> bytes:
     """Let the leg's socket take that many bytes, or all."""
     data = b""
     while size:
@@ -56,7 +57,7 @@ def write(leg: WebSocket, size: int = -1, now: float = 0.0) -> bytes:
     return data
 
 
-def asked(leg: WebSocket) -> bytes:
+def asked(leg: Leg) -> bytes:
     """The payload of the proxy's own Ping, which must be all that there is to write."""
     ping = write(leg)
     assert ping[0] == FIN | PING

@@ -1,5 +1,6 @@
 """A player whose context is frozen and thawed after every single event."""
 
+from reknit_core.durable.frozen import freeze, thaw
 from reknit_core.lifecycle import State
 from reknit_core.play.player import Player, Scenario
 from reknit_core.proxy.contexts import Contexts
@@ -20,13 +21,13 @@ class RestartingPlayer(Player):
         stage, old = self._stage, self.contexts
         assert stage is not None
         context = stage.driver.context
-        frozen = context.freeze(self.now)
+        frozen = freeze(context, self.now)
         self.contexts = Contexts(old._policy, old._upstream, old._randomness)
-        thawed = self.contexts.thaw(frozen, self.now)
+        thawed = thaw(self.contexts, frozen, self.now)
         assert self.contexts.budget.used == held(context)
         dial = stage.awaited
         assert thawed.commands() == ([] if dial is None else [dial]), "the dial goes on"
-        assert thawed.freeze(self.now) == frozen
+        assert freeze(thawed, self.now) == frozen
         assert thawed.next_deadline() == context.next_deadline()
         assert (thawed in list(self.contexts)) == (context.state is not State.CLOSED)
         stage.driver.context = thawed

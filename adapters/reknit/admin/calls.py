@@ -9,7 +9,7 @@ from reknit_core.codes import GOING_AWAY
 from reknit_core.events import ConnectionLost, Event, Shutdown, Side
 from reknit_core.lifecycle import State
 from reknit_core.proxy.drain import FAREWELL
-from reknit_core.session.websocket import WebSocket
+from reknit_core.session.leg import Leg
 
 from reknit.admin.messages import ProblemError, Request, Response, json_response
 from reknit.admin.router import Route
@@ -69,7 +69,7 @@ class ContextCalls:
         document = {
             **_summary(link, now),
             "client": _leg(context.client),
-            "server": {**_leg(context.server), "attempt": context.server.retry.attempt},
+            "server": {**_leg(context.server), "attempt": context.server.dialling.retry.attempt},
             "to_client": _queue(link, context.client, now),
             "to_server": _queue(link, context.server, now),
             "trace": link.recent.lines() if link.recent else [],
@@ -142,16 +142,16 @@ def _summary(link: Link, now: float) -> dict[str, object]:
     }
 
 
-def _waiting(leg: WebSocket) -> int:
+def _waiting(leg: Leg) -> int:
     """Bytes for that leg's peer that no socket has taken yet."""
     return leg.source.tail - leg.source.sent
 
 
-def _leg(leg: WebSocket) -> dict[str, object]:
+def _leg(leg: Leg) -> dict[str, object]:
     return {"phase": leg.phase.value, "generation": leg.generation}
 
 
-def _queue(link: Link, leg: WebSocket, now: float) -> dict[str, object]:
+def _queue(link: Link, leg: Leg, now: float) -> dict[str, object]:
     """What goes to that leg's peer."""
     source = leg.source
     return {

@@ -6,6 +6,7 @@ takes a limited time, and believes no size. What follows is in takeover.py.
 
 import trio
 from reknit_core.durable import frozen
+from reknit_core.durable.upgrade import BEFORE
 
 from reknit.process.takeover import (
     HEAD,
@@ -43,7 +44,8 @@ async def answer(channel: Channel, hello: Hello, limit: float) -> None:
 
 
 def _check(theirs: Hello, ours: Hello) -> None:
-    if (theirs.version, theirs.frozen) != (VERSION, frozen.VERSION):
+    """Raise TakeoverError unless this process can go on with what the other one gives."""
+    if theirs.version != VERSION or theirs.frozen not in (frozen.VERSION, BEFORE):
         raise TakeoverError(
             f"it speaks version {theirs.version}.{theirs.frozen} of the takeover, "
             f"this process speaks {VERSION}.{frozen.VERSION}"

@@ -9,7 +9,7 @@ from logging import INFO
 from typing import TYPE_CHECKING
 
 import trio
-from reknit_core.durable.frozen import FrozenError
+from reknit_core.durable.frozen import FrozenError, freeze, thaw
 from reknit_core.events import Side
 from reknit_core.telemetry.totals import add_totals, take_totals
 
@@ -75,7 +75,7 @@ def _is_plain(connection: Connection | None) -> bool:
 def _moving(link: Link, now: float) -> Moving:
     client, server = link.client, link.server
     return Moving(
-        link.context.freeze(now),
+        freeze(link.context, now),
         _plain_socket(client),
         _plain_socket(server),
         client.guest.address if client and client.guest else "",
@@ -113,7 +113,7 @@ def _build(proxy: "Proxy", estate: Estate) -> None:
     proxy.sessions.key = estate.key
     add_totals(proxy.sessions.contexts.counters, estate.totals)
     for moving in estate.sessions:
-        link = proxy.sessions.link(proxy.sessions.contexts.thaw(moving.context, now), now)
+        link = proxy.sessions.link(thaw(proxy.sessions.contexts, moving.context, now), now)
         if moving.client is not None:
             guest = proxy.admission.readmit(moving.address)
             proxy.reactor.register(link, Side.CLIENT, moving.client, guest)

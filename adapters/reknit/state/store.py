@@ -12,7 +12,7 @@ from time import time
 import trio
 from reknit_core.durable.journal import Journal
 from reknit_core.durable.records import JournalError
-from reknit_core.durable.revival import Replay
+from reknit_core.durable.revival import Replay, revive
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.proxy.drain import Toll
 from reknit_core.session.context import ContextStateMachine
@@ -158,7 +158,7 @@ class Store:
         wall = time()
         for kept in replay.kept.values():
             try:
-                context = self._contexts.revive(kept, now, wall)
+                context = revive(self._contexts, kept, now, wall)
             except Exception:
                 LOG.exception("a session can't be restored, by an error of the proxy")
                 lost += 1

@@ -8,8 +8,8 @@ from reknit_core.commands import Answered
 from reknit_core.events import Event, Side
 from reknit_core.proxy.admission import Guest
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.leg import Leg
 from reknit_core.session.transit import Transit
-from reknit_core.session.websocket import WebSocket
 from reknit_core.telemetry.recent import Recent
 
 from reknit.sockets.stream import StreamSocket
@@ -34,9 +34,7 @@ class Connection(Timed):
 
     __slots__ = ("fd", "generation", "guest", "leg", "link", "mask", "side", "socket")
 
-    def __init__(
-        self, sock: StreamSocket, link: "Link", leg: WebSocket, guest: Guest | None
-    ) -> None:
+    def __init__(self, sock: StreamSocket, link: "Link", leg: Leg, guest: Guest | None) -> None:
         self.socket = sock
         self.fd = sock.fileno()
         self.link: Link | None = link

@@ -161,6 +161,7 @@ class Reactor:
         self._read_on(link.client)  # an end that closes is read whatever waits for the other
         self._read_on(link.server)
         deadline = context.next_deadline()
+        context.armed(deadline)
         if deadline is not None and deadline < link.deadline:
             link.deadline = deadline
             self._schedule(deadline, link)

@@ -12,7 +12,6 @@ isn't needed any more.
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from reknit_core.durable.frozen import FrozenContext, freeze
 from reknit_core.durable.records import (
     FILE_HEAD,
     Appended,
@@ -28,8 +27,9 @@ from reknit_core.policy.policy import Overflow
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import Budget
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.leg import Phase
-from reknit_core.session.websocket import WebSocket
+from reknit_core.session.forms import FrozenContext
+from reknit_core.session.leg import Leg
+from reknit_core.session.phase import Phase
 
 BLOCK = 2**20  # bytes of records after which a block is written
 FILE = 16 * 2**20  # bytes after which another file is begun
@@ -159,7 +159,7 @@ class Journal:
             self._add(Changed(written.key, wall, _form(context, now, whole=False)), SESSION)
         return True
 
-    def _follow_queue(self, key: bytes, leg: WebSocket, before: _Queue) -> None:
+    def _follow_queue(self, key: bytes, leg: Leg, before: _Queue) -> None:
         queue = leg.queue
         if queue.tail > before.tail:
             messages = queue.count - before.count
@@ -235,7 +235,7 @@ def _is_kept(context: ContextStateMachine) -> bool:
     return context.state is not State.OPENING and context.state is not State.CLOSED
 
 
-def _is_cut(leg: WebSocket, before: _Queue) -> bool:
+def _is_cut(leg: Leg, before: _Queue) -> bool:
     """Whether messages that are written may have been taken out since."""
     dropped = leg.queue.dropped != before.dropped
     return dropped and leg.policy.overflow(leg.side) is Overflow.DROP_OLDEST
@@ -257,7 +257,7 @@ def _outline(context: ContextStateMachine) -> tuple[object, ...]:
 
 def _form(context: ContextStateMachine, now: float, *, whole: bool) -> FrozenContext:
     """The context as data, without messages that are not complete; `whole`: with the others."""
-    form = freeze(context, now)
+    form = context.frozen(now)
     for leg, queue in ((form.client, context.client.queue), (form.server, context.server.queue)):
         kept = leg.queue
         kept.chunks = queue.since(kept.base) if whole else []  # type: ignore[assignment]

@@ -5,17 +5,19 @@
 
 Numbers are big-endian. A block is a list of the records below as MessagePack, and counts as a
 whole or not at all. Its `key` says which session a record is of. A changed form gets another
-VERSION.
+VERSION. Files of the version of frozen contexts before this one can be read too.
 """
 
 import struct
 from collections.abc import Iterator, Sequence
+from typing import Any, assert_never
 from zlib import crc32
 
 import msgspec
 
 from reknit_core.durable import frozen
-from reknit_core.durable.frozen import FrozenContext
+from reknit_core.durable.upgrade import BEFORE, upgraded
+from reknit_core.session.forms import FrozenContext
 from reknit_core.side import Side
 
 VERSION = 1
@@ -27,6 +29,8 @@ _HEAD = _SIZES.size + _CHECK.size
 
 FILE_HEAD = _FILE_HEAD.pack(b"reknit", VERSION, frozen.VERSION)
 """What a file begins with."""
+
+_HEAD_BEFORE = _FILE_HEAD.pack(b"reknit", VERSION, BEFORE)
 
 
 class Record(msgspec.Struct, array_like=True, tag_field="kind"):
@@ -89,7 +93,20 @@ class JournalError(ValueError):
         self.is_torn = is_torn
 
 
+class _WholeBefore(Record, tag=0):
+    wall: float
+    form: dict[str, Any]
+
+
+class _ChangedBefore(Record, tag=1):
+    wall: float
+    form: dict[str, Any]
+
+
 _DECODER = msgspec.msgpack.Decoder(list[AnyRecord])
+_DECODER_BEFORE = msgspec.msgpack.Decoder(
+    list[_WholeBefore | _ChangedBefore | Appended | Confirmed | Ended]
+)
 _ENCODER = msgspec.msgpack.Encoder()
 
 
@@ -108,18 +125,35 @@ def read_file(data: bytes) -> Iterator[list[AnyRecord]]:
     """The records of a file, block by block. Raises JournalError where it can't be read on."""
     if len(data) < len(FILE_HEAD):
         raise JournalError("its head is cut off", 0, is_torn=True)
-    if not data.startswith(FILE_HEAD):
+    if not data.startswith((FILE_HEAD, _HEAD_BEFORE)):
         raise JournalError(_foreign(data), 0)
+    decode = _DECODER.decode if data.startswith(FILE_HEAD) else _decode_before
     position = len(FILE_HEAD)
     view = memoryview(data)
     while position < len(data):
         block = _block(view, position)
         position += _HEAD + len(block)
         try:
-            yield _DECODER.decode(block)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            yield decode(block)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             reason = f"a block that can't be understood: {error}"
             raise JournalError(reason, position - _HEAD - len(block)) from None
+
+
+def _decode_before(block: memoryview) -> list[AnyRecord]:
+    """A block of the version before, with forms as they are now."""
+    records: list[AnyRecord] = []
+    for record in _DECODER_BEFORE.decode(block):
+        match record:
+            case _WholeBefore(key, wall, form):
+                records.append(Whole(key, wall, upgraded(form)))
+            case _ChangedBefore(key, wall, form):
+                records.append(Changed(key, wall, upgraded(form)))
+            case Appended() | Confirmed() | Ended():
+                records.append(record)
+            case _:
+                assert_never(record)
+    return records
 
 
 def _block(data: memoryview, position: int) -> memoryview:

@@ -7,7 +7,6 @@ brought back with a hole in what their ends have said.
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from reknit_core.durable.frozen import FrozenBacklog, FrozenContext, FrozenLeg
 from reknit_core.durable.records import (
     AnyRecord,
     Appended,
@@ -18,8 +17,16 @@ from reknit_core.durable.records import (
     Whole,
     read_file,
 )
-from reknit_core.session.leg import Phase
+from reknit_core.events import ConnectionLost
+from reknit_core.lifecycle import State
+from reknit_core.proxy.contexts import Contexts
+from reknit_core.queue.backlog_form import FrozenBacklog
+from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.forms import FrozenContext, FrozenLeg
+from reknit_core.session.phase import Phase
 from reknit_core.side import Side
+
+DIED = "the proxy died"
 
 _STRIDE = 4096  # bytes between two marks of message ends, and in a chunk
 
@@ -132,3 +139,24 @@ def _place(queue: FrozenBacklog) -> tuple[int, int]:
             return index, offset
         offset -= len(chunk)
     return len(queue.chunks), 0
+
+
+def revive(contexts: Contexts, kept: Kept, now: float, wall: float) -> ContextStateMachine | None:
+    """Take in a context that was written down by a process which then died; None if it is over.
+
+    Both its connections are lost. A client that was connected has all of the grace, from now on.
+    For one that was away it has run on by the clock on the `wall` (seconds since 1970), and what
+    came due meanwhile has happened then.
+    """
+    context = contexts.take_in(kept.last_form(), now - max(0.0, wall - kept.wall))
+    for leg in (context.client, context.server):
+        leg.queue.trim()
+        if leg.phase not in (Phase.AWAY, Phase.DIALLING):
+            context.handle(ConnectionLost(leg.side, leg.generation, DIED), now)
+    while (due := context.next_deadline()) is not None and due <= now:
+        context.armed(due)  # at its time: it isn't one that is handled late
+        context.handle_timeout(due)
+    if context.state is State.CLOSED:
+        contexts.forget(context)
+        return None
+    return context

@@ -17,11 +17,11 @@ from reknit_core.wire.handshake import (
     Failed,
     Refusal,
     ServerHandshake,
-    ServerRequest,
     UpgradeRequest,
     encode_refusal,
 )
 from reknit_core.wire.headers import HeaderList, value_of
+from reknit_core.wire.server_request import ServerRequest
 
 SESSION_ID = "session"  # a client that names no other id has this one
 HOST = "proxy.test"  # what a client asks for that says nothing else

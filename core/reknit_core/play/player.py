@@ -5,6 +5,7 @@ a recording, and played again. Between two events the player goes from deadline 
 shows each as `timeout`, with what comes out of it.
 """
 
+from math import inf
 from typing import assert_never
 
 from reknit_core.events import Ask, Shutdown, Side, StopAsking
@@ -126,7 +127,7 @@ class Player:
 
     def _pass_time(self, until: float) -> None:
         for _ in range(_MAX_TIMEOUTS):
-            deadline = self.context.next_deadline() if self.context else None
+            deadline = self._due(until)
             if deadline is None or round(deadline, 6) > until:
                 return
             self.now = max(self.now, deadline)
@@ -134,6 +135,17 @@ class Player:
             self._time_out()
             self._settle()
         raise AssertionError(f"the deadline {deadline} does not go away")
+
+    def _due(self, until: float) -> float | None:
+        """When the context's deadline is; a timer that is set to an earlier one runs out first."""
+        if self._stage is None:
+            return None
+        driver = self._stage.driver
+        while True:
+            deadline = driver.context.next_deadline()
+            if driver.deadline >= min(until, inf if deadline is None else deadline):
+                return deadline
+            driver.wake(driver.deadline)
 
     def _time_out(self) -> None:
         """Let the context know that a deadline has passed, if one has."""

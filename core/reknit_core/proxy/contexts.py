@@ -7,9 +7,7 @@ from typing import NamedTuple
 
 from reknit_core.codes import GAP, NOT_YOURS, UNKNOWN
 from reknit_core.counters import Counters, Resume
-from reknit_core.durable.frozen import FrozenContext, decode
-from reknit_core.durable.revival import Kept
-from reknit_core.events import ClientConnected, ConnectionLost
+from reknit_core.events import ClientConnected
 from reknit_core.lifecycle import State
 from reknit_core.policy.forwarded import TrustedProxies
 from reknit_core.policy.policy import Policy
@@ -17,8 +15,8 @@ from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.budget import Budget
 from reknit_core.session.binding import KEY_BYTES
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.forms import FrozenContext
 from reknit_core.session.habits import Habits
-from reknit_core.session.leg import Phase
 from reknit_core.session.pinned import (
     HELLO_QUERY,
     RECEIVED,
@@ -40,7 +38,6 @@ from reknit_core.wire.headers import cookie, query_value, value_of
 
 ID_BYTES = 16  # of randomness in an id that the proxy makes
 NONCE_BYTES = 8
-DIED = "the proxy died"
 
 _ID = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
 
@@ -111,41 +108,13 @@ class Contexts:
         known.handle(ClientConnected(handshake, received, _wants_hello(request)), now)
         return known
 
-    def thaw(self, data: bytes, now: float) -> ContextStateMachine:
-        """Take in a context that another process has frozen; `now` as in ContextStateMachine.thaw.
+    def take_in(self, form: FrozenContext, now: float) -> ContextStateMachine:
+        """A context that another process had; time stood still between the form's `now` and this.
 
-        Raises FrozenError.
+        A dial that was under way is among its commands again.
         """
-        return self._restore(decode(data), now)
-
-    def revive(self, kept: Kept, now: float, wall: float) -> ContextStateMachine | None:
-        """Take in a context that was written down by a process which then died; None if it is over.
-
-        Both its connections are lost. A client that was connected has all of the grace, from now
-        on. For one that was away it has run on by the clock on the `wall` (seconds since 1970), and
-        what came due meanwhile has happened then.
-        """
-        context = self._restore(kept.last_form(), now - max(0.0, wall - kept.wall))
-        for leg in (context.client, context.server):
-            leg.queue.trim()
-            if leg.phase not in (Phase.AWAY, Phase.DIALLING):
-                context.handle(ConnectionLost(leg.side, leg.generation, DIED), now)
-        while (due := context.next_deadline()) is not None and due <= now:
-            context.handle_timeout(due)  # at its time: it isn't one that is handled late
-        if context.state is State.CLOSED:
-            self.forget(context)
-            return None
-        return context
-
-    def _restore(self, frozen: FrozenContext, now: float) -> ContextStateMachine:
-        context = ContextStateMachine.restored(
-            frozen,
-            self._policy,
-            self._upstream,
-            self.budget,
-            self.counters,
-            self._habits,
-            now,
+        context = ContextStateMachine.thawed(
+            form, self._policy, self._upstream, self.budget, self.counters, self._habits, now
         )
         self.counters.began(context.state)
         known = self._contexts.get(context.connection_id)

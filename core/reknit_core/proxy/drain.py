@@ -12,8 +12,8 @@ from reknit_core.codes import GOING_AWAY, SERVICE_RESTART
 from reknit_core.counters import Counters
 from reknit_core.events import Shutdown
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.leg import Phase
-from reknit_core.session.websocket import WebSocket
+from reknit_core.session.leg import Leg
+from reknit_core.session.phase import Phase
 
 FAREWELL = Shutdown(SERVICE_RESTART, "the proxy restarts", server_code=GOING_AWAY)
 """What a session is told. Its server isn't asked to come back: to it, the client goes away."""
@@ -35,7 +35,7 @@ def _owes_the_absent(context: ContextStateMachine) -> bool:
     return any(_is_owed(leg) for leg in (context.client, context.server))
 
 
-def _is_owed(leg: WebSocket) -> bool:
+def _is_owed(leg: Leg) -> bool:
     is_away = leg.phase in (Phase.AWAY, Phase.DIALLING, Phase.HANDSHAKE)
     return is_away and leg.source.sent < leg.source.tail
 

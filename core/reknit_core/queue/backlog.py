@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import islice
 
+from reknit_core.queue.backlog_form import FrozenBacklog
 from reknit_core.queue.budget import Budget
 from reknit_core.queue.stream import Mark, Stream
 from reknit_core.wire.frames import message_ends
@@ -25,6 +26,41 @@ class Backlog(Stream):
         super().__init__(eager=eager, window=window, budget=budget)
         self._handed = 0  # end of the last message that an earlier connection got whole
         self.dropped = 0  # messages that a full queue has cost
+
+    def frozen(self) -> FrozenBacklog:
+        """The queue as data, by reference."""
+        return FrozenBacklog(
+            chunks=self._chunks,  # type: ignore[arg-type]  # MessagePack takes views too
+            base=self._base,
+            cursor=self._cursor,
+            offset=self._offset,
+            handed=self._handed,
+            received=self._received,
+            marks=self._marks,
+            confirmed=self.confirmed,
+            confirmed_count=self.confirmed_count,
+            sent=self.sent,
+            tail=self.tail,
+            count=self.count,
+            dropped=self.dropped,
+        )
+
+    def thaw(self, form: FrozenBacklog) -> None:
+        """Become what that one was; the form's lists are this one's own from here on."""
+        self._chunks = [*form.chunks]
+        self._base = form.base
+        self._cursor = form.cursor
+        self._offset = form.offset
+        self._handed = form.handed
+        self._received = form.received
+        self._marks = form.marks
+        self.confirmed = form.confirmed
+        self.confirmed_count = form.confirmed_count
+        self.sent = form.sent
+        self.tail = form.tail
+        self.count = form.count
+        self.dropped = form.dropped
+        self.budget.used += self.held
 
     @property
     def waiting(self) -> Mark:

@@ -2,16 +2,32 @@
 
 Bytes go through `receive_data`, `pending` and `advance`; everything that happens to a connection
 goes through `handle`. What the adapter must do comes out of `commands`. Time is a float in
-seconds, passed in. The states and their table are in lifecycle.py.
+seconds, passed in. driver.py is this calling protocol as code; core/README.md says it in words.
 """
 
-from math import inf
+from dataclasses import replace
+from math import ceil, inf
 from typing import Final, assert_never
 
-from reknit_core.codes import GOING_AWAY, OVERFLOW, TRY_AGAIN_LATER
-from reknit_core.commands import Command, Dropped
-from reknit_core.counters import Counters, DialResult
-from reknit_core.durable.frozen import FrozenContext, decode, encode, freeze, restore
+from reknit_core.codes import (
+    GAP,
+    GOING_AWAY,
+    OVERFLOW,
+    SERVICE_RESTART,
+    TAKEN_OVER,
+    TRY_AGAIN_LATER,
+)
+from reknit_core.commands import (
+    Answered,
+    AttemptFailed,
+    Command,
+    Dial,
+    Disconnect,
+    Dropped,
+    Transitioned,
+    Undelivered,
+)
+from reknit_core.counters import Counters, DialResult, Resume
 from reknit_core.events import (
     Ask,
     ClientConnected,
@@ -20,23 +36,43 @@ from reknit_core.events import (
     Event,
     ServerConnected,
     Shutdown,
-    Side,
     StopAsking,
 )
-from reknit_core.lifecycle import State, Trigger
-from reknit_core.policy.policy import Policy
+from reknit_core.form import Moment
+from reknit_core.lifecycle import INITIAL, State, Trigger, fire
+from reknit_core.policy.policy import Delivery, Overflow, Policy
 from reknit_core.policy.upstream import Upstream
+from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import Budget
 from reknit_core.queue.stream import Buffer
+from reknit_core.session.asking import ask, has_replied, is_asked, stop_asking
+from reknit_core.session.closing import CLOSE_MEANS, FAREWELLS, Farewell, Meaning
+from reknit_core.session.configurations import check
+from reknit_core.session.deadlines import Deadlines
+from reknit_core.session.dialling import AskAgain, Dialling, Missed
+from reknit_core.session.forms import FrozenContext
 from reknit_core.session.habits import Habits
-from reknit_core.session.leg import Phase
-from reknit_core.session.opening import Opening
-from reknit_core.session.retry import Failure
-from reknit_core.session.session import ENDED, OVER
+from reknit_core.session.leg import NOBODY, Leg
+from reknit_core.session.legs import IncomingWebSocket, OutgoingWebSocket, hello_frame
+from reknit_core.session.phase import Phase
+from reknit_core.session.pinned import RECEIVED, Pinned, counts, received_count
+from reknit_core.session.retry import Failure, Retry
 from reknit_core.session.transit import Look, unseen
-from reknit_core.session.websocket import WebSocket
+from reknit_core.side import Side
+from reknit_core.wire.controls import close_frame, read_close
 from reknit_core.wire.frames import FrameScanner, Opcode, Violation, payload
-from reknit_core.wire.handshake import UpgradeRequest
+from reknit_core.wire.handshake import (
+    Accepted,
+    Failed,
+    Refusal,
+    UpgradeRequest,
+    encode_refusal,
+    refusal,
+    shutting_down,
+)
+from reknit_core.wire.headers import HeaderList, for_client, for_refused, value_of
+from reknit_core.wire.inband import Expected
+from reknit_core.wire.reasons import shortened
 
 LATE = 1.0  # seconds: a time-out handled later than this means that the proxy itself stood still
 LAST_TURNS = 4  # scans of what a connection has left that find nothing but control frames
@@ -47,14 +83,88 @@ _OPEN: Final = Phase.OPEN
 _SERVER_AWAY = frozenset((State.SERVER_DOWN, State.BOTH_DOWN))
 _CLIENT_AWAY = frozenset((State.CLIENT_DOWN, State.BOTH_DOWN))
 
+OVER = "the session has ended"
+_LEAVING = (GOING_AWAY, "")
+ENDED = frozenset((State.CLOSING, State.CLOSED))
+_TAKEN_OVER = "a newer connection took over"
+_TAKEN_OVER_OPENING = refusal(409, "taken_over", _TAKEN_OVER)
 
-class ContextStateMachine(Opening):
+
+class ContextStateMachine:
     """A pair of legs, their queues, and the state that says what may happen next.
+
+    Three small machines make up a session, and no other flag says where it stands:
+
+    * the lifecycle: `state`, moved by the one table in lifecycle.py;
+    * a phase for each leg's connection: session/phase.py;
+    * whether legs that are away are still waited for, which a session does until it is shut down
+      or has failed.
+
+    Which phases go with which state is written down in session/configurations.py.
 
     `nonce`: a few unguessable bytes, by which the proxy knows its own Pongs. `budget` counts the
     bytes that wait in all sessions, `counters` what happens in them, `habits` is what they have
     learned of the servers.
     """
+
+    __slots__ = (
+        "_bounded",
+        "_commands",
+        "_confirms",
+        "_counters",
+        "_deadlines",
+        "_drain_to",
+        "_habits",
+        "_nonce",
+        "_parting",
+        "_pinned",
+        "_policy",
+        "_recover",
+        "_upstream",
+        "attention",
+        "client",
+        "server",
+        "state",
+    )
+
+    def __init__(
+        self,
+        policy: Policy,
+        upstream: Upstream,
+        pinned: Pinned,
+        nonce: bytes,
+        budget: Budget,
+        counters: Counters,
+        habits: Habits,
+    ) -> None:
+        self._policy = policy
+        self._upstream = upstream
+        self._pinned = pinned
+        self._nonce = nonce
+        self._counters = counters
+        self._habits = habits
+        eager = policy.delivery is Delivery.AT_MOST_ONCE
+        to_server = Backlog(eager=eager, window=policy.replay_window, budget=budget)
+        to_client = Backlog(eager=eager, window=policy.replay_window, budget=budget)
+        self.client = IncomingWebSocket(to_server, to_client, policy)
+        self.server = OutgoingWebSocket(
+            to_client, to_server, policy, Dialling(Retry(policy, nonce))
+        )
+        self.client.other = self.server
+        self.server.other = self.client
+        self.state = INITIAL
+        self.attention = False
+        """True when commands() or next_deadline() may have news since commands() was called."""
+        self._commands: list[Command] = []
+        self._deadlines = Deadlines()
+        self._drain_to = (0, 0)
+        self._confirms = not eager
+        pause = Overflow.PAUSE
+        self._bounded = (
+            policy.overflow_to_server is not pause or policy.overflow_to_client is not pause
+        )
+        self._parting = _LEAVING  # the close code and reason that end the session
+        self._recover = True  # whether legs that are away are still waited for
 
     # -- What an adapter asks ------------------------------------------------------------------
 
@@ -76,7 +186,7 @@ class ContextStateMachine(Opening):
         asked for less than at first.
         """
         pinned, binding = self._pinned, self._pinned.binding
-        return binding.handed, binding.proven, self._grace_until, self._recover, pinned.pared
+        return binding.handed, binding.proven, self._deadlines.grace, self._recover, pinned.pared
 
     @property
     def resumable(self) -> bool:
@@ -85,7 +195,7 @@ class ContextStateMachine(Opening):
             case State.CLOSED:
                 return False
             case State.CLOSING:
-                return self._grace_until != inf
+                return self._deadlines.grace != inf
             case _:
                 return True
 
@@ -118,15 +228,30 @@ class ContextStateMachine(Opening):
         commands, self._commands = self._commands, []
         return commands
 
-    def freeze(self, now: float) -> bytes:
-        """The context as data, in the form that frozen.py describes; commands() is empty."""
-        assert not self._commands
-        return encode(freeze(self, now))
+    def frozen(self, now: float) -> FrozenContext:
+        """The context as data at the time `now` (seconds), by reference; without its commands."""
+        deadlines = self._deadlines
+        return FrozenContext(
+            now=Moment(now),
+            parted=self.client.other is NOBODY,
+            client=self.client.frozen(),
+            server=self.server.frozen(),
+            state=self.state,
+            pinned=self._pinned,
+            nonce=self._nonce,
+            asked=Moment(deadlines.armed),
+            opening_until=Moment(deadlines.opening),
+            grace_until=Moment(deadlines.grace),
+            close_until=Moment(deadlines.close),
+            drain_to=self._drain_to,
+            parting=self._parting,
+            recover=self._recover,
+        )
 
     @classmethod
-    def thaw(
+    def thawed(
         cls,
-        data: bytes,
+        form: FrozenContext,
         policy: Policy,
         upstream: Upstream,
         budget: Budget,
@@ -134,40 +259,47 @@ class ContextStateMachine(Opening):
         habits: Habits,
         now: float,
     ) -> "ContextStateMachine":
-        """The context that freeze() made `data` of, with its connections; time stood still.
+        """The context that frozen() gave `form` of, with its connections; time stood still.
 
-        A dial that was under way is among its commands again. Raises FrozenError.
+        A dial that was under way is among its commands again.
         """
-        return cls.restored(decode(data), policy, upstream, budget, counters, habits, now)
-
-    @classmethod
-    def restored(
-        cls,
-        frozen: FrozenContext,
-        policy: Policy,
-        upstream: Upstream,
-        budget: Budget,
-        counters: Counters,
-        habits: Habits,
-        now: float,
-    ) -> "ContextStateMachine":
-        """As thaw(), of what stands in its data."""
-        context = cls(policy, upstream, frozen.pinned, frozen.nonce, budget, counters, habits)
-        restore(context, frozen, now)
+        context = cls(policy, upstream, form.pinned, form.nonce, budget, counters, habits)
+        shift = now - form.now
+        deflate = form.pinned.compression is not None
+        context.client.thaw(form.client, shift, deflate=deflate, nonce=form.nonce)
+        context.server.thaw(form.server, shift, deflate=deflate, nonce=form.nonce)
+        deadlines = context._deadlines
+        deadlines.armed = form.asked + shift
+        deadlines.opening = form.opening_until + shift
+        deadlines.grace = form.grace_until + shift
+        deadlines.close = form.close_until + shift
+        context.state = form.state
+        context._drain_to = form.drain_to
+        context._parting = form.parting
+        context._recover = form.recover
+        if form.parted:
+            context.client.other = context.server.other = NOBODY
         if context.server.phase is Phase.DIALLING:
             context._ask_dial()
         context.attention = True
         return context
 
+    def check(self) -> None:
+        """Assert that the three machines stand where they may stand together; for tests."""
+        check(self.state, self.client.phase, self.server.phase, recovers=self._recover)
+
     def next_deadline(self) -> float | None:
         """When handle_timeout is due (seconds); None if nothing is awaited."""
-        deadline = min(self._opening_until, self._grace_until, self._close_until)
+        deadline = self._deadlines.earliest()
         if self.server.phase is Phase.HANDSHAKE:
-            deadline = min(deadline, self.server.since + self._policy.connect_timeout)
+            deadline = min(deadline, self.server.dialling.since + self._policy.connect_timeout)
         for leg in (self.client, self.server):
             deadline = min(deadline, leg.heard if leg.is_behind else leg.deadline())
-        self._asked = deadline
         return None if deadline == inf else deadline
+
+    def armed(self, deadline: float | None) -> None:
+        """The adapter's timer stands at that deadline: `attention` says when it is too late."""
+        self._deadlines.armed = inf if deadline is None else deadline
 
     def pending(self, side: Side) -> list[Buffer]:
         """What to write to that side next; advance() says how much the socket took."""
@@ -185,7 +317,7 @@ class ContextStateMachine(Opening):
             if not leg.lane:
                 self._done(leg, now, self._policy.close_timeout)
         elif leg.phase is Phase.CLOSING and taken:
-            self._close_until = now + self._policy.close_timeout
+            self._deadlines.close = now + self._policy.close_timeout
 
     def wants_read(self, side: Side) -> bool:
         """Whether to read from that side: False while what it sends has nowhere to go."""
@@ -248,19 +380,19 @@ class ContextStateMachine(Opening):
             self._attend(leg, scanner, now)
         return False
 
-    def _attend(self, leg: WebSocket, scanner: FrameScanner, now: float) -> None:
+    def _attend(self, leg: Leg, scanner: FrameScanner, now: float) -> None:
         """The leg's queue has reached a bound or a threshold; say where the next one is."""
         queue = leg.queue
         if self._confirms:
             leg.other.seek_confirmation(self._nonce, now)
-            self.attention |= leg.other.deadline() < self._asked
+            self.attention |= leg.other.deadline() < self._deadlines.armed
         if self._bounded and scanner.messages and leg.phase is _OPEN:
             self._bound(leg, now)
         queue.alarm = 0 if self._bounded else leg.next_alarm(confirms=self._confirms)
-        if leg.asked:
-            self._hear_reply(leg)
+        if leg.asked and has_replied(leg):
+            self._stop_asking(leg, "")
 
-    def _bound(self, leg: WebSocket, now: float) -> None:
+    def _bound(self, leg: Leg, now: float) -> None:
         """Hold the leg's queue to its bounds; what that drops is never silent."""
         queue = leg.queue
         before, tail = queue.dropped, queue.tail
@@ -273,21 +405,20 @@ class ContextStateMachine(Opening):
                 self._check_drained()  # what was to go out first may be gone
             self._counters.towards(leg.other.side).dropped_bytes += tail - queue.tail
             if queue.dropped.bit_length() > before.bit_length():  # said at 1, 2, 4, 8, …
-                self._commands.append(Dropped(leg.other.side, queue.dropped))
-                self.attention = True
+                self._command(Dropped(leg.other.side, queue.dropped))
 
     def receive_eof(self, side: Side, now: float) -> None:
         """That side's connection ended its stream."""
         leg = self.client if side is Side.CLIENT else self.server
         self._catch_up(leg, now)
-        if leg is self.server and leg.phase is Phase.HANDSHAKE and self.server.handshake:
-            self._server_answered(self.server.handshake.receive_eof(), now)
+        if leg is self.server and leg.phase is Phase.HANDSHAKE and self.server.dialling.handshake:
+            self._server_answered(self.server.dialling.handshake.receive_eof(), now)
         elif leg.phase in (Phase.CLOSE_RECEIVED, Phase.LEAVING):
             leg.ended = True  # it may still read our Close, and what comes before it
         else:
             self._broken(leg, "end of stream without a Close frame", now)
 
-    def _catch_up(self, leg: WebSocket, now: float) -> None:
+    def _catch_up(self, leg: Leg, now: float) -> None:
         """The connection ends: read what it has left, except where that is a flood of Pings."""
         turns = 0
         while leg.is_behind and turns < LAST_TURNS:
@@ -295,9 +426,9 @@ class ContextStateMachine(Opening):
             self.receive_data(leg.side, b"", now)
             turns += leg.queue.held == held
 
-    def _receive_unopened(self, leg: WebSocket, data: bytes, now: float) -> None:
-        if leg is self.server and leg.phase is Phase.HANDSHAKE and self.server.handshake:
-            outcome = self.server.handshake.receive_data(data)
+    def _receive_unopened(self, leg: Leg, data: bytes, now: float) -> None:
+        if leg is self.server and leg.phase is Phase.HANDSHAKE and self.server.dialling.handshake:
+            outcome = self.server.dialling.handshake.receive_data(data)
             if outcome is not None:
                 self._server_answered(outcome, now)
                 if leg.early:
@@ -306,31 +437,27 @@ class ContextStateMachine(Opening):
             leg.early += data
         # Else the connection is being closed: what still comes is discarded.
 
-    def _receive_controls(
-        self, leg: WebSocket, scanner: FrameScanner, data: bytes, now: float
-    ) -> None:
+    def _receive_controls(self, leg: Leg, scanner: FrameScanner, data: bytes, now: float) -> None:
         """Pass the messages on, then act on the control frames, which keep their place."""
         for opcode, frame, position in leg.cut_controls(data):
             self._control(leg, opcode, frame, position, now)
         if scanner.violation is not None and leg.scanner is scanner:
             self._violated(leg, scanner.violation, now)
 
-    def _control(
-        self, leg: WebSocket, opcode: Opcode, frame: bytes, position: int, now: float
-    ) -> None:
+    def _control(self, leg: Leg, opcode: Opcode, frame: bytes, position: int, now: float) -> None:
         """A control frame came, at that position of the leg's queue."""
         other = leg.other
         if opcode is Opcode.CLOSE:
             self._close_received(leg, frame, now)
         elif opcode is Opcode.PONG and (said := payload(frame)).startswith(self._nonce):
             confirmed = leg.source.confirmed
-            round_trip = leg.answered(said, now)
+            round_trip = leg.probe.answered(said, now)
             if round_trip is not None:
                 confirms = leg.source.confirmed > confirmed
                 self._counters.towards(leg.side).answered(round_trip, confirms=confirms)
                 if leg is self.client:
                     self._pinned.binding.received()
-            self.attention |= leg.deadline() < self._asked
+            self.attention |= leg.deadline() < self._deadlines.armed
         elif leg.phase is not Phase.OPEN:
             pass  # our Close is out: nothing else may follow it
         elif other.phase is Phase.OPEN:
@@ -342,41 +469,45 @@ class ContextStateMachine(Opening):
         elif opcode is Opcode.PING:
             leg.pong(payload(frame))
 
-    def _close_received(self, leg: WebSocket, frame: bytes, now: float) -> None:
-        close = leg.read_close(frame)
+    def _close_received(self, leg: Leg, frame: bytes, now: float) -> None:
+        close = read_close(leg.side, frame)
         if isinstance(close, Violation):
             self._violated(leg, close, now)
             return
         code, reason = close
-        if leg.phase is Phase.CLOSING:
-            self._parting = close
-            if leg.lane:  # ours isn't out yet: it will be the answer to this one
+        by_its_code = code in self._policy.retry_codes(leg.side)
+        match CLOSE_MEANS[leg.phase, by_its_code if leg.phase is Phase.OPEN else not leg.lane]:
+            case Meaning.CROSSED:
+                self._parting = close
                 leg.phase = Phase.LEAVING
                 leg.scanner = None
                 self._settle(now)
-            else:  # this is the answer to ours: all before it has arrived
+            case Meaning.ANSWERED:
+                self._parting = close
                 self._done(leg, now, self._policy.close_timeout)
-        elif code in self._policy.retry_codes(leg.side):
-            linger = self._policy.close_timeout
-            self._disconnect(leg, farewell=leg.last_words(code, ""), linger=linger)
-            self._lost(leg, f"closed with {code} {reason}".rstrip(), now)
-        else:
-            self._stop_asking(leg, OVER)
-            leg.phase = Phase.CLOSE_RECEIVED
-            leg.scanner = None
-            leg.confirm_no_more()
-            cause = f"{leg.side.value} closed with {code} {reason}".rstrip()
-            self._end(Trigger.SESSION_ENDED, code, reason, now, cause=cause)
+            case Meaning.LOST:
+                linger = self._policy.close_timeout
+                self._disconnect(leg, farewell=leg.last_words(code, ""), linger=linger)
+                self._lost(leg, f"closed with {code} {reason}".rstrip(), now)
+            case Meaning.ENDS:
+                self._stop_asking(leg, OVER)
+                leg.phase = Phase.CLOSE_RECEIVED
+                leg.scanner = None
+                leg.confirm_no_more()
+                cause = f"{leg.side.value} closed with {code} {reason}".rstrip()
+                self._end(Trigger.SESSION_ENDED, code, reason, now, cause=cause)
+            case never:
+                assert_never(never)
 
-    def _violated(self, leg: WebSocket, violation: Violation, now: float) -> None:
+    def _violated(self, leg: Leg, violation: Violation, now: float) -> None:
         """A peer broke the protocol: it gets the code at once, the other leg after its queue."""
         self._stop_asking(leg, OVER)
         leg.scanner = None
         if leg.phase is Phase.OPEN:
             leg.phase = Phase.LEAVING
             position, _ = leg.source.next_end()
-            leg.say(leg.close_frame(violation.code, violation.reason), position)
-            self._close_until = now + self._policy.close_timeout
+            leg.say(close_frame(leg.side, violation.code, violation.reason), position)
+            self._deadlines.close = now + self._policy.close_timeout
             reason = f"{leg.side.value}: {violation.reason}"
             self._end(Trigger.SESSION_ENDED, violation.code, reason, now)
         else:
@@ -435,28 +566,28 @@ class ContextStateMachine(Opening):
         `look`: what the system says of a side's socket. It is asked when a peer has let a deadline
         pass, before it counts as lost.
         """
-        late = now - self._asked
+        late = now - self._deadlines.armed
         if late > LATE:
             self._postpone(late + LATE)
         for leg in (self.client, self.server):
             if leg.is_behind:
                 self.receive_data(leg.side, b"", now)
-        if now >= self._opening_until:
-            why = self.server.retry.reason
+        if now >= self._deadlines.opening:
+            why = self.server.dialling.retry.reason
             reason = "the server did not accept in time" + (f": {why}" if why else "")
             self._give_up(Trigger.RETRIES_SPENT, TRY_AGAIN_LATER, 503, reason, now)
-        if now >= self._grace_until:
-            self._grace_until = inf
+        if now >= self._deadlines.grace:
+            self._deadlines.grace = inf
             if self.state is State.CLOSING:
                 self._settle(now)
             else:
                 self._end(Trigger.GRACE_ENDED, GOING_AWAY, "client did not return", now)
-        if now >= self._close_until:
-            self._close_until = inf
+        if now >= self._deadlines.close:
+            self._deadlines.close = inf
             self._close_late(now, look)
         if (
             self.server.phase is Phase.HANDSHAKE
-            and now >= self.server.since + self._policy.connect_timeout
+            and now >= self.server.dialling.since + self._policy.connect_timeout
             and not self._refused_so_far(now)
         ):
             self._counters.dial_results[DialResult.NO_HANDSHAKE] += 1
@@ -474,16 +605,396 @@ class ContextStateMachine(Opening):
         ]
         late = [leg for leg in ending if not leg.goes_on(look, self._policy.close_timeout)]
         if len(late) < len(ending):
-            self._close_until = now + self._policy.close_timeout
+            self._deadlines.close = now + self._policy.close_timeout
         for leg in late:
             self._dropped(leg, now)
 
     def _postpone(self, late: float) -> None:
-        self._opening_until += late
-        self._grace_until += late
-        self._close_until += late
-        self.server.since += late
+        self._deadlines.postpone(late)
+        self.server.dialling.since += late
         for leg in (self.client, self.server):
             leg.heard += late
-            leg.probed += late
-            leg.confirm_at += late
+            leg.probe.sent_at += late
+            leg.probe.confirm_at += late
+
+    # -- A side opens, or comes back ------------------------------------------------------------
+
+    def _client_connected(self, event: ClientConnected, now: float) -> None:
+        client = self.client
+        client.handshake, replaced = event.handshake, client.handshake
+        client.hello = event.hello
+        if self.state is State.OPENING:
+            if replaced is not None:
+                self._counters.handshakes[_TAKEN_OVER_OPENING.status] += 1
+                farewell = encode_refusal(_TAKEN_OVER_OPENING)
+                self._disconnect(client, farewell=farewell, linger=self._policy.close_timeout)
+            else:
+                self._deadlines.opening = now + self._policy.handshake_wait
+                self._dial(now)
+            client.generation += 1
+            client.phase = Phase.HANDSHAKE
+            client.early = event.handshake.rest
+            return
+        self._pinned.named = True  # or it would not be here
+        outcome = Resume.RESUMED
+        if client.phase is not Phase.AWAY:
+            outcome = Resume.TOOK_OVER
+            farewell = client.last_words(TAKEN_OVER, _TAKEN_OVER)
+            self._disconnect(client, farewell=farewell, linger=self._policy.close_timeout)
+            self._lost(client, _TAKEN_OVER, now)
+        client.generation += 1
+        client.early = event.handshake.rest
+        self._deadlines.grace = inf
+        self._counters.resumes[Side.CLIENT, outcome] += 1
+        self._go_on(client, event.received)
+        self._open_client((), now, returned=True)
+        if self.state is State.CLOSING:
+            self._part(client, now)
+        else:
+            self._fire(Trigger.CLIENT_RETURNED, "")
+            self._start_draining()
+
+    def _open_client(self, server_headers: HeaderList, now: float, *, returned: bool) -> None:
+        """Answer the client's handshake; its frames follow, those first that came early."""
+        client = self.client
+        handshake = client.handshake
+        assert handshake is not None
+        client.handshake = None
+        self._counters.handshakes[101] += 1
+        known = counts(client.queue, client.source) if returned else None
+        told = self._pinned.told_client(self._policy, known)
+        headers = (*server_headers, *told, *self._pinned.agreed_headers())
+        client.say(handshake.accept(self._pinned.subprotocol, headers), client.source.sent)
+        if client.hello:
+            client.say(hello_frame(told), client.source.sent)
+        self._open(client, now)
+        if self._policy.resume_token:
+            client.ask(self._nonce, now)  # its Pong proves that it has got the fresh token
+
+    def _open(self, leg: Leg, now: float) -> None:
+        deflate = self._pinned.compression is not None
+        leg.open(deflate=deflate, now=now, nonce=self._nonce)
+
+    def _server_connected(self, now: float, wall: float | None) -> None:
+        server = self.server
+        known = counts(server.queue, server.source)
+        attempt = server.dialling.retry.attempt
+        request = self._pinned.server_request(self._policy, self._upstream, attempt, known)
+        server.say(server.dialling.begin(request, now, wall), server.source.sent)
+        server.phase = Phase.HANDSHAKE
+
+    def _server_answered(self, answer: Accepted | Refusal | Failed, now: float) -> None:
+        policy = self._policy
+        is_opening = self.state is State.OPENING
+        result, outcome = self.server.dialling.weigh(
+            answer, self._pinned, self._habits, policy, now, is_opening=is_opening
+        )
+        self._counters.dial_results[result] += 1
+        match outcome:
+            case Accepted():
+                self._server_accepted(outcome, now)
+            case AskAgain():  # at once; no attempt has failed
+                self._disconnect(self.server)
+                self.server.gone()
+                self._dial(now)
+            case Refusal():
+                headers = for_refused(outcome.headers, outcome.status, policy.id_header_name)
+                self._refuse_client(replace(outcome, headers=headers), now)
+                self._end(Trigger.SERVER_REFUSED, GOING_AWAY, f"status={outcome.status}", now)
+            case Missed():
+                self._attempt_failed(outcome.failure, outcome.reason, now, outcome.after)
+            case _:
+                assert_never(outcome)
+
+    def _refused_so_far(self, now: float) -> bool:
+        """The server says no more: whether it has refused, if only with a part of the body."""
+        if self.server.phase is not Phase.HANDSHAKE:
+            return False
+        answer = self.server.dialling.so_far
+        if answer is None:
+            return False
+        self._server_answered(answer, now)
+        return True
+
+    def _server_accepted(self, answer: Accepted, now: float) -> None:
+        server = self.server
+        server.dialling.handshake = None
+        server.dialling.retry.accepted(now)
+        if self.state is not State.OPENING:
+            claimed = value_of(answer.headers, RECEIVED)
+            try:
+                received = received_count(claimed)
+            except ValueError:
+                received = -1
+            if received is not None and not server.can_go_on(received):
+                self._counters.resumes[Side.SERVER, Resume.REFUSED] += 1
+                self._gap(shortened(f"the server can't continue after message {claimed}"), now)
+                return
+            self._counters.resumes[Side.SERVER, Resume.RESUMED] += 1
+            self._go_on(server, received)
+        self._open(server, now)
+        if self.state is State.CLOSING:
+            self._part(server, now)
+        else:
+            if self._fire(Trigger.SERVER_ACCEPTED, "") is State.CONNECTED:
+                self._deadlines.opening = inf
+                headers = for_client(answer.headers, self._policy.id_header_name)
+                self._open_client(headers, now, returned=False)
+            self._start_draining()
+        server.early = answer.rest
+
+    def _gap(self, reason: str, now: float) -> None:
+        """A server that counts has not got what is gone here, or claims what was never sent."""
+        self._recover = False
+        self._disconnect(self.server)
+        self.server.gone()
+        if self.state is State.CLOSING:
+            self._settle(now)
+        else:
+            self._end(Trigger.SESSION_FAILED, GAP, reason, now)
+
+    def _awaits(self, generation: int) -> bool:
+        server = self.server
+        return server.generation == generation and server.phase is Phase.DIALLING
+
+    def _start_draining(self) -> None:
+        if self.state is State.DRAINING:
+            self._drain_to = (self.client.queue.tail, self.server.queue.tail)
+            self._check_drained()
+
+    def _check_drained(self) -> None:
+        to_server, to_client = self._drain_to
+        up, down = self.client.queue, self.server.queue
+        # A full queue may have been cut since: then `tail` has moved back.
+        if up.sent >= min(to_server, up.tail) and down.sent >= min(to_client, down.tail):
+            self._fire(Trigger.DRAINED, "")
+
+    # -- A leg is lost -------------------------------------------------------------------------
+
+    def _broken(self, leg: Leg, reason: str, now: float) -> None:
+        """The connection ended without a Close frame."""
+        if leg is self.server and leg.phase is Phase.HANDSHAKE:
+            self._counters.dial_results[DialResult.NO_HANDSHAKE] += 1
+            self._attempt_failed(Failure.AWAY, reason, now)
+        elif leg.phase in (Phase.CLOSE_RECEIVED, Phase.LEAVING):
+            self._done(leg, now)  # it had nothing more to say, and nothing more to hear
+        elif leg.phase is not Phase.AWAY:
+            self._disconnect(leg)
+            self._lost(leg, reason, now)
+
+    def _done(self, leg: Leg, now: float, linger: float = 0.0) -> None:
+        """The peer has closed, or was told to: it is done with what it was given."""
+        leg.source.confirm(*leg.source.handed())
+        self._dropped(leg, now, linger)
+
+    def _dropped(self, leg: Leg, now: float, linger: float = 0.0) -> None:
+        """The leg's part in a session that ends is over."""
+        self._disconnect(leg, linger=linger)
+        leg.gone()
+        self._settle(now)
+
+    def _lost(self, leg: Leg, reason: str, now: float) -> None:
+        self._stop_asking(leg, f"the {leg.side.value} was lost")
+        leg.gone()
+        server = leg is self.server
+        if self.state in ENDED:
+            if self._worth_waiting(leg):
+                self._await_return(leg, reason, now)
+            self._settle(now)
+        elif self.state is State.OPENING:
+            self._end(Trigger.CLIENT_LOST, GOING_AWAY, reason, now)
+        else:
+            self._fire(Trigger.SERVER_LOST if server else Trigger.CLIENT_LOST, reason)
+            self._await_return(leg, reason, now)
+
+    def _await_return(self, leg: Leg, reason: str, now: float) -> None:
+        if leg is self.client:
+            is_awaited = self._pinned.is_awaited(self._policy)
+            self._deadlines.grace = now + (self._policy.client_grace if is_awaited else 0.0)
+            return
+        self.server.dialling.retry.lost(now)
+        self._retry(reason, now)
+
+    def _attempt_failed(
+        self, failure: Failure, reason: str, now: float, retry_after: float = 0.0
+    ) -> None:
+        """The server was not reached, or has not accepted: say why, and see whether to go on."""
+        server = self.server
+        if server.phase is Phase.HANDSHAKE:
+            self._disconnect(server)
+        server.gone()
+        reason = server.dialling.retry.reason = shortened(reason)
+        self._command(AttemptFailed(server.dialling.retry.attempt, failure, reason))
+        if failure is Failure.FINAL:
+            self._give_up(Trigger.SERVER_REFUSED, SERVICE_RESTART, 502, reason, now)
+        elif failure is Failure.REFUSED and self.state is State.OPENING:
+            reason = f"the server does not accept: {reason}"  # nor will it while the client waits
+            self._give_up(Trigger.RETRIES_SPENT, TRY_AGAIN_LATER, 502, reason, now)
+        else:
+            self._retry(reason, now, failure, retry_after)
+
+    def _retry(
+        self,
+        reason: str,
+        now: float,
+        failure: Failure = Failure.AWAY,
+        retry_after: float = 0.0,
+    ) -> None:
+        at = self.server.dialling.retry.next_dial(now, failure, retry_after)
+        if at is not None:
+            self._dial(at)
+        else:
+            what = "can't be reached" if failure is Failure.AWAY else "does not accept"
+            reason = f"the server {what}: {reason}"
+            self._give_up(Trigger.RETRIES_SPENT, TRY_AGAIN_LATER, 502, reason, now)
+
+    def _dial(self, at: float) -> None:
+        server = self.server
+        server.generation += 1
+        server.phase = Phase.DIALLING
+        if server.generation == 1:
+            self._counters.dials += 1
+        else:
+            self._counters.redials += 1
+        server.dialling.at = at
+        self._ask_dial()
+
+    def _ask_dial(self) -> None:
+        server = self.server
+        self._command(Dial(server.generation, server.dialling.retry.attempt, server.dialling.at))
+
+    # -- A request of the operator's -------------------------------------------------------------
+
+    def _ask(self, leg: Leg, text: str, expected: Expected) -> None:
+        problem = ask(leg, text, expected)
+        if problem:
+            self._command(Answered(leg.side, None, problem))
+        self.attention = True
+
+    def _stop_asking(self, leg: Leg, reason: str) -> None:
+        """Nothing more can come in reply, or nothing more is wanted."""
+        if is_asked(leg):
+            reply = stop_asking(leg)
+            self._command(Answered(leg.side, reply, "" if reply is not None else reason))
+
+    # -- The session ends ----------------------------------------------------------------------
+
+    def _give_up(self, trigger: Trigger, code: int, status: int, reason: str, now: float) -> None:
+        """The server doesn't come: a waiting client gets the status, one that is open the code."""
+        if self.state is State.CLOSING:
+            self._settle(now)
+            return
+        if self.state is State.OPENING:
+            after = str(ceil(self._policy.retry_interval)).encode()
+            answer = refusal(status, "server_unavailable", reason, ((b"retry-after", after),))
+            self._refuse_client(answer, now)
+        self._end(trigger, code, reason, now)
+
+    def _refuse_client(self, answer: Refusal, now: float) -> None:
+        self._counters.handshakes[answer.status] += 1
+        self.client.say(encode_refusal(answer), 0)
+        self.client.phase = Phase.LEAVING
+        self.client.handshake = None
+        self._deadlines.close = now + self._policy.close_timeout
+
+    def _end(
+        self,
+        trigger: Trigger,
+        code: int,
+        reason: str,
+        now: float,
+        *,
+        cause: str = "",
+        server_code: int | None = None,
+    ) -> None:
+        """The session is over: each leg that is up is told, behind what is queued for it.
+
+        `cause`: what the operator is told, if not the `reason`. `server_code`: what the server is
+        told, if not the `code`.
+        """
+        self._parting = (code, reason)
+        self._deadlines.opening = inf
+        for leg in (self.client, self.server):
+            self._stop_asking(leg, OVER)
+        self._fire(trigger, cause or reason)
+        self._part(self.client, now)
+        self._part(self.server, now, server_code)
+        self._settle(now)
+
+    def _part(self, leg: Leg, now: float, code: int | None = None) -> None:
+        """Tell this leg that the session is over: by `code`, if not by the session's own."""
+        farewell = FAREWELLS[leg.side, leg.phase]
+        match farewell:
+            case Farewell.CLOSE:
+                common, reason = self._parting
+                leg.say(close_frame(leg.side, code or common, reason), leg.source.tail)
+                leg.phase = Phase.CLOSING
+                self._deadlines.close = now + self._policy.close_timeout
+            case Farewell.REFUSAL:
+                self._refuse_client(shutting_down(self._parting[1]), now)
+            case Farewell.WAIT | Farewell.WAIT_OR_DROP if self._worth_waiting(leg):
+                pass
+            case Farewell.WAIT:
+                if leg is self.client:
+                    self._deadlines.grace = inf
+            case Farewell.WAIT_OR_DROP:
+                self._disconnect(leg)
+                leg.gone()
+            case Farewell.NOTHING:
+                pass
+            case never:
+                assert_never(never)
+
+    def _worth_waiting(self, leg: Leg) -> bool:
+        """Whether a session that ends on purpose still owes this leg messages."""
+        owed = leg.source.sent < leg.source.tail
+        return owed and self._recover and self.state is State.CLOSING
+
+    def _settle(self, now: float) -> None:
+        """In a session that ends: answer who asked for it, and notice when both legs are done."""
+        if self.state not in ENDED:
+            return
+        for leg in (self.client, self.server):
+            if leg.phase is Phase.CLOSE_RECEIVED and leg.other.phase is not Phase.CLOSING:
+                leg.phase = Phase.LEAVING
+                leg.say(close_frame(leg.side, *self._parting), leg.source.tail)
+                self._deadlines.close = now + self._policy.close_timeout
+        away = self.client.phase is self.server.phase is Phase.AWAY
+        if away and self._deadlines.grace == inf:
+            self._deadlines.close = inf
+            if self.state is State.CLOSING:
+                self._fire(Trigger.LEGS_CLOSED, "")
+            for leg in (self.client, self.server):
+                size, messages = leg.source.clear()
+                self._counters.towards(leg.side).add_lost(size, messages)
+                if messages:
+                    self._command(Undelivered(leg.side, messages, size))
+            self.client.other = self.server.other = NOBODY
+
+    # -- Helpers -------------------------------------------------------------------------------
+
+    def _go_on(self, leg: Leg, received: int | None) -> None:
+        """A peer is back, and may have said how many messages it has received."""
+        source = leg.source
+        handed, count = source.handed()
+        if received is not None:
+            source.resume_at(received)
+        self._counters.towards(leg.side).replayed(
+            count - source.confirmed_count,
+            handed - source.confirmed,
+            counts=received is not None,
+        )
+
+    def _fire(self, trigger: Trigger, reason: str) -> State:
+        source = self.state
+        state = fire(self, trigger)
+        self._counters.moved(source, trigger, state)
+        self._command(Transitioned(trigger, state, reason))
+        return state
+
+    def _command(self, command: Command) -> None:
+        self._commands.append(command)
+        self.attention = True
+
+    def _disconnect(self, leg: Leg, *, farewell: bytes = b"", linger: float = 0.0) -> None:
+        self._command(Disconnect(leg.side, leg.generation, farewell, linger))

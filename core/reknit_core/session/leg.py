@@ -3,47 +3,32 @@
 A leg outlives its connections: each new one has the next generation number. It knows what comes
 from its peer (`queue`), what goes to it (`source`, the other leg's queue), and its lane: the
 bytes of the proxy's own making (handshakes, control frames) with the place in `source` that
-they follow. Control and close frames are built and read by wsproto.
+they follow.
 """
 
-from enum import Enum
 from itertools import islice, takewhile
 from math import inf
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, assert_never
 
-from wsproto.frame_protocol import FrameProtocol, ParseFailed
-
-from reknit_core.codes import BAD_GATEWAY, INVALID_DATA, NEVER_SENT
-from reknit_core.policy.policy import Policy
+from reknit_core.policy.policy import Overflow, Policy
 from reknit_core.queue.backlog import Backlog
-from reknit_core.queue.stream import GATHER, Buffer, Mark
-from reknit_core.session.transit import Transit
+from reknit_core.queue.budget import SHARE
+from reknit_core.queue.stream import GATHER, Buffer
+from reknit_core.session.forms import FrozenLeg
+from reknit_core.session.phase import Phase
+from reknit_core.session.probe import Judgement, Probe
+from reknit_core.session.transit import Look, Transit, unseen
 from reknit_core.side import Side
-from reknit_core.wire.frames import FrameScanner, Opcode, Violation, payload
+from reknit_core.wire.controls import close_frame, pong_frame
+from reknit_core.wire.frames import FrameScanner, Opcode
 
-if TYPE_CHECKING:
-    from reknit_core.session.websocket import WebSocket
-
-
+MAX_LANE = 64  # buffers: a peer that sends more control frames than are taken is no longer read
+MIN_MESSAGE = 2  # bytes of the smallest one: a frame's header
+MAX_EARLY = 64 * 1024  # bytes that a peer may send before its handshake is done
+MAX_AHEAD = 16 * 2**20  # bytes: more than two systems' buffers hold in front of a Pong
 SMALL = 4096  # bytes that are cheaper to copy than to keep by reference
 
-# They build frames only, which leaves no state in them. Towards the server the proxy masks.
-_TO_SERVER = FrameProtocol(client=True, extensions=[])
-_TO_CLIENT = FrameProtocol(client=False, extensions=[])
-
 _NEVER = -inf
-
-
-class Phase(Enum):
-    """What a leg's connection is doing."""
-
-    AWAY = "away"
-    DIALLING = "dialling"
-    HANDSHAKE = "handshake"
-    OPEN = "open"
-    CLOSING = "closing"  # our Close follows what is queued; the peer's answer is awaited
-    CLOSE_RECEIVED = "close received"  # the peer's Close is in; our answer is due
-    LEAVING = "leaving"  # our last bytes are on their way
 
 
 class Leg:
@@ -56,7 +41,6 @@ class Leg:
 
     __slots__ = (
         "asked",
-        "confirm_at",
         "drained",
         "early",
         "ended",
@@ -64,23 +48,17 @@ class Leg:
         "generation",
         "heard",
         "lane",
-        "loaded",
-        "missed",
         "other",
         "phase",
-        "ping",
         "pinged",
         "policy",
         "probe",
-        "probe_mark",
-        "probed",
         "queue",
         "scanner",
         "source",
-        "transit",
     )
 
-    other: "WebSocket"
+    other: "Leg"
 
     def __init__(self, queue: Backlog, source: Backlog, policy: Policy) -> None:
         self.queue = queue
@@ -92,19 +70,36 @@ class Leg:
         self.early = b""  # what came before the leg was open
         self.lane: list[tuple[int, bytes]] = []
         self.heard = 0.0  # when the peer last sent anything
-        self.probe = 0  # counter of the proxy's last Ping
-        self.ping = b""  # that Ping, as far as it isn't written yet
-        self.probed = inf  # when it was written, while unanswered
-        self.probe_mark: Mark = (0, 0)  # the message end that it stands behind
-        self.missed = 0  # how often the time for an answer has passed since the last one
-        self.loaded = False  # whether much stands in front of that Ping
-        self.transit: Transit | None = None  # what the system last said that counted
-        self.confirm_at = inf  # when to ask the peer to confirm
+        self.probe = Probe(source, policy)
         self.pinged: bytes | None = None  # a Ping of the peer's own that the other end owes a Pong
         self.full = False  # whether the socket took less than it was given
         self.drained = _NEVER  # when it last took more after that
         self.asked = False  # whether it has had a request of the operator's: its counts are off
         self.ended = False  # whether the peer has ended its stream, in a session that ends
+
+    # -- As data ---------------------------------------------------------------------------------
+
+    def take_in(self, form: FrozenLeg, shift: float, *, deflate: bool, nonce: bytes) -> None:
+        """Become what that leg was; `shift`: seconds from its clock to this one.
+
+        `deflate`, `nonce`: as in open(). The form's lists are this leg's own from here on.
+        """
+        self.queue.thaw(form.queue)
+        if form.scanner is not None:
+            self.scanner = self.new_scanner(deflate=deflate, nonce=nonce)
+            self.scanner.thaw(form.scanner)
+        self.lane = form.lane
+        self.probe.thaw(form.probe, self.lane, shift)
+        self.phase = form.phase
+        self.generation = form.generation
+        self.early = form.early
+        self.heard = form.heard + shift
+        self.pinged = form.pinged
+        self.full = form.full
+        self.asked = form.asked
+        self.drained = form.drained + shift
+        self.ended = form.ended
+        self.source.eager |= form.phase is Phase.CLOSE_RECEIVED  # see confirm_no_more()
 
     # -- A connection begins and ends ------------------------------------------------------------
 
@@ -115,7 +110,7 @@ class Leg:
         self.scanner = self.new_scanner(deflate=deflate, nonce=nonce)
         self.source.alarm = 0
         if not self.source.eager and self.source.confirmed < self.source.tail:
-            self.confirm_at = now + self.policy.confirm_after
+            self.probe.confirm_at = now + self.policy.confirm_after
 
     def new_scanner(self, *, deflate: bool, nonce: bytes) -> FrameScanner:
         """What reads this peer's frames. `nonce`: what the proxy's own Pings to it begin with."""
@@ -129,11 +124,7 @@ class Leg:
         self.scanner = None
         self.early = b""
         self.lane = []
-        self.ping = b""
-        self.probed = self.confirm_at = inf
-        self.missed = 0
-        self.loaded = False
-        self.transit = None
+        self.probe.reset()
         self.full = False
         self.drained = _NEVER
         self.pinged = None
@@ -255,10 +246,10 @@ class Leg:
                 break
             rest = data[taken:]
             taken -= len(data) - len(rest)
-            if data is self.ping:
-                self.ping = rest
+            if data is self.probe.ping:
+                self.probe.ping = rest
                 if not rest:
-                    self.probed = now  # the peer's time begins when it can have the Ping
+                    self.probe.sent_at = now  # the peer's time begins when it can have the Ping
             if rest:
                 self.lane[written] = (position, rest)
                 break
@@ -271,48 +262,191 @@ class Leg:
     def say(self, data: bytes, position: int) -> None:
         """Put bytes of the proxy's own into the stream, at a message end."""
         lane = self.lane
-        if lane and data is not self.ping:
+        ping = self.probe.ping
+        if lane and data is not ping:
             place, last = lane[-1]
-            if place == position and last is not self.ping and len(last) + len(data) <= SMALL:
+            if place == position and last is not ping and len(last) + len(data) <= SMALL:
                 lane[-1] = (place, last + data)  # a flood of them would cost much more apart
                 return
         lane.append((position, data))
 
-    # -- Control frames --------------------------------------------------------------------------
-
-    def close_frame(self, code: int, reason: str) -> bytes:
-        """A Close frame; 1005, and what may not go onto the wire, is sent without a code."""
-        if code in NEVER_SENT:
-            return bytes(self._protocol().close())
-        return bytes(self._protocol().close(code, reason))
+    # -- The proxy's own words -------------------------------------------------------------------
 
     def last_words(self, code: int, reason: str) -> bytes:
         """A Close frame for a connection that is dropped, if one may stand at this very point."""
         source = self.source
         if self.phase is Phase.OPEN and not self.lane and source.sent == source.next_end()[0]:
-            return self.close_frame(code, reason)
+            return close_frame(self.side, code, reason)
         return b""
-
-    def read_close(self, frame: bytes) -> tuple[int, str] | Violation:
-        """The code and reason of a peer's Close frame."""
-        data = payload(frame)
-        if data[:2] == BAD_GATEWAY.to_bytes(2, "big"):
-            try:
-                return BAD_GATEWAY, data[2:].decode()
-            except UnicodeDecodeError:
-                return Violation(INVALID_DATA, "bad Close frame: the reason is not UTF-8")
-        protocol = FrameProtocol(client=self.side is Side.SERVER, extensions=[])
-        protocol.receive_bytes(frame)
-        try:
-            content = next(protocol.received_frames()).payload
-        except ParseFailed as error:
-            return Violation(int(error.code), f"bad Close frame: {error}")
-        assert isinstance(content, tuple)  # so for every Close
-        return int(content[0]), str(content[1] or "")
 
     def pong(self, data: bytes) -> None:
         """Answer a Ping in the other end's place."""
-        self.say(bytes(self._protocol().pong(data)), self.source.next_end()[0])
+        self.say(pong_frame(self.side, data), self.source.next_end()[0])
 
-    def _protocol(self) -> FrameProtocol:
-        return _TO_SERVER if self.side is Side.SERVER else _TO_CLIENT
+    # -- The queue's bounds ----------------------------------------------------------------------
+
+    def wants_read(self) -> bool:
+        """Whether what this peer sends has somewhere to go, and what it has sent is read."""
+        if self.is_behind:
+            return False
+        if self.phase is not Phase.OPEN and not self.delivers:
+            return len(self.early) < MAX_EARLY and not self.ended
+        queue = self.queue
+        policy = self.policy
+        held = queue.tail - queue.confirmed
+        # If all of it is handed on, this peer's own Pong may stand behind what isn't read here,
+        # and the other's behind what isn't read there: then neither queue would ever be
+        # confirmed. So a peer that owes a Pong is read some way further.
+        owes = self.probe.sent_at != inf and queue.sent == queue.tail
+        ahead = MAX_AHEAD if owes else 0
+        if (
+            held >= policy.queue_bytes + ahead
+            or (queue.count - queue.confirmed_count >= policy.queue_messages and not owes)
+        ) and (self.phase is not Phase.OPEN or policy.overflow(self.side) is Overflow.PAUSE):
+            return False
+        if queue.budget.used >= queue.budget.limit and (held >= SHARE + ahead or self.is_stuck):
+            return False
+        if self.phase is not Phase.OPEN:
+            return True  # no control frame of its is passed on any more
+        return len(self.lane) < MAX_LANE and len(self.other.lane) < MAX_LANE
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether its message is too large to go on with while all bytes are in use."""
+        queue = self.queue
+        return queue.budget.used >= queue.budget.limit and queue.partial >= SHARE
+
+    def next_alarm(self, *, confirms: bool) -> int:
+        """The queue's tail at which to look again: before a bound, or to ask for confirmation."""
+        queue = self.queue
+        policy = self.policy
+        waiting = queue.count - queue.confirmed_count
+        size, messages = policy.queue_bytes, policy.queue_messages
+        if confirms and self.other.probe.sent_at == inf:
+            if queue.confirmed == queue.tail:
+                return queue.tail + 1  # nothing to ask about yet
+            size, messages = policy.confirm_bytes_at_most, messages // 2
+        return min(queue.confirmed + size, queue.tail + (messages - waiting) * MIN_MESSAGE)
+
+    def can_go_on(self, received: int) -> bool:
+        """Whether this peer, which says how many messages it has received, can get the next one."""
+        return not self.asked and self.source.holds(received)
+
+    def make_room(self) -> bool:
+        """Drop what the policy says if the queue is over its bounds; False if it says to end."""
+        queue = self.queue
+        policy = self.policy
+        if (
+            queue.tail - queue.confirmed <= policy.queue_bytes
+            and queue.count - queue.confirmed_count <= policy.queue_messages
+        ):
+            return True
+        match policy.overflow(self.side):
+            case Overflow.PAUSE:
+                return True  # the sender is not read: wants_read()
+            case Overflow.CLOSE:
+                return False
+            case Overflow.DROP_OLDEST:  # some more than needed, so that not each message cuts
+                cut = queue.drop_oldest(policy.queue_bytes * 3 // 4, policy.queue_messages * 3 // 4)
+            case Overflow.DROP_NEWEST:
+                assert self.scanner is not None
+                cut = queue.drop_newest(
+                    self.scanner.messages, policy.queue_bytes, policy.queue_messages
+                )
+            case never:
+                assert_never(never)
+        self.other._moved_up(*cut)
+        return True
+
+    def _moved_up(self, start: int, size: int) -> None:
+        """Bytes were cut out of the source: what was to follow them follows what is left."""
+        self.lane = [(p if p <= start else max(start, p - size), data) for p, data in self.lane]
+        if self.probe.mark[0] > start:
+            self.probe.mark = (0, 0)  # its answer proves nothing any more
+
+    # -- The proxy's own Pings -------------------------------------------------------------------
+
+    def ask(self, nonce: bytes, now: float) -> None:
+        """Send the proxy's own Ping: a sign of life, and proof that what is before it arrived."""
+        probe = self.probe
+        self.say(probe.ask(self.side, nonce, now, full=self.full), probe.mark[0])
+
+    def seek_confirmation(self, nonce: bytes, now: float) -> None:
+        """More goes to this peer: ask, with one Ping at a time, when enough is unconfirmed."""
+        if self.phase is Phase.OPEN and self.probe.is_due(now):
+            self.ask(nonce, now)
+
+    def deadline(self) -> float:
+        """When to ask the peer for a sign of life, or to miss its answer."""
+        return self.probe.deadline(self.heard) if self.phase is Phase.OPEN else inf
+
+    def overdue(self, nonce: bytes, now: float, look: Look = unseen) -> bool:
+        """The deadline has passed: ask, wait or ask again; True if the peer is to be given up."""
+        probe = self.probe
+        judgement = self._judge(look)
+        match judgement:
+            case Judgement.ASK:
+                self.ask(nonce, now)
+                if self.source.eager:
+                    probe.begin_looking(self._seen(look))
+            case Judgement.ALIVE | Judgement.WAIT | Judgement.MISSED:
+                probe.wait(judgement, now)
+            case Judgement.ASK_AGAIN:
+                probe.wait(judgement, now)
+                self.ask(nonce, now)
+            case Judgement.GIVE_UP:
+                return True
+            case _:
+                assert_never(judgement)
+        return False
+
+    def _judge(self, look: Look) -> Judgement:
+        """What it means that the deadline has passed: see Probe.judge().
+
+        A peer that isn't read can't be heard: its silence doesn't count. One that can't go on with
+        its message all the time is given up, since what there is of it fills the memory.
+        """
+        probe = self.probe
+        if probe.sent_at == inf:
+            return Judgement.ASK
+        if self.is_stuck:
+            return Judgement.GIVE_UP
+        if not self.wants_read():
+            return Judgement.WAIT
+        seen = self._seen(look)
+        return probe.judge(
+            silent=self.heard <= probe.sent_at,
+            busy=bool(self.queue.partial) or self.source.eager,
+            moves=self._moves(seen, self.policy.heartbeat_timeout),
+            seen=seen,
+        )
+
+    def _moves(self, seen: Transit | None, time: float) -> bool:
+        """Whether what goes to this peer gets on: by its system's word, or as its socket shows."""
+        if seen is None:
+            return self.drained > self.probe.sent_at  # a full socket has taken more
+        return self.probe.moves(seen, time)
+
+    def _seen(self, look: Look) -> Transit | None:
+        """What the system says; if not how much has arrived, that follows from what it took."""
+        seen = look(self.side)
+        if seen is not None and seen.arrived is None:
+            return Transit(seen.left, self.source.sent - seen.left, seen.quiet)
+        return seen
+
+    def goes_on(self, look: Look, time: float) -> bool:
+        """Whether what is left for this peer, which should be done by now, is still on its way."""
+        probe = self.probe
+        before, probe.loaded = probe.transit, True
+        moves = self._moves(self._seen(look), time)
+        begun = before is None and probe.transit is not None and probe.transit.left > 0
+        return moves or begun
+
+    def confirm_no_more(self) -> None:
+        """The peer has closed, and answers no more Pings: what it was handed counts as arrived."""
+        self.source.eager = True
+        self.source.confirm(*self.source.handed())
+
+
+NOBODY = Leg(Backlog(eager=True), Backlog(eager=True), Policy())
+"""The other leg of a leg whose session is over: so that the two don't keep each other alive."""

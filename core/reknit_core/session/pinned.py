@@ -14,8 +14,9 @@ from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.backlog import Backlog
 from reknit_core.session.binding import TOKEN, TOKEN_QUERY, Binding
 from reknit_core.wire import deflate
-from reknit_core.wire.handshake import Accepted, Refusal, ServerRequest, UpgradeRequest
+from reknit_core.wire.handshake import Accepted, Refusal, UpgradeRequest
 from reknit_core.wire.headers import HeaderList, for_server, query_value, value_of, without_query
+from reknit_core.wire.server_request import ServerRequest
 
 BAD_REQUEST = 400
 RECONNECT_ID = "reconnect_id"

@@ -4,7 +4,9 @@ from enum import Enum
 from math import inf
 from zlib import crc32
 
+from reknit_core.form import Moment
 from reknit_core.policy.policy import Policy
+from reknit_core.session.forms import FrozenRetry
 
 _LATER = frozenset((408, 425, 429))  # as 5xx, they speak of the moment (RFC 9110, 15.5; RFC 6585)
 
@@ -56,6 +58,26 @@ class Retry:
         self._refusals = 0  # of these attempts
         self._since = inf  # when the first of these attempts was needed
         self._wait = min(self._policy.retry_interval, self._policy.retry_cap)
+
+    def frozen(self) -> FrozenRetry:
+        """The attempts as data."""
+        return FrozenRetry(
+            attempt=self.attempt,
+            refusals=self._refusals,
+            reason=self.reason,
+            accepted_at=Moment(self._accepted_at),
+            since=Moment(self._since),
+            wait=self._wait,
+        )
+
+    def thaw(self, form: FrozenRetry, shift: float) -> None:
+        """Go on with those; `shift`: seconds from their clock to this one."""
+        self.attempt = form.attempt
+        self._refusals = form.refusals
+        self.reason = form.reason
+        self._accepted_at = form.accepted_at + shift
+        self._since = form.since + shift
+        self._wait = form.wait
 
     def accepted(self, now: float) -> None:
         """The server accepted."""

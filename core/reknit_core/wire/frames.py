@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from reknit_core.codes import MESSAGE_TOO_BIG, PROTOCOL_ERROR
+from reknit_core.wire.wire_forms import FrozenScanner
 
 MAX_CONTROL_FRAME = 2 + 4 + 125  # bytes: header, mask, payload
 STEPS = 64  # control frames and fragments in one scan: each costs as much as a read
@@ -135,6 +136,32 @@ class FrameScanner:
         self.controls = _NO_CONTROLS
         self.plain = True
         self.violation: Violation | None = None
+
+    def frozen(self) -> FrozenScanner:
+        """Where in the stream it stands, as data."""
+        return FrozenScanner(
+            self._held,
+            self._stopped,
+            self._open,
+            self._size,
+            self._heads,
+            self._skip,
+            self._skip_ends,
+            self.behind,
+            self.plain,
+        )
+
+    def thaw(self, form: FrozenScanner) -> None:
+        """Stand where that one stood."""
+        self._held = form.held
+        self._stopped = form.stopped
+        self._open = form.open
+        self._size = form.size
+        self._heads = form.heads
+        self._skip = form.skip
+        self._skip_ends = form.skip_ends
+        self.behind = form.behind
+        self.plain = form.plain
 
     def scan(self, data: bytes) -> bytes:
         """Read on in the stream and return the data to keep: without a cut header at its end.

@@ -21,6 +21,8 @@ from reknit_core.wire.ambiguity import MAX_HEADERS, ambiguity, origin_form
 from reknit_core.wire.deflate import NAME as DEFLATE
 from reknit_core.wire.headers import HeaderList, reason_phrase, says_upgrade, value_of
 from reknit_core.wire.refused import AnswerReader
+from reknit_core.wire.server_request import ServerRequest
+from reknit_core.wire.wire_forms import FrozenAnswer, FrozenRequest
 
 MAX_HEAD = 16 * 1024  # bytes of a request's or response's head
 COME_BACK_AFTER = 1  # seconds: others may take a client at once that this proxy no longer takes
@@ -144,6 +146,17 @@ class ClientHandshake:
         self.rest = b""  # what follows the request: frames that came early
         self._handshake = H11Handshake(ConnectionType.SERVER)
         self._subprotocols: tuple[str, ...] = ()
+
+    def frozen(self) -> FrozenRequest:
+        """The handshake as data: what was read of the request."""
+        return FrozenRequest(self.address, self.head)
+
+    @classmethod
+    def thawed(cls, form: FrozenRequest) -> "ClientHandshake":
+        """A handshake that has read as much of the request."""
+        handshake = cls(form.address)
+        handshake.receive_data(form.head)
+        return handshake
 
     def receive_data(self, data: bytes) -> UpgradeRequest | Refusal | None:
         """Read on; None while the request isn't complete. Never raises."""
@@ -271,18 +284,6 @@ class _Offer(Extension):
         return self._parameters or True
 
 
-@dataclass(frozen=True, slots=True)
-class ServerRequest:
-    """The opening handshake that goes to the server."""
-
-    target: str
-    host: str
-    headers: HeaderList
-    subprotocols: tuple[str, ...]
-    deflate: str | None
-    """The offers for permessage-deflate, as the header's value."""
-
-
 class ServerHandshake:
     """The server's leg until it is open: sends the request, then reads the answer."""
 
@@ -293,13 +294,17 @@ class ServerHandshake:
         self._head: bytes | None = b""  # None once the head was read
         self._answer: AnswerReader | None = None  # of one that is no 101
 
+    def frozen(self) -> FrozenAnswer:
+        """The handshake as data."""
+        return FrozenAnswer(self.asked, self.key, self.received)
+
     @classmethod
-    def again(cls, request: ServerRequest, key: bytes, received: bytes) -> "ServerHandshake":
-        """A handshake that is under way: with this key, and this much of the answer."""
-        handshake = cls(request)
+    def thawed(cls, form: FrozenAnswer) -> "ServerHandshake":
+        """A handshake that is under way: with its key, and as much of the answer as there was."""
+        handshake = cls(form.asked)
         handshake.request()
-        handshake._handshake._nonce = key  # wsproto makes its own, and takes none
-        handshake.receive_data(received)
+        handshake._handshake._nonce = form.key  # wsproto makes its own, and takes none
+        handshake.receive_data(form.received)
         return handshake
 
     @property

@@ -7,21 +7,36 @@ import pytest
 from reknit_core.commands import Dial
 from reknit_core.counters import Counters
 from reknit_core.durable import frozen
-from reknit_core.durable.frozen import FrozenError
+from reknit_core.durable.frozen import FrozenError, freeze
+from reknit_core.durable.upgrade import BEFORE
 from reknit_core.events import ConnectionLost, Side
+from reknit_core.form import Form
 from reknit_core.lifecycle import State
 from reknit_core.play.player import Player, parse
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.queue.backlog import Backlog
+from reknit_core.queue.backlog_form import FrozenBacklog
 from reknit_core.queue.budget import Budget
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.deadlines import Deadlines
+from reknit_core.session.dialling import Dialling
+from reknit_core.session.forms import (
+    FrozenClient,
+    FrozenContext,
+    FrozenProbe,
+    FrozenRetry,
+    FrozenServer,
+)
 from reknit_core.session.habits import Habits
+from reknit_core.session.legs import IncomingWebSocket, OutgoingWebSocket
+from reknit_core.session.probe import Probe
 from reknit_core.session.retry import Retry
-from reknit_core.session.sockets import IncomingWebSocket, OutgoingWebSocket
 from reknit_core.wire.frames import FrameScanner
-from reknit_core.wire.handshake import ClientHandshake, ServerHandshake, ServerRequest
+from reknit_core.wire.handshake import ClientHandshake, ServerHandshake
+from reknit_core.wire.server_request import ServerRequest
+from reknit_core.wire.wire_forms import FrozenAnswer, FrozenRequest, FrozenScanner
 
 UPSTREAM = Upstream("server.test", 80)
 
@@ -34,9 +49,12 @@ LEFT_OUT = {
     # What the last scan has found: it was acted upon.
     | {"boundary", "controls", "messages", "violation"}
     | {"_turn"},
+    Probe: {"_policy", "_source"},
     IncomingWebSocket: {"other", "policy", "source"},
     OutgoingWebSocket: {"other", "policy", "source"},
+    Dialling: set(),
     Retry: {"_policy", "_seed"},
+    Deadlines: set(),
     ContextStateMachine: {"_policy", "_upstream", "_counters", "_habits", "_bounded", "_confirms"}
     # None is there while a context is frozen; and one that was thawed needs attention.
     | {"_commands", "attention"},
@@ -46,14 +64,28 @@ LEFT_OUT = {
     ServerHandshake: {"_handshake", "_head", "_answer"},
 }
 FORMS = {
-    Backlog: frozen.FrozenBacklog,
-    FrameScanner: frozen.FrozenScanner,
-    IncomingWebSocket: frozen.FrozenClient,
-    OutgoingWebSocket: frozen.FrozenServer,
-    Retry: frozen.FrozenRetry,
-    ContextStateMachine: frozen.FrozenContext,
-    ClientHandshake: frozen.FrozenRequest,
-    ServerHandshake: frozen.FrozenAnswer,
+    Backlog: FrozenBacklog,
+    FrameScanner: FrozenScanner,
+    Probe: FrozenProbe,
+    IncomingWebSocket: FrozenClient,
+    OutgoingWebSocket: FrozenServer,
+    Dialling: FrozenServer,
+    Retry: FrozenRetry,
+    Deadlines: FrozenContext,
+    ContextStateMachine: FrozenContext,
+    ClientHandshake: FrozenRequest,
+    ServerHandshake: FrozenAnswer,
+}
+NAMES = {  # where a form has another name for an attribute
+    Dialling: {"at": "dial_at"},
+    Deadlines: {
+        "armed": "asked",
+        "opening": "opening_until",
+        "grace": "grace_until",
+        "close": "close_until",
+    },
+    OutgoingWebSocket: {"dialling": "retry"},
+    ContextStateMachine: {"_deadlines": "grace_until"},
 }
 
 
@@ -71,10 +103,20 @@ def slots(kind: type) -> set[str]:
 
 @pytest.mark.parametrize("kind", FORMS, ids=lambda kind: kind.__name__)
 def test_every_field_is_frozen_or_left_out_on_purpose(kind: type) -> None:
-    form = set(FORMS[kind].__struct_fields__) - {"now", "parted", "key"}
-    missing = {name for name in slots(kind) if name.lstrip("_") not in form}
+    form = set(FORMS[kind].__struct_fields__)
+    names = NAMES.get(kind, {})
+    missing = {name for name in slots(kind) if names.get(name, name).lstrip("_") not in form}
     assert missing == LEFT_OUT[kind]
-    assert form <= {name.lstrip("_") for name in slots(kind)}
+
+
+@pytest.mark.parametrize("form", dict.fromkeys(FORMS.values()), ids=lambda form: form.__name__)
+def test_every_field_of_a_form_is_an_attribute_of_something(form: type[Form]) -> None:
+    kinds = [kind for kind in FORMS if FORMS[kind] is form]
+    there = {
+        NAMES.get(kind, {}).get(name, name).lstrip("_") for kind in kinds for name in slots(kind)
+    }
+    made = {"now", "parted", "key"}
+    assert set(form.__struct_fields__) - made <= there
 
 
 def test_every_moment_is_a_moment() -> None:
@@ -89,13 +131,36 @@ def test_every_moment_is_a_moment() -> None:
 
 
 def test_another_form_has_another_version() -> None:
-    """The file holds `waiting().freeze(4.0)` in the form of that version."""
+    """The file holds `freeze(waiting(), 4.0)` in the form of that version."""
     file = Path(__file__).with_name(f"frozen_context_{frozen.VERSION}.bin")
     assert file.is_file(), "a new version: keep a context in its form"
     data = file.read_bytes()
     thawed = thaw(data)
     thawed.commands()
-    assert thawed.freeze(4.0) == data, "the form has changed: count VERSION up"
+    assert freeze(thawed, 4.0) == data, "the form has changed: count VERSION up"
+
+
+def test_the_form_before_this_one_is_read_too() -> None:
+    """The file is of the last release: what it says of the session is what it said then."""
+    data = Path(__file__).with_name(f"frozen_context_{BEFORE}.bin").read_bytes()
+    before, now = thaw(data), thaw(freeze(waiting(), 4.0))
+    assert before.state is now.state
+    assert before.connection_id == now.connection_id
+    assert before.client.queue.mark == now.client.queue.mark
+    assert b"".join(before.client.queue.since(0)) == b"".join(now.client.queue.since(0))
+    assert before.next_deadline() == now.next_deadline()
+    before.commands()
+    again = frozen.decode(freeze(before, 4.0))
+    assert again.client.heard == 3.5
+
+
+@pytest.mark.parametrize("lost", ["client", "server", "pinned", "now"])
+def test_a_form_before_this_one_that_lacks_something_is_refused(lost: str) -> None:
+    data = Path(__file__).with_name(f"frozen_context_{BEFORE}.bin").read_bytes()
+    form = msgspec.msgpack.decode(data[12:])
+    del form[lost]
+    with pytest.raises(FrozenError, match=lost):
+        thaw(frozen.with_head(msgspec.msgpack.encode(form), BEFORE))
 
 
 # -- Whole contexts ----------------------------------------------------------------------------
@@ -120,9 +185,9 @@ def waiting() -> ContextStateMachine:
 
 
 def test_what_is_not_a_frozen_context_is_refused() -> None:
-    data = waiting().freeze(4.0)
+    data = freeze(waiting(), 4.0)
     other = data[:6] + (frozen.VERSION + 1).to_bytes(2, "big") + data[8:]
-    forms = f"form {frozen.VERSION + 1}; form {frozen.VERSION} can be read"
+    forms = f"form {frozen.VERSION + 1}; forms {BEFORE} and {frozen.VERSION} can be read"
     with pytest.raises(FrozenError, match=forms):
         thaw(other)
     for size in range(len(data)):
@@ -135,7 +200,7 @@ def test_what_is_not_a_frozen_context_is_refused() -> None:
 
 
 def test_a_form_with_other_fields_is_refused_with_the_reason() -> None:
-    form = msgspec.to_builtins(frozen.decode(waiting().freeze(4.0)), builtin_types=(bytes,))
+    form = msgspec.to_builtins(frozen.decode(freeze(waiting(), 4.0)), builtin_types=(bytes,))
     form["client"]["heard"] = "yesterday"
     body = msgspec.msgpack.encode(form)
     with pytest.raises(FrozenError, match=r"Expected `float`, got `str` - at `\$.client.heard`"):
@@ -145,39 +210,39 @@ def test_a_form_with_other_fields_is_refused_with_the_reason() -> None:
 def thaw(data: bytes, now: float = 4.0, policy: Policy | None = None) -> ContextStateMachine:
     budget = Budget(1 << 30)
     counters = Counters()
-    context = ContextStateMachine.thaw(
-        data, policy or Policy(), UPSTREAM, budget, counters, Habits(), now
+    context = ContextStateMachine.thawed(
+        frozen.decode(data), policy or Policy(), UPSTREAM, budget, counters, Habits(), now
     )
     assert budget.used == context.client.queue.held + context.server.queue.held
     return context
 
 
 def test_time_stands_still_between_the_clocks_of_two_processes() -> None:
-    thawed = thaw(waiting().freeze(4.0), now=1004.0)
+    thawed = thaw(freeze(waiting(), 4.0), now=1004.0)
     (dial,) = thawed.commands()
     assert isinstance(dial, Dial)
     assert dial.at == 1003.0
     assert thawed.client.heard == 1003.5
     assert thawed.next_deadline() == 1003.5 + Policy().heartbeat_interval
     assert thawed.client.queue.count == 3
-    away = thaw(played("@2 > client lost").freeze(3.0), now=1.0)
+    away = thaw(freeze(played("@2 > client lost"), 3.0), now=1.0)
     assert away.next_deadline() == 5.0  # as the grace was 5 seconds, of which 1 has passed
 
 
 def test_a_ping_that_is_not_written_yet_is_known_again() -> None:
     policy = "delivery=at-least-once confirm_bytes=1"
     context = played("@1 > client takes nothing", '@1 > server message "x"', policy=policy)
-    thawed = thaw(context.freeze(2.0))
+    thawed = thaw(freeze(context, 2.0))
     client = thawed.client
-    assert client.ping
-    assert client.ping is client.lane[-1][1]
+    assert client.probe.ping
+    assert client.probe.ping is client.lane[-1][1]
     thawed.advance(Side.CLIENT, len(b"".join(thawed.pending(Side.CLIENT))), 5.0)
-    assert not client.ping
-    assert client.probed == 5.0
+    assert not client.probe.ping
+    assert client.probe.sent_at == 5.0
 
 
 def test_a_thawed_context_obeys_the_policy_of_its_new_process() -> None:
-    data = waiting().freeze(4.0)
+    data = freeze(waiting(), 4.0)
     thawed = thaw(data, policy=Policy(client_grace=7.0, heartbeat_interval=0.0))
     thawed.commands()
     thawed.handle(ConnectionLost(Side.CLIENT, thawed.client.generation, "reset"), 4.0)
@@ -188,7 +253,7 @@ def test_a_thawed_context_obeys_the_policy_of_its_new_process() -> None:
 def test_thawed_contexts_can_be_resumed_by_their_id() -> None:
     sessions = Contexts(Policy(), UPSTREAM, bytes)
     context = waiting()
-    thawed = sessions.thaw(context.freeze(4.0), 4.0)
+    thawed = frozen.thaw(sessions, freeze(context, 4.0), 4.0)
     assert list(sessions) == [thawed]
     assert thawed.connection_id == context.connection_id
     assert thawed.resumable
@@ -198,11 +263,11 @@ def test_thawed_contexts_can_be_resumed_by_their_id() -> None:
 
 def test_a_thawed_context_that_is_over_does_not_take_a_newer_ones_place() -> None:
     sessions = Contexts(Policy(), UPSTREAM, bytes)
-    newer = sessions.thaw(waiting().freeze(4.0), 4.0)
+    newer = frozen.thaw(sessions, freeze(waiting(), 4.0), 4.0)
     closing = played('@1 > client close 1000 "done"')
     assert closing.state is State.CLOSING
     assert not closing.resumable
-    older = sessions.thaw(closing.freeze(2.0), 2.0)
+    older = frozen.thaw(sessions, freeze(closing, 2.0), 2.0)
     assert len(sessions) == 1
     assert list(sessions) == [newer, older]
     sessions.forget(older)

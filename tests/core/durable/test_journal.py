@@ -9,6 +9,7 @@ from reknit_core.durable import frozen, records
 from reknit_core.durable.journal import FILE, SLACK, Journal
 from reknit_core.durable.records import FILE_HEAD, JournalError
 from reknit_core.durable.revival import Replay
+from reknit_core.durable.revival import revive as revive_one
 from reknit_core.events import Side
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Delivery, Overflow, Policy
@@ -31,7 +32,7 @@ def connected(sessions: Contexts) -> ContextStateMachine:
 
 def revive(replay: Replay, sessions: Contexts, now: float = 0.0) -> list[ContextStateMachine]:
     after = successor(sessions)
-    revived = [after.revive(kept, now, WALL + now) for kept in replay.kept.values()]
+    revived = [revive_one(after, kept, now, WALL + now) for kept in replay.kept.values()]
     return [context for context in revived if context is not None]
 
 
@@ -95,7 +96,7 @@ def test_the_grace_of_a_client_that_was_away_runs_on(passed: float, left: float)
     journal, files = Journal(sessions.budget), Files()
     files.commit(journal, context)
     (kept,) = files.replay().kept.values()
-    after = successor(sessions).revive(kept, 1000.0, WALL + passed)
+    after = revive_one(successor(sessions), kept, 1000.0, WALL + passed)
     assert after is not None
     assert after.next_deadline() == pytest.approx(1000.0 + left)
 
@@ -110,7 +111,7 @@ def test_a_grace_that_ended_while_the_process_was_dead_has_ended(passed: float) 
     files.commit(journal, context)
     (kept,) = files.replay().kept.values()
     after = successor(sessions)
-    assert after.revive(kept, 1000.0, WALL + passed) is None
+    assert revive_one(after, kept, 1000.0, WALL + passed) is None
     assert list(after) == []
     assert after.budget.used == 0
     assert after.counters.to_client.lost_messages == 1
@@ -129,7 +130,7 @@ def test_several_crashes_make_no_grace_longer() -> None:
         files.commit(journal, context, now=now)
         (kept,) = files.replay().kept.values()
         sessions, now = successor(sessions), later
-        context = sessions.revive(kept, now, WALL + now)
+        context = revive_one(sessions, kept, now, WALL + now)
     assert context is None
 
 
@@ -147,7 +148,7 @@ def test_an_id_is_that_of_the_session_which_goes_on(order: int) -> None:
     files.commit(journal, *[older, newer][::order])
     after = successor(sessions)
     for kept in files.replay().kept.values():
-        after.revive(kept, 0.0, WALL)
+        revive_one(after, kept, 0.0, WALL)
     states = {context.nonce: context.state for context in after}
     assert states == {older.nonce: State.CLOSING, newer.nonce: State.BOTH_DOWN}
     back = session(after, b"x-reconnect-id: same")
@@ -212,7 +213,7 @@ def test_the_next_process_writes_anew_what_it_goes_on_with() -> None:
     many = [connected(sessions) for _ in range(5)]
     files.commit(journal, *many)
     after = successor(sessions)
-    revived = [after.revive(kept, 0.0, WALL) for kept in files.replay().kept.values()]
+    revived = [revive_one(after, kept, 0.0, WALL) for kept in files.replay().kept.values()]
     assert None not in revived
     journal = Journal(after.budget, 2, past=len(files.contents[1]))
     for context in revived:

@@ -15,6 +15,7 @@ from reknit_core.queue.budget import SHARE
 from reknit_core.queue.stream import GATHER
 from reknit_core.session.context import LAST_TURNS, ContextStateMachine
 from reknit_core.session.leg import SMALL
+from reknit_core.wire.controls import read_close
 from reknit_core.wire.frames import EASY, STEPS, WALK, FrameScanner, Violation, payload
 from reknit_core.wire.handshake import ClientHandshake, Refusal
 from sessions_by_hand import accept, connect, contexts, lose_client, session, take
@@ -277,10 +278,10 @@ def test_fragments_within_the_limit_are_counted_by_message() -> None:
 def test_a_bad_gateway_close_has_to_be_text() -> None:
     """1014 is unknown to wsproto, so its reason is checked here."""
     client, _ = legs()
-    found = client.read_close(close(1014, b"\xff"))
+    found = read_close(client.side, close(1014, b"\xff"))
     assert isinstance(found, Violation)
     assert found.code == 1007
-    assert client.read_close(close(1014, "é".encode())) == (1014, "é")
+    assert read_close(client.side, close(1014, "é".encode())) == (1014, "é")
 
 
 def test_a_peer_that_owes_a_pong_is_read_though_the_budget_is_spent() -> None:
@@ -303,7 +304,7 @@ def test_an_idle_session_gives_its_replay_up_where_the_bytes_are_needed() -> Non
     budget.used += 500  # by other sessions
     client.ask(NONCE, 1.0)
     ping = write(client, now=1.0)
-    client.answered(payload(ping), 2.0)
+    client.probe.answered(payload(ping), 2.0)
     assert budget.used == 500
 
 

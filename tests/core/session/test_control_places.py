@@ -165,7 +165,7 @@ def test_an_answer_from_the_wrong_kind_of_stack_is_heard(side: Side) -> None:
     for place in range(1, len(wrong)):
         context.receive_data(side, wrong[:place], 2.0)
         context.receive_data(side, wrong[place:] + right, 2.0)
-        assert leg.probed == float("inf")
+        assert leg.probe.sent_at == float("inf")
         assert take(context, there) == right
     bad = payload(ping)[:-9] + b"?" + payload(ping)[-8:]
     for frame_ in (

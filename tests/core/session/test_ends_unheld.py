@@ -11,8 +11,8 @@ from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.budget import SHARE
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.habits import Habits
-from reknit_core.session.leg import SMALL, Phase
-from reknit_core.session.websocket import MAX_LANE
+from reknit_core.session.leg import MAX_LANE, SMALL
+from reknit_core.session.phase import Phase
 from reknit_core.wire.frames import payload
 from sessions_by_hand import accept, contexts, session, take
 
@@ -105,8 +105,8 @@ def test_so_it_is_after_a_takeover(closer: Side) -> None:
     flow(context)
     context.commands()
     queues = contexts(context.client.policy)
-    thawed = ContextStateMachine.thaw(
-        context.freeze(3.0),
+    thawed = ContextStateMachine.thawed(
+        context.frozen(3.0),
         context.client.policy,
         Upstream("server.example", 80),
         queues.budget,

@@ -13,11 +13,14 @@ from reknit_core.policy.policy import Overflow, Policy
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import SHARE
 from reknit_core.queue.stream import GATHER
-from reknit_core.session.leg import SMALL, Phase
+from reknit_core.session.dialling import Dialling
+from reknit_core.session.leg import MAX_AHEAD, MAX_EARLY, MAX_LANE, SMALL, Leg
+from reknit_core.session.legs import IncomingWebSocket, OutgoingWebSocket, hello_frame
+from reknit_core.session.phase import Phase
+from reknit_core.session.probe import PROBE_SIZE
 from reknit_core.session.retry import Retry
-from reknit_core.session.sockets import IncomingWebSocket, OutgoingWebSocket, hello_frame
-from reknit_core.session.websocket import MAX_AHEAD, MAX_EARLY, MAX_LANE, PROBE_SIZE, WebSocket
 from reknit_core.side import Side
+from reknit_core.wire.controls import close_frame, read_close
 from reknit_core.wire.frames import FrameScanner, Opcode, Violation, message_ends, payload
 from wsproto.frame_protocol import FrameProtocol
 
@@ -62,27 +65,32 @@ def test_a_connection_that_is_gone_leaves_nothing_but_its_messages() -> None:
     client.ask(NONCE, 1.0)
     client.say(b"said", 0)
     client.early = b"early"
-    client.missed = 1
+    client.probe.missed = 1
     client.full = True
     client.drained = 1.0
     server.gone()
     client.gone()
     assert (client.phase, client.scanner, client.early, client.lane) == (Phase.AWAY, None, b"", [])
-    assert (client.ping, client.probed, client.confirm_at, client.missed) == (b"", inf, inf, 0)
+    assert (
+        client.probe.ping,
+        client.probe.sent_at,
+        client.probe.confirm_at,
+        client.probe.missed,
+    ) == (b"", inf, inf, 0)
     assert (client.pinged, client.full, client.drained) == (None, False, -inf)
     assert out(client) == b""
     client.open(deflate=False, now=9.0)
     assert out(client) == DATA
-    assert (client.heard, client.confirm_at) == (9.0, 9.0 + client.policy.confirm_after)
+    assert (client.heard, client.probe.confirm_at) == (9.0, 9.0 + client.policy.confirm_after)
     server.open(deflate=False, now=9.0)
-    assert server.confirm_at == inf  # it is owed nothing
+    assert server.probe.confirm_at == inf  # it is owed nothing
 
 
 def test_at_most_once_has_nothing_to_ask_of_a_new_connection() -> None:
     client, server = legs(eager=True)
     feed(server, DATA)
     client.open(deflate=False, now=9.0)
-    assert client.confirm_at == inf
+    assert client.probe.confirm_at == inf
 
 
 def test_a_ping_that_the_other_end_can_not_answer_any_more_is_answered_here() -> None:
@@ -236,9 +244,9 @@ def test_control_frames_never_break_into_a_message(data: st.DataObject) -> None:
             case "pong":
                 said.append(frame(FIN | PONG, b"answer %d" % len(said)))
                 client.pong(payload(said[-1]))
-            case "ping" if client.probed == inf:
+            case "ping" if client.probe.sent_at == inf:
                 client.ask(NONCE, 0.0)
-                said.append(client.ping)
+                said.append(client.probe.ping)
             case "write":
                 available = len(out(client))
                 written += write(client, data.draw(st.integers(0, available)))
@@ -258,7 +266,7 @@ def test_control_frames_never_break_into_a_message(data: st.DataObject) -> None:
 # -- Close frames ------------------------------------------------------------------------------
 
 
-def closed(leg: WebSocket, data: bytes) -> tuple[int, str]:
+def closed(leg: Leg, data: bytes) -> tuple[int, str]:
     """What an endpoint reads in a Close frame that the leg makes for it."""
     protocol = FrameProtocol(client=leg.side is Side.CLIENT, extensions=[])
     protocol.receive_bytes(data)
@@ -271,19 +279,19 @@ def closed(leg: WebSocket, data: bytes) -> tuple[int, str]:
 def test_close_frames(side: Side) -> None:
     leg = legs()[0 if side is Side.CLIENT else 1]
     for code in (1000, 1001, 1002, 1009, 1011, 1012, 1013, 3000, 4409, 4999):
-        data = leg.close_frame(code, "a reason \u2603")
+        data = close_frame(leg.side, code, "a reason \u2603")
         assert data[0] == FIN | CLOSE
         assert bool(data[1] & 0x80) is (side is Side.SERVER)
         assert closed(leg, data) == (code, "a reason \u2603")
-        assert closed(leg, leg.close_frame(code, "")) == (code, "")
-    assert payload(leg.close_frame(1014, "x")) == b"\x03\xf6x"
+        assert closed(leg, close_frame(leg.side, code, "")) == (code, "")
+    assert payload(close_frame(leg.side, 1014, "x")) == b"\x03\xf6x"
     for code in (1005, 1006, 1015):
-        assert payload(leg.close_frame(code, "a reason")) == b""
+        assert payload(close_frame(leg.side, code, "a reason")) == b""
 
 
 def test_a_long_reason_is_cut_at_a_character() -> None:
     client, _ = legs()
-    code, reason = closed(client, client.close_frame(1000, "\u2603" * 100))
+    code, reason = closed(client, close_frame(client.side, 1000, "\u2603" * 100))
     assert (code, reason) == (1000, "\u2603" * 41)
 
 
@@ -314,7 +322,7 @@ def test_a_long_reason_is_cut_at_a_character() -> None:
 )
 def test_close_frames_are_read(side: Side, content: bytes, close: tuple[int, str] | int) -> None:
     leg = legs()[0 if side is Side.CLIENT else 1]
-    heard = leg.read_close(frame(FIN | CLOSE, content, masked=side is Side.CLIENT))
+    heard = read_close(leg.side, frame(FIN | CLOSE, content, masked=side is Side.CLIENT))
     if isinstance(close, int):
         assert isinstance(heard, Violation)
         assert heard.code == close
@@ -327,16 +335,16 @@ def test_close_frames_are_read(side: Side, content: bytes, close: tuple[int, str
 def test_any_close_frame_can_be_read_and_passed_on(content: bytes, from_client: bool) -> None:
     client, server = legs()
     here, there = (client, server) if from_client else (server, client)
-    heard = here.read_close(frame(FIN | CLOSE, content, masked=from_client))
+    heard = read_close(here.side, frame(FIN | CLOSE, content, masked=from_client))
     if isinstance(heard, Violation):
         heard = (heard.code, heard.reason)
-    passed = there.close_frame(*heard)
+    passed = close_frame(there.side, *heard)
     assert len(payload(passed)) <= 125
 
 
 def test_last_words_are_said_only_between_messages() -> None:
     client, server = legs()
-    close = client.close_frame(4409, "why")
+    close = close_frame(client.side, 4409, "why")
     assert client.last_words(4409, "why") == close
     feed(server, message(b"y" * 3000).data)
     assert client.last_words(4409, "why") == close
@@ -379,7 +387,7 @@ def test_a_peer_that_owes_a_pong_is_read_further_once_all_is_handed_on() -> None
     assert not server.wants_read()  # not all is handed on
     write(client)
     assert server.wants_read()
-    server.answered(asked(server), 0.0)
+    server.probe.answered(asked(server), 0.0)
     assert not server.wants_read()
     server.ask(NONCE, 0.0)
     write(server)
@@ -471,10 +479,10 @@ def test_what_stands_behind_dropped_messages_moves_up() -> None:
             write(client, 10)
     client.advance(0, 0.0)
     client.ask(NONCE, 0.0)
-    assert client.probe_mark == (size, 1)
+    assert client.probe.mark == (size, 1)
     assert server.make_room()
     assert server.queue.dropped == 2
-    assert client.probe_mark == (size, 1)  # nothing before it went
+    assert client.probe.mark == (size, 1)  # nothing before it went
     ping = frame(FIN | PING, NONCE + (1).to_bytes(PROBE_SIZE, "big"))
     rest = chunks[0][10:] + b"[0][1][2]" + chunks[3] + b"[3]" + chunks[4] + b"[4]" + ping
     assert write(client) == rest
@@ -485,14 +493,14 @@ def test_a_ping_behind_dropped_messages_proves_nothing() -> None:
     feed(server, DATA * 3)
     write(client, 10)
     client.ask(NONCE, 0.0)
-    assert client.probe_mark == (300, 3)  # the end of a read: those in it aren't looked for
+    assert client.probe.mark == (300, 3)  # the end of a read: those in it aren't looked for
     feed(server, DATA * 2)
     assert server.make_room()
     assert server.queue.mark == (300, 3)
     ping = frame(FIN | PING, NONCE + (1).to_bytes(PROBE_SIZE, "big"))
     assert write(client) == DATA[10:] + ping + DATA * 2
-    client.answered(payload(ping), 1.0)
-    assert client.probed == inf
+    client.probe.answered(payload(ping), 1.0)
+    assert client.probe.sent_at == inf
     assert client.source.confirmed == 0
 
 
@@ -539,9 +547,9 @@ def test_an_answer_is_a_sign_of_life() -> None:
     client.overdue(NONCE, 20.0)
     data = asked(client)
     client.heard = 21.0
-    client.answered(data, 21.0)
+    client.probe.answered(data, 21.0)
     assert client.deadline() == 41
-    client.answered(data, 99.0)  # twice does no harm
+    client.probe.answered(data, 99.0)  # twice does no harm
     assert client.deadline() == 41
 
 
@@ -560,8 +568,8 @@ def test_a_leg_that_is_not_open_has_no_deadline() -> None:
         client.phase = phase
         assert (client.deadline() == inf) is (phase is not Phase.OPEN)
         client.seek_confirmation(NONCE, 1.0)
-        assert (client.confirm_at != inf) is (phase is Phase.OPEN)
-        client.confirm_at = inf
+        assert (client.probe.confirm_at != inf) is (phase is Phase.OPEN)
+        client.probe.confirm_at = inf
 
 
 @pytest.mark.parametrize("eager", [True, False])
@@ -601,17 +609,17 @@ def test_an_answer_to_the_second_ping_counts_again() -> None:
         client.heard = now - 1.0
         client.overdue(NONCE, now)
     second = asked(client)
-    client.answered(first, 31.0)
-    assert client.missed
-    client.answered(second, 31.0)
-    assert not client.missed
-    assert client.probed == inf
+    client.probe.answered(first, 31.0)
+    assert client.probe.missed
+    client.probe.answered(second, 31.0)
+    assert not client.probe.missed
+    assert client.probe.sent_at == inf
 
 
 def test_many_unconfirmed_bytes_are_asked_about_at_once() -> None:
     client, server = legs(confirm_bytes=250, confirm_after=0.5)
     client.seek_confirmation(NONCE, 1.0)
-    assert client.confirm_at == inf  # nothing to confirm
+    assert client.probe.confirm_at == inf  # nothing to confirm
     feed(server, DATA)
     client.seek_confirmation(NONCE, 1.0)
     assert client.deadline() == 1.5
@@ -619,8 +627,8 @@ def test_many_unconfirmed_bytes_are_asked_about_at_once() -> None:
     assert client.deadline() == 1.5
     feed(server, DATA * 2)
     client.seek_confirmation(NONCE, 1.2)
-    assert client.probed == 1.2
-    assert client.confirm_at == inf
+    assert client.probe.sent_at == 1.2
+    assert client.probe.confirm_at == inf
 
 
 def test_a_peer_is_asked_before_a_queue_is_full_of_what_is_unconfirmed() -> None:
@@ -628,17 +636,17 @@ def test_a_peer_is_asked_before_a_queue_is_full_of_what_is_unconfirmed() -> None
     client, server = legs(confirm_bytes=10**6, queue_bytes=300)
     feed(server, DATA)
     client.seek_confirmation(NONCE, 1.0)
-    assert client.probed == inf
+    assert client.probe.sent_at == inf
     feed(server, DATA)
     client.seek_confirmation(NONCE, 1.1)
-    assert client.probed == 1.1
+    assert client.probe.sent_at == 1.1
     client, server = legs(queue_messages=4)
     feed(server, DATA)
     client.seek_confirmation(NONCE, 1.0)
-    assert client.probed == inf
+    assert client.probe.sent_at == inf
     feed(server, DATA)
     client.seek_confirmation(NONCE, 1.1)
-    assert client.probed == 1.1
+    assert client.probe.sent_at == 1.1
 
 
 def test_an_answer_confirms_what_stands_before_the_question() -> None:
@@ -649,13 +657,13 @@ def test_an_answer_confirms_what_stands_before_the_question() -> None:
     data = asked(client)
     feed(server, DATA)
     write(client)
-    client.answered(data, 2.0)
+    client.probe.answered(data, 2.0)
     assert (client.source.confirmed, client.source.confirmed_count) == (100, 1)
-    assert client.confirm_at == 2.5  # there is more
+    assert client.probe.confirm_at == 2.5  # there is more
     client.ask(NONCE, 3.0)
-    client.answered(asked(client), 3.5)
+    client.probe.answered(asked(client), 3.5)
     assert client.source.confirmed == 200
-    assert client.confirm_at == inf
+    assert client.probe.confirm_at == inf
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -669,7 +677,7 @@ def test_where_the_question_stands(full: bool) -> None:
         client.advance(0, 0.0)
     client.ask(NONCE, 0.0)
     # A socket with room takes all there is; behind a full one the nearest place is better.
-    assert client.probe_mark == ((len(big), 1) if full else (2 * len(big), 2))
+    assert client.probe.mark == ((len(big), 1) if full else (2 * len(big), 2))
 
 
 def test_an_answer_to_an_earlier_question_confirms_nothing() -> None:
@@ -680,9 +688,9 @@ def test_an_answer_to_an_earlier_question_confirms_nothing() -> None:
     write(client)
     client.ask(NONCE, 1.0)
     asked(client)
-    client.answered(early, 2.0)
+    client.probe.answered(early, 2.0)
     assert client.source.confirmed == 0
-    assert client.probed != inf
+    assert client.probe.sent_at != inf
 
 
 def test_at_most_once_confirms_by_writing() -> None:
@@ -692,7 +700,7 @@ def test_at_most_once_confirms_by_writing() -> None:
     assert client.source.confirmed == 100
     client.ask(NONCE, 0.0)
     client.source.confirmed = 0  # as if it were behind
-    client.answered(asked(client), 1.0)
+    client.probe.answered(asked(client), 1.0)
     assert client.source.confirmed == 0
 
 
@@ -704,9 +712,9 @@ def test_the_peers_time_begins_when_all_of_the_ping_is_out() -> None:
     write(client, 90, now=22.0)
     assert client.deadline() == 25  # how far that is on its way, a look will say
     write(client, 5, now=24.0)
-    assert client.ping != b""
+    assert client.probe.ping != b""
     write(client, now=26.0)
-    assert client.ping == b""
+    assert client.probe.ping == b""
     assert client.deadline() == 31
     client.say(b"more", client.source.tail)
     write(client, now=29.0)
@@ -718,7 +726,7 @@ def test_an_answer_before_the_question_is_out_confirms_nothing() -> None:
     feed(server, message(b"y" * 3000).data)
     write(client, 10)
     client.ask(NONCE, 0.0)
-    client.answered(NONCE + (1).to_bytes(PROBE_SIZE, "big"), 1.0)
+    client.probe.answered(NONCE + (1).to_bytes(PROBE_SIZE, "big"), 1.0)
     assert client.source.confirmed <= client.source.sent
 
 
@@ -736,11 +744,11 @@ def test_the_greeting_is_a_text_message_of_the_headers() -> None:
 def test_a_new_leg_is_away() -> None:
     policy = Policy()
     client = IncomingWebSocket(Backlog(eager=True), Backlog(eager=True), policy)
-    retry = Retry(policy, NONCE)
-    server = OutgoingWebSocket(Backlog(eager=True), Backlog(eager=True), policy, retry)
+    dialling = Dialling(Retry(policy, NONCE))
+    server = OutgoingWebSocket(Backlog(eager=True), Backlog(eager=True), policy, dialling)
     for leg in (client, server):
         assert (leg.phase, leg.generation, leg.scanner) == (Phase.AWAY, 0, None)
         assert leg.pending() == []
         assert leg.deadline() == inf
     assert (client.handshake, client.hello) == (None, False)
-    assert (server.handshake, server.since, server.retry) == (None, inf, retry)
+    assert (dialling.handshake, dialling.since, dialling.at) == (None, inf, inf)

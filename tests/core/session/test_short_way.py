@@ -9,7 +9,8 @@ from reknit_core.events import Side
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Delivery, Policy
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.websocket import PROBE_SIZE, WebSocket
+from reknit_core.session.leg import Leg
+from reknit_core.session.probe import PROBE_SIZE
 from sessions_by_hand import accept, contexts, session
 
 NONCE = (3).to_bytes(8, "big")  # the third bytes of randomness: after the id and the key
@@ -25,11 +26,11 @@ def some_frames(chance: random.Random, *, masked: bool) -> bytes:
     return message(*payloads, opcode=TEXT, masked=masked).data * chance.choice((1, 1, 3))
 
 
-def answer_to_the_proxy(leg: WebSocket, *, masked: bool) -> bytes:
+def answer_to_the_proxy(leg: Leg, *, masked: bool) -> bytes:
     """The Pong that a peer owes, once the proxy's Ping is written."""
-    if leg.probed == inf or leg.ping:
+    if leg.probe.sent_at == inf or leg.probe.ping:
         return b""
-    return frame(FIN | PONG, NONCE + leg.probe.to_bytes(PROBE_SIZE, "big"), masked=masked)
+    return frame(FIN | PONG, NONCE + leg.probe.number.to_bytes(PROBE_SIZE, "big"), masked=masked)
 
 
 def write(context: ContextStateMachine, side: Side, chance: random.Random, now: float) -> None:

@@ -5,9 +5,10 @@ from frame_bytes import FIN, PONG, frame, message
 from legs_by_hand import DATA, NONCE, asked, feed, legs, write
 from reknit_core.policy.policy import Delivery, Policy
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.leg import Phase
+from reknit_core.session.leg import Leg
+from reknit_core.session.phase import Phase
+from reknit_core.session.probe import PATIENCE, SLOW_PATIENCE
 from reknit_core.session.transit import SLOWEST, Look, Transit
-from reknit_core.session.websocket import PATIENCE, SLOW_PATIENCE, WebSocket
 from reknit_core.side import Side
 from sessions_by_hand import accept, contexts, session, take
 
@@ -16,17 +17,17 @@ BIG = message(bytes(90_000)).data
 ENOUGH = int(SLOWEST * TIME)
 
 
-def slow(*, eager: bool = False) -> WebSocket:
+def slow(*, eager: bool = False) -> Leg:
     """A client that was asked at second 20, with much in front that it has not acknowledged."""
     client, server = legs(eager=eager, heartbeat_interval=20, heartbeat_timeout=TIME)
     feed(server, BIG)
     write(client)
-    client.confirm_at = 99.0
+    client.probe.confirm_at = 99.0
     assert client.overdue(NONCE, 20.0, says(80_000, 10_000)) is False
     write(client, now=20.0)
     if not eager:
         assert client.overdue(NONCE, 20.0, says(80_000, 10_000)) is False
-        client.missed = 0
+        client.probe.missed = 0
     return client
 
 
@@ -34,7 +35,7 @@ def says(left: int, arrived: int | None = None, quiet: float | None = None) -> L
     return lambda side: Transit(left, arrived, quiet)
 
 
-def outlasts(client: WebSocket, look: Look) -> int:
+def outlasts(client: Leg, look: Look) -> int:
     """How many time-outs it stays, at most nine."""
     for number in range(9):
         if client.overdue(NONCE, 25.0 + TIME * number, look):
@@ -56,8 +57,8 @@ def outlasts(client: WebSocket, look: Look) -> int:
 def test_what_its_system_acknowledges_is_life(eager: bool, look: Look) -> None:
     client = slow(eager=eager)
     assert client.overdue(NONCE, 25.0, look) is False
-    assert client.probed == 25.0
-    assert client.missed == 0
+    assert client.probe.sent_at == 25.0
+    assert client.probe.missed == 0
     assert outlasts(client, look) == SLOW_PATIENCE - 1  # and once more of it is no news
 
 
@@ -116,13 +117,13 @@ def test_a_slow_peer_that_sends_all_the_time_is_not_given_up_for_its_pong() -> N
 
 def test_an_answer_begins_all_anew() -> None:
     client = slow()
-    client.answered(NONCE + client.probe.to_bytes(8, "big"), 24.0)
-    assert (client.transit, client.missed) == (None, 0)
+    client.probe.answered(NONCE + client.probe.number.to_bytes(8, "big"), 24.0)
+    assert (client.probe.transit, client.probe.missed) == (None, 0)
     client.ask(NONCE, 50.0)
-    assert not client.loaded
+    assert not client.probe.loaded
     assert asked(client).startswith(NONCE)
     client.gone()
-    assert (client.transit, client.loaded) == (None, False)
+    assert (client.probe.transit, client.probe.loaded) == (None, False)
 
 
 def test_nobody_is_asked_before_a_deadline_is_missed() -> None:
@@ -136,9 +137,9 @@ def test_nobody_is_asked_before_a_deadline_is_missed() -> None:
         feed(server, DATA)
         write(client)
         client.seek_confirmation(NONCE, float(number))
-        if number % 10 == 0 and client.probed == float("inf"):
+        if number % 10 == 0 and client.probe.sent_at == float("inf"):
             assert client.overdue(NONCE, float(number), look) is False
-            client.answered(asked(client), float(number))
+            client.probe.answered(asked(client), float(number))
 
 
 # -- The end ---------------------------------------------------------------------------------------
@@ -176,6 +177,6 @@ def test_the_close_is_not_awaited_where_nothing_is_left_or_known() -> None:
 
 def test_a_pong_is_all_that_a_slow_peer_needs() -> None:
     client = slow()
-    pong = frame(FIN | PONG, NONCE + client.probe.to_bytes(8, "big"), masked=True)
+    pong = frame(FIN | PONG, NONCE + client.probe.number.to_bytes(8, "big"), masked=True)
     ((_, frame_),) = feed(client, pong)
     assert frame_ == pong

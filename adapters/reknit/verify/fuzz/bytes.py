@@ -15,7 +15,7 @@ from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.leg import Phase
+from reknit_core.session.phase import Phase
 from reknit_core.wire.frames import FrameScanner
 from reknit_core.wire.handshake import (
     MAX_ANSWER,
@@ -26,6 +26,7 @@ from reknit_core.wire.handshake import (
     UpgradeRequest,
     encode_refusal,
 )
+from reknit_core.wire.wire_forms import FrozenAnswer
 
 from reknit.verify.fuzz.choices import Choices, pieces
 from reknit.verify.fuzz.happenings import play
@@ -47,7 +48,7 @@ _ANSWER = (
 )
 
 # What may go out: a start line, and headers (RFC 9110, section 5) that end where they should.
-_HEAD = re.compile(rb"[ -~]+\r\n(?:[A-Za-z0-9!#$%&'*+.^_`|~-]+: [^\0\r\n]*\r\n)+\r\n")
+_HEAD = re.compile(rb"[ -~]+[\t -~\x80-\xff]*\r\n(?:[A-Za-z0-9!#$%&'*+.^_`|~-]+: [^\0\r\n]*\r\n)+\r\n")
 _ONCE = (b"host", b"upgrade", b"connection", b"sec-websocket-key", b"x-connection-id")
 _NEVER = (b"content-length", b"transfer-encoding")
 
@@ -80,9 +81,11 @@ def feed_request(data: bytes) -> None:
 def feed_answer(data: bytes) -> None:
     """A server's answer. What the client gets is well-formed, and little is kept meanwhile."""
     context = _dialled()
-    asked = context.server.handshake
+    asked = context.server.dialling.handshake
     assert asked is not None
-    handshake = context.server.handshake = ServerHandshake.again(asked.asked, KEY, b"")
+    handshake = context.server.dialling.handshake = ServerHandshake.thawed(
+        FrozenAnswer(asked.asked, KEY, b"")
+    )
     for piece in pieces(data):
         context.receive_data(Side.SERVER, piece, 0.0)
         if context.server.phase is not Phase.HANDSHAKE:

@@ -11,7 +11,7 @@ from reknit_core.policy.policy import Policy
 from reknit_core.script.phrases import frame
 from reknit_core.script.scenario import parse, seconds
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.websocket import MAX_EARLY, MAX_LANE
+from reknit_core.session.leg import MAX_EARLY, MAX_LANE
 from reknit_core.wire.frames import Opcode
 
 from reknit.verify.fuzz.choices import Choices

@@ -3,9 +3,10 @@
 from reknit_core.lifecycle import State
 from reknit_core.queue.backlog import Backlog
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.leg import Phase
+from reknit_core.session.leg import MAX_LANE, Leg
+from reknit_core.session.phase import Phase
+from reknit_core.session.probe import SLOW_PATIENCE
 from reknit_core.session.transit import SLOWEST
-from reknit_core.session.websocket import MAX_LANE, SLOW_PATIENCE, WebSocket
 
 from reknit.verify.model.end import End
 from reknit.verify.model.model import Model
@@ -47,13 +48,13 @@ def held(backlog: Backlog) -> int:
     return sum(map(len, backlog._chunks))
 
 
-def _check_taken(end: End, leg: WebSocket, *, ended: bool) -> None:
+def _check_taken(end: End, leg: Leg, *, ended: bool) -> None:
     queue = leg.queue
     all_of_it = leg.phase is Phase.OPEN and end.is_read and not ended
     end.outgoing.check_taken(queue.count + queue.dropped, all_of_it=all_of_it)
 
 
-def _check_incoming(end: End, leg: WebSocket, *, ended: bool) -> None:
+def _check_incoming(end: End, leg: Leg, *, ended: bool) -> None:
     source = leg.source
     if ended and end.closing:  # its Close counts as the answer to the proxy's
         end.incoming.confirm_up_to(end.incoming.next)
@@ -63,7 +64,7 @@ def _check_incoming(end: End, leg: WebSocket, *, ended: bool) -> None:
     end.incoming.check_waiting(waiting, source.dropped, away=away)
 
 
-def _check_flow(end: End, leg: WebSocket) -> None:
+def _check_flow(end: End, leg: Leg) -> None:
     """What can go on does."""
     name = end.side.value
     owed = end.incoming.owed
@@ -77,7 +78,7 @@ def _check_flow(end: End, leg: WebSocket) -> None:
         raise BrokenError(f"the {name} is not read, for no reason")
 
 
-def _check_pings(end: End, leg: WebSocket) -> None:
+def _check_pings(end: End, leg: Leg) -> None:
     """A Ping that has just come in is passed on, or answered in the other end's place."""
     ready = leg.phase is Phase.OPEN and leg.other.phase in (Phase.OPEN, *_AWAY)
     takes = end.takes_all and end.other.takes_all
@@ -85,7 +86,7 @@ def _check_pings(end: End, leg: WebSocket) -> None:
         raise BrokenError(f"{end.asked} of the {end.side.value} is lost")
 
 
-def _check_silence(model: Model, end: End, leg: WebSocket) -> None:
+def _check_silence(model: Model, end: End, leg: Leg) -> None:
     policy = model.policy
     takes = end.takes_all and end.acks_all
     if leg.phase is Phase.OPEN and policy.heartbeat_interval and takes and end.is_read:
@@ -99,7 +100,7 @@ def _check_silence(model: Model, end: End, leg: WebSocket) -> None:
             )
 
 
-def _check_bounds(model: Model, end: End, leg: WebSocket) -> None:
+def _check_bounds(model: Model, end: End, leg: Leg) -> None:
     policy = model.policy
     queue = leg.queue
     window = policy.replay_window

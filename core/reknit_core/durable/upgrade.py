@@ -1,0 +1,35 @@
+"""The form before this one, made into this one: what was released last can be taken over from.
+
+When the form changes after a release, `BEFORE` counts up, and this says again what is new.
+"""
+
+from typing import Any
+
+import msgspec
+
+from reknit_core.session.forms import FrozenContext
+
+BEFORE = 3
+"""The version of the form that the last release wrote."""
+
+
+def upgraded(form: dict[str, Any]) -> FrozenContext:
+    """A form of the version BEFORE as one of today's. Raises msgspec.ValidationError."""
+    try:
+        for leg in (form["client"], form["server"]):
+            leg["probe"] = {
+                "number": leg["probe"],
+                "mark": leg.pop("probe_mark"),
+                "ping": leg.pop("ping"),
+                "sent_at": leg.pop("probed"),
+                "missed": leg.pop("missed"),
+                "loaded": False,
+                "transit": None,
+                "confirm_at": leg.pop("confirm_at"),
+            }
+        form["server"]["wall"] = None
+        form["server"]["retry"] |= {"refusals": 0, "reason": ""}
+        form["pinned"] |= {"_host": "", "named": True, "pared": False}
+    except (KeyError, TypeError) as error:
+        raise msgspec.ValidationError(f"no form of version {BEFORE}: {error}") from None
+    return msgspec.convert(form, FrozenContext)

@@ -1,0 +1,98 @@
+"""The attempts to reach a session's server: when one is due, how it stands, what it came to."""
+
+from dataclasses import dataclass
+from math import inf
+from typing import assert_never
+
+from reknit_core.counters import DialResult
+from reknit_core.policy.policy import Policy
+from reknit_core.session.habits import Habits
+from reknit_core.session.pinned import Pinned
+from reknit_core.session.retry import Failure, Retry, meaning
+from reknit_core.wire.handshake import Accepted, Failed, Refusal, ServerHandshake
+from reknit_core.wire.headers import retry_after
+from reknit_core.wire.server_request import ServerRequest
+
+
+@dataclass(frozen=True, slots=True)
+class AskAgain:
+    """The server may accept when it is asked for less: what did not fit was the proxy's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """The attempt has failed, as `failure` and for people. `after`: seconds to wait at least."""
+
+    failure: Failure
+    reason: str
+    after: float = 0.0
+
+
+Outcome = Accepted | AskAgain | Refusal | Missed
+"""What an answer comes to; a Refusal is the first client's to hear."""
+
+
+class Dialling:
+    """How the attempts of one session stand."""
+
+    __slots__ = ("at", "handshake", "retry", "since", "wall")
+
+    def __init__(self, retry: Retry) -> None:
+        self.retry = retry
+        self.at = inf  # when the last dial was due
+        self.handshake: ServerHandshake | None = None
+        self.since = inf  # when that began
+        self.wall: float | None = None  # and the time of day, if it is known
+
+    def begin(self, request: ServerRequest, now: float, wall: float | None) -> bytes:
+        """The server is connected: the request for it."""
+        self.handshake = ServerHandshake(request)
+        self.since = now
+        self.wall = wall
+        return self.handshake.request()
+
+    @property
+    def so_far(self) -> Refusal | None:
+        """What the server has refused, if only with a part of the body."""
+        return None if self.handshake is None else self.handshake.so_far
+
+    def weigh(
+        self,
+        answer: Accepted | Refusal | Failed,
+        pinned: Pinned,
+        habits: Habits,
+        policy: Policy,
+        now: float,
+        *,
+        is_opening: bool,
+    ) -> tuple[DialResult, Outcome]:
+        """What the server's answer comes to, and as what it counts."""
+        match answer:
+            case Accepted():
+                is_pared = pinned.pared and not pinned.agreed
+                problem = pinned.agree(answer)
+                if problem is None:
+                    if is_pared:
+                        habits.cannot_compress(now)
+                    return DialResult.ACCEPTED, answer
+                if pinned.pare(answer):
+                    return DialResult.NO_HANDSHAKE, AskAgain()
+                return DialResult.NO_HANDSHAKE, Missed(Failure.REFUSED, problem)
+            case Refusal():
+                if pinned.pare(answer):
+                    return DialResult.REFUSED, AskAgain()
+                if is_opening:
+                    return DialResult.REFUSED, answer
+                return DialResult.REFUSED, self._refused(answer, policy, now)
+            case Failed():
+                failure = Failure.AWAY if answer.cut else Failure.REFUSED
+                return DialResult.NO_HANDSHAKE, Missed(failure, answer.reason)
+            case _:
+                assert_never(answer)
+
+    def _refused(self, answer: Refusal, policy: Policy, now: float) -> Missed:
+        """A lost server does not take the session back, or not now."""
+        wall = None if self.wall is None else self.wall + now - self.since
+        after = retry_after(answer.headers, wall)
+        reason = f"the server answered {answer.status}"
+        return Missed(meaning(answer.status, policy), reason, after)

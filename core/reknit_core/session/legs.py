@@ -1,0 +1,108 @@
+"""The two legs of a session: the client's and the server's, by their names in the design."""
+
+import json
+
+from wsproto.frame_protocol import FrameProtocol
+
+from reknit_core.form import Moment
+from reknit_core.policy.policy import Policy
+from reknit_core.queue.backlog import Backlog
+from reknit_core.session.dialling import Dialling
+from reknit_core.session.forms import FrozenClient, FrozenServer
+from reknit_core.session.leg import Leg
+from reknit_core.side import Side
+from reknit_core.wire.handshake import ClientHandshake, ServerHandshake
+from reknit_core.wire.headers import HeaderList
+
+
+class IncomingWebSocket(Leg):
+    """The client's leg. Its queue holds client messages that wait for the server."""
+
+    side = Side.CLIENT
+
+    __slots__ = ("handshake", "hello")
+
+    def __init__(self, queue: Backlog, source: Backlog, policy: Policy) -> None:
+        super().__init__(queue, source, policy)
+        self.handshake: ClientHandshake | None = None
+        self.hello = False  # whether this client wants to be greeted by a message
+
+    def frozen(self) -> FrozenClient:
+        """The leg as data, by reference."""
+        return FrozenClient(
+            queue=self.queue.frozen(),
+            scanner=None if self.scanner is None else self.scanner.frozen(),
+            probe=self.probe.frozen(self.lane),
+            phase=self.phase,
+            generation=self.generation,
+            early=self.early,
+            lane=self.lane,
+            heard=Moment(self.heard),
+            pinged=self.pinged,
+            full=self.full,
+            asked=self.asked,
+            drained=Moment(self.drained),
+            ended=self.ended,
+            handshake=None if self.handshake is None else self.handshake.frozen(),
+            hello=self.hello,
+        )
+
+    def thaw(self, form: FrozenClient, shift: float, *, deflate: bool, nonce: bytes) -> None:
+        """Become what that leg was: see take_in()."""
+        self.take_in(form, shift, deflate=deflate, nonce=nonce)
+        self.hello = form.hello
+        if form.handshake is not None:
+            self.handshake = ClientHandshake.thawed(form.handshake)
+
+
+class OutgoingWebSocket(Leg):
+    """The server's leg. Its queue holds server messages that wait for the client."""
+
+    side = Side.SERVER
+
+    __slots__ = ("dialling",)
+
+    def __init__(self, queue: Backlog, source: Backlog, policy: Policy, dialling: Dialling) -> None:
+        super().__init__(queue, source, policy)
+        self.dialling = dialling
+
+    def frozen(self) -> FrozenServer:
+        """The leg as data, by reference."""
+        dialling = self.dialling
+        return FrozenServer(
+            queue=self.queue.frozen(),
+            scanner=None if self.scanner is None else self.scanner.frozen(),
+            probe=self.probe.frozen(self.lane),
+            phase=self.phase,
+            generation=self.generation,
+            early=self.early,
+            lane=self.lane,
+            heard=Moment(self.heard),
+            pinged=self.pinged,
+            full=self.full,
+            asked=self.asked,
+            drained=Moment(self.drained),
+            ended=self.ended,
+            handshake=None if dialling.handshake is None else dialling.handshake.frozen(),
+            retry=dialling.retry.frozen(),
+            since=Moment(dialling.since),
+            wall=dialling.wall,
+            dial_at=Moment(dialling.at),
+        )
+
+    def thaw(self, form: FrozenServer, shift: float, *, deflate: bool, nonce: bytes) -> None:
+        """Become what that leg was: see take_in()."""
+        self.take_in(form, shift, deflate=deflate, nonce=nonce)
+        dialling = self.dialling
+        dialling.retry.thaw(form.retry, shift)
+        dialling.since = form.since + shift
+        dialling.wall = form.wall
+        dialling.at = form.dial_at + shift
+        if form.handshake is not None:
+            dialling.handshake = ServerHandshake.thawed(form.handshake)
+
+
+def hello_frame(headers: HeaderList) -> bytes:
+    """A text message to a client with what the proxy's own headers say, as a JSON object."""
+    text = json.dumps({name.decode(): value.decode() for name, value in headers})
+    return bytes(FrameProtocol(client=False, extensions=[]).send_data(text))
