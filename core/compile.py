@@ -13,9 +13,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 MODULES = (
-    "adapters/reknit/trio/durable.py",
-    "adapters/reknit/trio/links.py",
-    "adapters/reknit/trio/reactor.py",
+    "core/reknit_core/driver.py",
     "core/reknit_core/queue/backlog.py",
     "core/reknit_core/queue/budget.py",
     "core/reknit_core/queue/stream.py",
@@ -27,6 +25,8 @@ MODULES = (
     "core/reknit_core/session/transit.py",
     "core/reknit_core/wire/frames.py",
     "core/reknit_core/wire/inband.py",
+    "adapters/reknit/trio/links.py",
+    "adapters/reknit/trio/reactor.py",
 )
 
 

@@ -127,18 +127,20 @@ class Wire:
             return
         context = driver.context
         straight = context.receive_data(self.side, data, now)
-        if straight and driver.hold is None:  # the short way: mostly so, and all there is to do
-            other = driver.server if self.side is _CLIENT else driver.client
-            if other is not None and not other.full:
-                try:
-                    taken = other.transport.send([data])
-                except OSError:
-                    taken = 0  # writing once more will say what it is
-                if taken:
-                    context.passed(other.side, taken)
-                if taken == len(data):
-                    return
-        driver.follow(now)
+        if driver.hold is not None:
+            driver.follow(now)
+            return
+        other = driver.server if self.side is _CLIENT else driver.client
+        if straight and other is not None and not other.full:
+            try:
+                taken = other.transport.send([data])  # mostly so, and all there is to do
+            except OSError:
+                taken = 0  # writing once more will say what it is
+            if taken:
+                context.passed(other.side, taken)
+            if taken == len(data):
+                return
+        driver.pass_on(self, other, now)
 
     def eof(self, now: float) -> None:
         """The peer has ended its stream."""
@@ -313,8 +315,23 @@ class Driver:
             host, self._host = self._host, _NOBODY
             host.over()
 
+    def pass_on(self, wire: Wire, other: Wire | None, now: float) -> None:
+        """As follow(), after a read: all that can be new is for the other side, or an answer."""
+        context = self.context
+        if not context.attention:
+            if other is not None:
+                self._write(other, now)
+            if context.has_said(wire.side):
+                self._write(wire, now)
+        if context.attention:
+            self.settle(now)
+            return
+        self._watch(wire)
+        if other is not None and not other.reads:  # else its own reads will ask
+            self._watch(other)
+
     def follow(self, now: float) -> None:
-        """After bytes were read or written: settle(), where there is more to do than to write."""
+        """After bytes were moved: write what there is, and settle() where there is more to do."""
         if not self.context.attention:
             if self.hold is not None:
                 self.hold()

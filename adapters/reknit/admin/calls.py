@@ -117,12 +117,7 @@ def steer(reactor: Reactor, link: Link, call: str, event: Event) -> None:
     """Let what the operator calls for happen to a session, and say so in the log."""
     text = "%(session)s %(call)s by the operator"
     tell(INFO, "operator", text, session=link.label, state=link.context.state.value, call=call)
-    now = trio.current_time()
-    try:
-        link.handle(event, now)
-        reactor.settle(link, now)
-    except Exception:
-        reactor.abandon(link)
+    reactor.handle(link, event, trio.current_time())
 
 
 # -- What is shown -----------------------------------------------------------------------------

@@ -116,7 +116,7 @@ def _build(proxy: "Proxy", estate: Estate) -> None:
         link = proxy.sessions.link(thaw(proxy.sessions.contexts, moving.context, now), now)
         if moving.client is not None:
             guest = proxy.admission.readmit(moving.address)
-            proxy.reactor.register(link, Side.CLIENT, moving.client, guest)
+            proxy.reactor.adopt(link, Side.CLIENT, moving.client, guest)
         if moving.server is not None:
-            proxy.reactor.register(link, Side.SERVER, moving.server, None)
+            proxy.reactor.adopt(link, Side.SERVER, moving.server, None)
     proxy.inherited = estate.newcomers

@@ -95,9 +95,4 @@ class Drain:
             link = by_context[context]
             if link not in self._sessions:
                 continue  # it has ended by itself
-            try:
-                now = trio.current_time()
-                link.handle(FAREWELL, now)
-                self._reactor.settle(link, now)
-            except Exception:
-                self._reactor.abandon(link)
+            self._reactor.handle(link, FAREWELL, trio.current_time())

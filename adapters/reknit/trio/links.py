@@ -1,20 +1,34 @@
 """What the readiness loop serves: a session's link, and the connections of its two legs."""
 
 from collections.abc import Callable
-from math import inf
+from typing import TYPE_CHECKING
 
 import trio
-from reknit_core.commands import Answered
-from reknit_core.events import Event, Side
+from reknit_core.commands import (
+    Answered,
+    AttemptFailed,
+    Command,
+    Dial,
+    Dropped,
+    Transitioned,
+    Undelivered,
+)
+from reknit_core.driver import Driver, Wire
+from reknit_core.events import Event
+from reknit_core.lifecycle import State
 from reknit_core.proxy.admission import Guest
+from reknit_core.queue.stream import Buffer
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.leg import Leg
 from reknit_core.session.transit import Transit
 from reknit_core.telemetry.recent import Recent
 
 from reknit.sockets.stream import StreamSocket
 from reknit.sockets.transit import in_transit
-from reknit.trio.poller import READ
+
+if TYPE_CHECKING:
+    from reknit.trio.reactor import Reactor
+
+READ_SIZE = 68 * 1024  # bytes a read: one of 64 KiB with its header; more costs the allocator
 
 
 class Timed:
@@ -30,49 +44,116 @@ class Timed:
 
 
 class Connection(Timed):
-    """One established socket, and the leg that it serves; without a link it is only closing."""
+    """One established socket, as the driver has it; without a wire it is only closing."""
 
-    __slots__ = ("fd", "generation", "guest", "leg", "link", "mask", "side", "socket")
+    __slots__ = ("fd", "guest", "link", "mask", "socket", "wire")
 
-    def __init__(self, sock: StreamSocket, link: "Link", leg: Leg, guest: Guest | None) -> None:
+    def __init__(self, sock: StreamSocket, link: "Link", guest: Guest | None) -> None:
         self.socket = sock
         self.fd = sock.fileno()
-        self.link: Link | None = link
+        self.link = link
         self.guest = guest
-        self.leg = leg
-        self.side = leg.side
-        self.generation = leg.generation
-        self.mask = READ
+        self.wire: Wire | None = None
+        self.mask = -1  # what the poller watches for; -1: it doesn't have it yet
+
+    def send(self, buffers: list[Buffer]) -> int:
+        """Write with one call."""
+        if len(buffers) == 1:
+            return self.socket.send(buffers[0])
+        return self.socket.sendmsg(buffers)
+
+    def recv(self) -> bytes:
+        """Read with one call."""
+        return self.socket.recv(READ_SIZE)
+
+    def in_transit(self) -> Transit | None:
+        """What the system says of it."""
+        return in_transit(self.socket)
+
+    def watch(self, *, reads: bool, writes: bool) -> None:
+        """Have the poller watch for that."""
+        self.link.reactor.watch(self, reads, writes)
+
+    def part(self, farewell: bytes, linger: float) -> None:
+        """Close it."""
+        self.link.reactor.part(self, farewell, linger)
 
 
 class Link(Timed):
-    """A context and what the adapter holds for it: its sockets, its dial, its timer.
+    """A context's driver, and what it needs of this adapter.
 
     `recent`: what it went through lately, if somebody may ask. `on_answer`: who waits for what its
     peers say to requests of the operator's.
     """
 
-    __slots__ = ("client", "context", "deadline", "dial", "label", "on_answer", "recent", "server")
+    __slots__ = ("context", "dialling", "driver", "label", "on_answer", "reactor", "recent")
 
     def __init__(
-        self, context: ContextStateMachine, label: str, recent: Recent | None = None
+        self,
+        context: ContextStateMachine,
+        label: str,
+        reactor: "Reactor",
+        recent: Recent | None = None,
     ) -> None:
         self.context = context
         self.label = label
+        self.reactor = reactor
         self.recent = recent
-        self.client: Connection | None = None
-        self.server: Connection | None = None
-        self.dial: trio.CancelScope | None = None
+        self.dialling: trio.CancelScope | None = None
         self.on_answer: Callable[[Answered], None] | None = None
-        self.deadline = inf
+        self.driver = Driver(context, self, self.hold if reactor.holds else None)
 
-    def handle(self, event: Event, now: float) -> None:
-        """Let an event happen to the context; to be settled next."""
-        if self.recent is not None:
-            self.recent.note_event(event, now)
-        self.context.handle(event, now)
+    @property
+    def client(self) -> Connection | None:
+        """The client's connection."""
+        return _connection(self.driver.client)
 
-    def look(self, side: Side) -> Transit | None:
-        """What the system says of that side's socket; None if it can't be asked."""
-        connection = self.client if side is Side.CLIENT else self.server
-        return None if connection is None else in_transit(connection.socket)
+    @property
+    def server(self) -> Connection | None:
+        """The server's connection."""
+        return _connection(self.driver.server)
+
+    # -- What the driver calls -----------------------------------------------------------------
+
+    def dial(self, dial: Dial) -> None:
+        """Connect in a task."""
+        self.reactor.dial(self, dial)
+
+    def call_off(self) -> None:
+        """Connect no more."""
+        if self.dialling is not None:
+            self.dialling.cancel()
+
+    def wake(self, deadline: float) -> None:
+        """Set a timer. One that was set before comes too early, which does nothing."""
+        self.reactor.schedule(deadline, self)
+
+    def tell(self, what: Event | Command, now: float) -> None:
+        """Keep it, log it, and answer who has asked."""
+        recent = self.recent
+        if recent is not None:
+            if isinstance(what, Command):
+                recent.note(what, now)
+            else:
+                recent.note_event(what, now)
+        if isinstance(what, Answered):
+            if self.on_answer is not None:
+                self.on_answer(what)
+        elif isinstance(what, Transitioned | AttemptFailed | Dropped | Undelivered):
+            self.reactor.report(self, what)
+            if isinstance(what, Transitioned) and what.state is State.CLOSED:
+                self.reactor.forget(self)
+
+    def over(self) -> None:
+        """Nothing is left to do: it is forgotten since it was closed."""
+
+    def hold(self) -> None:
+        """Something may wait to be written, as soon as it is written down."""
+        self.reactor.touch(self)
+
+
+def _connection(wire: Wire | None) -> Connection | None:
+    if wire is None:
+        return None
+    assert isinstance(wire.transport, Connection)
+    return wire.transport

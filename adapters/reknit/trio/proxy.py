@@ -7,11 +7,10 @@ Nothing is decided here: the core says what to do.
 import os
 import socket
 from logging import DEBUG
-from time import time
 
 import trio
 from reknit_core.commands import Dial
-from reknit_core.events import ClientConnected, DialFailed, ServerConnected, Side
+from reknit_core.events import ClientConnected
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.admission import Admission, Guest
@@ -28,7 +27,6 @@ from reknit.trio.door.listener import Listener
 from reknit.trio.door.listening import close_listeners
 from reknit.trio.door.passing import Passing
 from reknit.trio.draining import Drain
-from reknit.trio.durable import DurableReactor
 from reknit.trio.links import Link
 from reknit.trio.reactor import Reactor
 from reknit.trio.reports import TimedReports
@@ -54,14 +52,17 @@ class Proxy:
         state: StateDir | None = None,
     ) -> None:
         contexts = Contexts(policy, upstream, os.urandom)
-        self.sessions = Sessions(contexts, records=records)
         self.admission = Admission(policy)
         self.store = None if state is None else Store(state, contexts)
         self.reports = TimedReports(contexts.counters)
-        calls = (self._start_dial, self.reports.report, self._forget, self.admission.leave)
-        self.reactor = (
-            Reactor(*calls) if self.store is None else DurableReactor(*calls, self.store.commit)
+        self.reactor = Reactor(
+            self._start_dial,
+            self.reports.report,
+            self._forget,
+            self.admission.leave,
+            None if self.store is None else self.store.commit,
         )
+        self.sessions = Sessions(contexts, self.reactor, records=records)
         self._dialler = Dialler(upstream, certificates, policy.connect_timeout)
         counters = self.sessions.contexts.counters
         # With dials of its own: so many requests don't keep sessions from coming back.
@@ -117,10 +118,7 @@ class Proxy:
         """Nothing was written or dialled yet for what another process had: now it is."""
         now = trio.current_time()
         for link in self.sessions:
-            try:
-                self.reactor.settle(link, now)
-            except Exception:
-                self.reactor.abandon(link)
+            self.reactor.settle(link, now)
         for sock, newcomer in self.inherited:
             guest = self.admission.readmit(newcomer.address)
             self.listener.welcome(sock, guest, newcomer.begun, clients)
@@ -149,19 +147,15 @@ class Proxy:
         link = self.sessions.link(context, now)
         if link.recent is not None:
             link.recent.note_event(ClientConnected(handshake), now)
-        try:
-            self.reactor.settle(link, now)  # an older client's socket goes first
-            self.reactor.attach(link, Side.CLIENT, sock, now, guest)
-        except Exception:
-            self.reactor.abandon(link)
+        self.reactor.welcome(link, sock, guest, now)
         return None
 
     # -- The server ----------------------------------------------------------------------------
 
     def _start_dial(self, link: Link, dial: Dial) -> None:
         assert self._nursery is not None
-        link.dial = trio.CancelScope()
-        self._nursery.start_soon(self._dial, link, dial, link.dial)
+        link.dialling = trio.CancelScope()
+        self._nursery.start_soon(self._dial, link, dial, link.dialling)
 
     async def _dial(self, link: Link, dial: Dial, scope: trio.CancelScope) -> None:
         try:
@@ -171,7 +165,7 @@ class Proxy:
 
     async def _connect(self, link: Link, dial: Dial, scope: trio.CancelScope) -> None:
         sock = None
-        failed = DialFailed(dial.generation, "")
+        reason, answered = "", False
         with scope:
             await trio.sleep_until(dial.at)
             text = "%(session)s dials, attempt %(attempt)d"
@@ -179,19 +173,17 @@ class Proxy:
             try:
                 sock = await self._dialler.connect()
             except DialError as error:
-                failed = DialFailed(dial.generation, str(error), error.answered)
+                reason, answered = str(error), error.answered
         now = trio.current_time()
         if scope.cancel_called:
             if sock is not None:
                 sock.close()
             return
-        link.dial = None
+        link.dialling = None
         if sock is not None:
-            link.handle(ServerConnected(dial.generation, time()), now)
-            self.reactor.attach(link, Side.SERVER, sock, now)
+            self.reactor.connected(link, dial.generation, sock, now)
         else:
-            link.handle(failed, now)
-            self.reactor.settle(link, now)
+            link.driver.dial_failed(dial.generation, reason, now, answered=answered)
 
     def _forget(self, link: Link) -> None:
         self.sessions.forget(link)

@@ -11,13 +11,15 @@ from reknit_core.telemetry.recent import Recent
 
 from reknit.observe.reports import label_of
 from reknit.trio.links import Link
+from reknit.trio.reactor import Reactor
 
 
 class Sessions:
     """The links of all sessions. `records`: whether each keeps what it went through lately."""
 
-    def __init__(self, contexts: Contexts, *, records: bool = False) -> None:
+    def __init__(self, contexts: Contexts, reactor: Reactor, *, records: bool = False) -> None:
         self.contexts = contexts
+        self._reactor = reactor
         self._records = records
         self._links: dict[int, Link] = {}  # by the context's id()
         self._over = trio.Event()  # set, and replaced, when a session has gone
@@ -45,7 +47,8 @@ class Sessions:
         link = self._links.get(id(context))
         if link is None:
             recent = Recent(now) if self._records else None
-            link = Link(context, label_of(context.connection_id, self.key), recent)
+            label = label_of(context.connection_id, self.key)
+            link = Link(context, label, self._reactor, recent)
             self._links[id(context)] = link
         return link
 

@@ -328,6 +328,10 @@ class ContextStateMachine:
         """Whether that side has sent more frames at one time than are read in one turn."""
         return (self.client if side is Side.CLIENT else self.server).is_behind
 
+    def has_said(self, side: Side) -> bool:
+        """Whether the proxy itself has something for that side, as a Pong, beside its queue."""
+        return bool((self.client if side is _CLIENT else self.server).lane)
+
     def passed(self, side: Side, taken: int) -> None:
         """As advance(), the short way: of what receive_data() has just let through to that side."""
         (self.client if side is _CLIENT else self.server).source.advance(taken)

@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import pytest
 from frame_bytes import FIN, TEXT, frame
-from reknit.trio.durable import DurableReactor
 from reknit.trio.links import Link
+from reknit.trio.reactor import Reactor
 from reknit_core.events import Side
 from reknit_core.session.context import ContextStateMachine
 from sessions_by_hand import accept, contexts, lose_client, session
@@ -26,10 +26,12 @@ class Far:
         self.server, near_server = _pair()
         self.written: list[tuple[int, int]] = []
         ignore = [lambda *_: None] * 4
-        self.reactor = DurableReactor(*ignore, self.commit)
-        self.link = Link(self.context, "label")
-        self.reactor.register(self.link, Side.CLIENT, near_client, None)
-        self.reactor.register(self.link, Side.SERVER, near_server, None)
+        self.reactor = Reactor(*ignore, self.commit)
+        self.link = Link(self.context, "label", self.reactor)
+        self.reactor.adopt(self.link, Side.CLIENT, near_client, None)
+        self.reactor.adopt(self.link, Side.SERVER, near_server, None)
+        self.reactor.settle(self.link, 1.0)
+        self.reactor._flush(lambda contexts, now: None, 1.0)
         self.near = (near_client, near_server)
 
     def commit(self, contexts: Iterable[ContextStateMachine], now: float) -> None:

@@ -48,7 +48,9 @@ _ANSWER = (
 )
 
 # What may go out: a start line, and headers (RFC 9110, section 5) that end where they should.
-_HEAD = re.compile(rb"[ -~]+[\t -~\x80-\xff]*\r\n(?:[A-Za-z0-9!#$%&'*+.^_`|~-]+: [^\0\r\n]*\r\n)+\r\n")
+_HEAD = re.compile(
+    rb"[ -~]+[\t -~\x80-\xff]*\r\n(?:[A-Za-z0-9!#$%&'*+.^_`|~-]+: [^\0\r\n]*\r\n)+\r\n"
+)
 _ONCE = (b"host", b"upgrade", b"connection", b"sec-websocket-key", b"x-connection-id")
 _NEVER = (b"content-length", b"transfer-encoding")
 
