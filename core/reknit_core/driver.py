@@ -327,7 +327,7 @@ class Driver:
             self.settle(now)
             return
         self._watch(wire)
-        if other is not None and not other.reads:  # else its own reads will ask
+        if other is not None and (other.full or not other.reads):  # else its own reads will ask
             self._watch(other)
 
     def follow(self, now: float) -> None:

@@ -116,12 +116,12 @@ class World:
 
 
 def quiet(**values: object) -> Policy:
-    return Policy(
-        delivery=Delivery.AT_MOST_ONCE,
-        heartbeat_interval=0.0,
-        retry_jitter=0.0,
-        **values,  # type: ignore[arg-type]
-    )
+    steady: dict[str, object] = {
+        "delivery": Delivery.AT_MOST_ONCE,
+        "heartbeat_interval": 0.0,
+        "retry_jitter": 0.0,
+    }
+    return Policy(**(steady | values))  # type: ignore[arg-type]
 
 
 # -- Bytes -------------------------------------------------------------------------------------
@@ -135,9 +135,10 @@ def test_what_is_read_is_written_to_the_other_side() -> None:
     assert (world.server.written, world.client.written) == (UP, DOWN)
 
 
+@pytest.mark.parametrize("delivery", Delivery)
 @pytest.mark.parametrize("room", [0, 3])
-def test_what_is_not_taken_follows_when_there_is_room(room: int) -> None:
-    world = World()
+def test_what_is_not_taken_follows_when_there_is_room(room: int, delivery: Delivery) -> None:
+    world = World(quiet(delivery=delivery))
     world.server.room = room
     world.client_wire.received(UP, 2.0)
     assert world.server.written == UP[:room]

@@ -13,6 +13,7 @@ from reknit.admin.guard import Guard
 from reknit.admin.messages import ProblemError, Request, Stream
 from reknit.admin.router import Router
 from reknit.admin.server import Server
+from reknit.trio.reactor import Reactor
 from reknit.trio.sessions import Sessions
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
@@ -23,7 +24,8 @@ CLOCK = trio.testing.MockClock
 
 
 def make_feed() -> Feed:
-    return Feed(Sessions(Contexts(Policy(), Upstream("h", 1), lambda size: b"\0" * size)))
+    contexts = Contexts(Policy(), Upstream("h", 1), lambda size: b"\0" * size)
+    return Feed(Sessions(contexts, Reactor(*[lambda *_: None] * 4)))
 
 
 async def follow(feed: Feed) -> AsyncGenerator[bytes, None]:
