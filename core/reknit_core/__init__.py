@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from reknit_core.commands import (
         Answered,
+        AttemptFailed,
         Command,
         Dial,
         Disconnect,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         Undelivered,
     )
     from reknit_core.counters import Counters
+    from reknit_core.driver import Driver, Host, Transport, Wire
     from reknit_core.events import (
         Ask,
         ClientConnected,
@@ -39,14 +41,16 @@ if TYPE_CHECKING:
     from reknit_core.queue.budget import Budget
     from reknit_core.queue.stream import Buffer
     from reknit_core.session.context import ContextStateMachine
+    from reknit_core.session.transit import Transit
     from reknit_core.side import Side
     from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 
     __version__: str
 
 _HOMES = {
-    "commands": "Answered Command Dial Disconnect Dropped Transitioned Undelivered",
+    "commands": "Answered AttemptFailed Command Dial Disconnect Dropped Transitioned Undelivered",
     "counters": "Counters",
+    "driver": "Driver Host Transport Wire",
     "events": "Ask ClientConnected ConnectionLost DialFailed Event ServerConnected Shutdown "
     "StopAsking",
     "lifecycle": "TRANSITIONS LifecycleError State Transition Trigger",
@@ -57,6 +61,7 @@ _HOMES = {
     "queue.budget": "Budget",
     "queue.stream": "Buffer",
     "session.context": "ContextStateMachine",
+    "session.transit": "Transit",
     "side": "Side",
     "wire.handshake": "ClientHandshake Refusal UpgradeRequest",
 }
@@ -66,6 +71,7 @@ __all__ = [
     "TRANSITIONS",
     "Answered",
     "Ask",
+    "AttemptFailed",
     "Budget",
     "Buffer",
     "ClientConnected",
@@ -79,8 +85,10 @@ __all__ = [
     "Dial",
     "DialFailed",
     "Disconnect",
+    "Driver",
     "Dropped",
     "Event",
+    "Host",
     "Http",
     "LifecycleError",
     "Overflow",
@@ -94,12 +102,15 @@ __all__ = [
     "Side",
     "State",
     "StopAsking",
+    "Transit",
     "Transition",
     "Transitioned",
+    "Transport",
     "Trigger",
     "Undelivered",
     "UpgradeRequest",
     "Upstream",
+    "Wire",
     "__version__",
     "parse_upstream",
 ]

@@ -24,6 +24,7 @@ from reknit_core.commands import (
     Dial,
     Disconnect,
     Dropped,
+    Failure,
     Transitioned,
     Undelivered,
 )
@@ -56,7 +57,7 @@ from reknit_core.session.leg import NOBODY, Leg
 from reknit_core.session.legs import IncomingWebSocket, OutgoingWebSocket, hello_frame
 from reknit_core.session.phase import Phase
 from reknit_core.session.pinned import RECEIVED, Pinned, counts, received_count
-from reknit_core.session.retry import Failure, Retry
+from reknit_core.session.retry import Retry
 from reknit_core.session.transit import Look, unseen
 from reknit_core.side import Side
 from reknit_core.wire.controls import close_frame, read_close
