@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Shutdown,
         StopAsking,
     )
+    from reknit_core.leg.transit import Transit
     from reknit_core.lifecycle import TRANSITIONS, LifecycleError, State, Transition, Trigger
     from reknit_core.play.player import Player, ScenarioError
     from reknit_core.policy.policy import Delivery, Http, Overflow, Policy, PolicyError
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from reknit_core.queue.budget import Budget
     from reknit_core.queue.stream import Buffer
     from reknit_core.session.context import ContextStateMachine
-    from reknit_core.session.transit import Transit
     from reknit_core.side import Side
     from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 
@@ -61,7 +61,7 @@ _HOMES = {
     "queue.budget": "Budget",
     "queue.stream": "Buffer",
     "session.context": "ContextStateMachine",
-    "session.transit": "Transit",
+    "leg.transit": "Transit",
     "side": "Side",
     "wire.handshake": "ClientHandshake Refusal UpgradeRequest",
 }

@@ -6,9 +6,10 @@ from logging import INFO
 
 import trio
 from reknit_core.codes import GOING_AWAY
-from reknit_core.events import ConnectionLost, Event, Shutdown, Side
+from reknit_core.events import ConnectionLost, Event, Shutdown
 from reknit_core.lifecycle import State
 from reknit_core.proxy.drain import FAREWELL
+from reknit_core.side import Side
 from reknit_core.telemetry.detail import Detail, attempts, detail
 
 from reknit.admin.messages import ProblemError, Request, Response, json_response

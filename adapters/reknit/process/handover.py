@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 from reknit_core.durable.frozen import FrozenError, freeze, thaw
-from reknit_core.events import Side
+from reknit_core.side import Side
 from reknit_core.telemetry.totals import add_totals, take_totals
 
 from reknit.observe.logs import tell

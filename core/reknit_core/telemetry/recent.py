@@ -25,11 +25,11 @@ from reknit_core.events import (
     Shutdown,
     StopAsking,
 )
+from reknit_core.leg.phase import Phase
 from reknit_core.lifecycle import Trigger
 from reknit_core.script.phrases import quote
 from reknit_core.script.scenario import INDENT, event_line, outcome_line, seconds
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.phase import Phase
 from reknit_core.side import Side
 from reknit_core.wire.reasons import printable
 

@@ -7,8 +7,8 @@ from statistics import pstdev
 
 import pytest
 from reknit_core.commands import Failure
+from reknit_core.leg.retry import Retry, meaning
 from reknit_core.policy.policy import Policy
-from reknit_core.session.retry import Retry, meaning
 
 
 def retry(seed: bytes = b"seed", **settings: object) -> Retry:

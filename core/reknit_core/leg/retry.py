@@ -5,8 +5,8 @@ from zlib import crc32
 
 from reknit_core.commands import Failure
 from reknit_core.form import Moment
+from reknit_core.leg.leg_forms import FrozenRetry
 from reknit_core.policy.policy import Policy
-from reknit_core.session.forms import FrozenRetry
 
 _LATER = frozenset((408, 425, 429))  # as 5xx, they speak of the moment (RFC 9110, 15.5; RFC 6585)
 
