@@ -3,8 +3,8 @@
 These names are public, and stay; whatever else is in here may move. They are imported when they
 are first asked for, so that a program pays for what it uses.
 
-A program that moves the bytes itself takes `Contexts`, which keeps the sessions by connection id,
-and obeys each `ContextStateMachine`; core/README.md says how.
+A program that moves the bytes itself keeps a `Contexts`, which has the sessions by connection id,
+and a `Driver` for each; core/README.md says how.
 """
 
 from importlib import import_module
