@@ -8,7 +8,6 @@ from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Policy
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.habits import KEPT, REMEMBERED
 from reknit_core.side import Side
 from reknit_core.telemetry.survey import survey
 from reknit_core.terms.habits import REMEMBERED
