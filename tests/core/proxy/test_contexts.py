@@ -10,7 +10,7 @@ from reknit_core.proxy.contexts import Contexts
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.side import Side
 from reknit_core.telemetry.survey import survey
-from reknit_core.terms.habits import REMEMBERED
+from reknit_core.terms.habits import KEPT, REMEMBERED
 from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 from sessions_by_hand import accept, connect, contexts, lose_client, refused, session, take
 
