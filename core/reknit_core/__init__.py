@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from reknit_core.commands import (
         Answered,
+        AttemptFailed,
         Command,
         Dial,
         Disconnect,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         Undelivered,
     )
     from reknit_core.counters import Counters
+    from reknit_core.driver import Driver, Host, Transport, Wire
     from reknit_core.events import (
         Ask,
         ClientConnected,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
         Shutdown,
         StopAsking,
     )
+    from reknit_core.leg.transit import Transit
     from reknit_core.lifecycle import TRANSITIONS, LifecycleError, State, Transition, Trigger
     from reknit_core.play.player import Player, ScenarioError
     from reknit_core.policy.policy import Delivery, Http, Overflow, Policy, PolicyError
@@ -45,8 +48,9 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
-    "commands": "Answered Command Dial Disconnect Dropped Transitioned Undelivered",
+    "commands": "Answered AttemptFailed Command Dial Disconnect Dropped Transitioned Undelivered",
     "counters": "Counters",
+    "driver": "Driver Host Transport Wire",
     "events": "Ask ClientConnected ConnectionLost DialFailed Event ServerConnected Shutdown "
     "StopAsking",
     "lifecycle": "TRANSITIONS LifecycleError State Transition Trigger",
@@ -57,6 +61,7 @@ _HOMES = {
     "queue.budget": "Budget",
     "queue.stream": "Buffer",
     "session.context": "ContextStateMachine",
+    "leg.transit": "Transit",
     "side": "Side",
     "wire.handshake": "ClientHandshake Refusal UpgradeRequest",
 }
@@ -66,6 +71,7 @@ __all__ = [
     "TRANSITIONS",
     "Answered",
     "Ask",
+    "AttemptFailed",
     "Budget",
     "Buffer",
     "ClientConnected",
@@ -79,8 +85,10 @@ __all__ = [
     "Dial",
     "DialFailed",
     "Disconnect",
+    "Driver",
     "Dropped",
     "Event",
+    "Host",
     "Http",
     "LifecycleError",
     "Overflow",
@@ -94,12 +102,15 @@ __all__ = [
     "Side",
     "State",
     "StopAsking",
+    "Transit",
     "Transition",
     "Transitioned",
+    "Transport",
     "Trigger",
     "Undelivered",
     "UpgradeRequest",
     "Upstream",
+    "Wire",
     "__version__",
     "parse_upstream",
 ]

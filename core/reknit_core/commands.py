@@ -1,10 +1,18 @@
 """What comes out of a context: what the adapter must do, in this order."""
 
 from dataclasses import dataclass
+from enum import Enum
 
 from reknit_core.lifecycle import State, Trigger
-from reknit_core.session.retry import Failure
 from reknit_core.side import Side
+
+
+class Failure(Enum):
+    """What an attempt that failed says of the server."""
+
+    AWAY = "away"  # it gave no answer, or one that tells to come again later
+    REFUSED = "refused"  # it answered, with what the session can't go on with
+    FINAL = "final"  # it answered that it never will
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,10 @@ from reknit_core.commands import (
     Undelivered,
 )
 from reknit_core.events import ConnectionLost, DialFailed, Event, ServerConnected
+from reknit_core.leg.transit import Transit
 from reknit_core.lifecycle import State
 from reknit_core.queue.stream import Buffer
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.transit import Transit
 from reknit_core.side import Side
 
 READS = 256  # of a connection that has ended, in one go

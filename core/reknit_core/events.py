@@ -87,15 +87,3 @@ class StopAsking:
 Event = (
     ClientConnected | ServerConnected | DialFailed | ConnectionLost | Shutdown | Ask | StopAsking
 )
-
-__all__ = [
-    "Ask",
-    "ClientConnected",
-    "ConnectionLost",
-    "DialFailed",
-    "Event",
-    "ServerConnected",
-    "Shutdown",
-    "Side",
-    "StopAsking",
-]

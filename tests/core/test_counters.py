@@ -8,12 +8,12 @@ import pytest
 from msgspec import msgpack
 from reknit_core.counters import DialResult, Histogram, Resume
 from reknit_core.durable.frozen import freeze, thaw
-from reknit_core.events import Side
 from reknit_core.lifecycle import INITIAL, State, Transition, Trigger
 from reknit_core.play.player import Player, parse
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.contexts import Contexts
+from reknit_core.side import Side
 from reknit_core.telemetry.survey import survey
 from reknit_core.telemetry.totals import Totals, add_totals, take_totals
 

@@ -7,11 +7,12 @@ import pytest
 from frame_bytes import CLOSE, FIN, TEXT, frame
 from reknit_core.commands import Command, Dial, Transitioned
 from reknit_core.driver import Driver, Wire
-from reknit_core.events import DialFailed, Event, ServerConnected, Shutdown, Side
+from reknit_core.events import DialFailed, Event, ServerConnected, Shutdown
+from reknit_core.leg.transit import Transit
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Delivery, Policy
 from reknit_core.queue.stream import Buffer
-from reknit_core.session.transit import Transit
+from reknit_core.side import Side
 from sessions_by_hand import accept, contexts, session
 
 UP = frame(FIN | TEXT, b"up", masked=True)

@@ -45,11 +45,12 @@ def test_each_name_is_there_and_documented(face: object, name: str) -> None:
 def test_the_list() -> None:
     """A name that goes, or comes, is decided on: here."""
     assert " ".join(sorted(reknit_core.__all__)) == (
-        "Answered Ask Budget Buffer ClientConnected ClientHandshake Command ConnectionLost "
-        "ContextStateMachine Contexts Counters Delivery Dial DialFailed Disconnect Dropped Event "
-        "Http LifecycleError Overflow Player Policy PolicyError Refusal ScenarioError "
-        "ServerConnected Shutdown Side State StopAsking TRANSITIONS Transition Transitioned "
-        "Trigger Undelivered UpgradeRequest Upstream __version__ parse_upstream"
+        "Answered Ask AttemptFailed Budget Buffer ClientConnected ClientHandshake Command "
+        "ConnectionLost ContextStateMachine Contexts Counters Delivery Dial DialFailed Disconnect "
+        "Driver Dropped Event Host Http LifecycleError Overflow Player Policy PolicyError Refusal "
+        "ScenarioError ServerConnected Shutdown Side State StopAsking TRANSITIONS Transit "
+        "Transition Transitioned Transport Trigger Undelivered UpgradeRequest Upstream Wire "
+        "__version__ parse_upstream"
     )
 
 

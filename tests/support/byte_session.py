@@ -2,7 +2,8 @@
 
 from reknit_core.commands import Command, Dial, Transitioned
 from reknit_core.driver import Driver, Wire
-from reknit_core.events import Event, Side
+from reknit_core.events import Event
+from reknit_core.leg.transit import Transit
 from reknit_core.lifecycle import State
 from reknit_core.play.peers import ClientPeer, Peer, ServerPeer
 from reknit_core.policy.policy import Policy
@@ -11,7 +12,7 @@ from reknit_core.proxy.contexts import Contexts
 from reknit_core.queue.stream import Buffer
 from reknit_core.script.actions import ClientConnects, ServerAccepts
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.transit import Transit
+from reknit_core.side import Side
 from reknit_core.wire.handshake import ClientHandshake, UpgradeRequest
 
 NONCE = b"~reknit~"

@@ -6,13 +6,13 @@ from reknit_core.durable.frozen import freeze, thaw
 from reknit_core.durable.journal import Journal
 from reknit_core.durable.revival import DIED, Replay, revive
 from reknit_core.events import ConnectionLost
+from reknit_core.leg.phase import Phase
 from reknit_core.lifecycle import State
 from reknit_core.play.player import Player, Scenario
 from reknit_core.policy.policy import Delivery, Policy
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.queue.backlog import Backlog
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.phase import Phase
 
 WALL = 1_700_000_000.0  # the time of day when a scenario begins
 

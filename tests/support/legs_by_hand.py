@@ -3,13 +3,13 @@
 from typing import Any
 
 from frame_bytes import FIN, PING, message
+from reknit_core.leg.dialling import Dialling
+from reknit_core.leg.leg import Leg
+from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket
+from reknit_core.leg.retry import Retry
 from reknit_core.policy.policy import Policy
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import Budget
-from reknit_core.session.dialling import Dialling
-from reknit_core.session.leg import Leg
-from reknit_core.session.legs import IncomingWebSocket, OutgoingWebSocket
-from reknit_core.session.retry import Retry
 from reknit_core.wire.frames import Opcode, payload
 
 NONCE = b"8 bytes."

@@ -5,12 +5,13 @@ from itertools import count
 
 from handshake_bytes import accepting, request
 from reknit_core.commands import Dial
-from reknit_core.events import ConnectionLost, ServerConnected, Side
+from reknit_core.events import ConnectionLost, ServerConnected
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.side import Side
 from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 
 

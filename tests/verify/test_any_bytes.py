@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import reknit_core.proxy.plain_http
-import reknit_core.session.pinned
+import reknit_core.terms.pinned
 import reknit_core.wire.handshake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reknit.verify.fuzz.bytes import SEEDS, TARGETS, broken
 from reknit.verify.fuzz.plain import BETWEEN
+from reknit_core.leg.retry import Retry
 from reknit_core.play.player import parse
-from reknit_core.session.retry import Retry
 from reknit_core.wire.headers import HeaderList
 
 TRAILERS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n\r\n"
@@ -65,7 +65,7 @@ def test_an_injected_header_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def injects(headers: HeaderList, id_header: bytes) -> HeaderList:
         return ((b"content-length", b"1"),)
 
-    monkeypatch.setattr(reknit_core.session.pinned, "for_server", injects)
+    monkeypatch.setattr(reknit_core.terms.pinned, "for_server", injects)
     assert "a body in a request" in (broken("request", SEEDS["request"][0]) or "")
 
 

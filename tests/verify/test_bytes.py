@@ -10,10 +10,10 @@ from byte_session import ByteSession
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reknit.verify.fuzz.happenings import check_bounds
-from reknit_core.events import Side
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Delivery, Policy
 from reknit_core.script.phrases import close_payload, frame, message_frames
+from reknit_core.side import Side
 from reknit_core.wire.frames import Opcode
 
 INVALID = ("invalid", "response invalid", "request invalid")

@@ -12,11 +12,10 @@ from reknit.verify.simulation.auditor import Auditor
 from reknit.verify.simulation.ledger import Count, Dialogue, Ledger, Promise
 from reknit.verify.simulation.scene import Plan, stormy_policy
 from reknit.verify.simulation.simulate import Result, simulate
-from reknit_core.commands import AttemptFailed, Dial, Dropped, Transitioned
-from reknit_core.events import Side
+from reknit_core.commands import AttemptFailed, Dial, Dropped, Failure, Transitioned
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.policy.policy import Delivery
-from reknit_core.session.retry import Failure
+from reknit_core.side import Side
 
 SESSIONS = {Delivery.AT_MOST_ONCE: 300, Delivery.AT_LEAST_ONCE: 1000}
 BOTH = pytest.mark.parametrize("delivery", list(Delivery), ids=lambda delivery: delivery.value)

@@ -6,10 +6,11 @@ from logging import INFO
 
 import trio
 from reknit_core.codes import GOING_AWAY
-from reknit_core.events import ConnectionLost, Event, Shutdown, Side
+from reknit_core.events import ConnectionLost, Event, Shutdown
 from reknit_core.lifecycle import State
 from reknit_core.proxy.drain import FAREWELL
-from reknit_core.session.leg import Leg
+from reknit_core.side import Side
+from reknit_core.telemetry.detail import Detail, attempts, detail
 
 from reknit.admin.messages import ProblemError, Request, Response, json_response
 from reknit.admin.router import Route
@@ -66,12 +67,13 @@ class ContextCalls:
         """All about one session."""
         link, now = find_link(self._sessions, request), trio.current_time()
         context = link.context
+        client, server = detail(context, Side.CLIENT), detail(context, Side.SERVER)
         document = {
             **_summary(link, now),
-            "client": _leg(context.client),
-            "server": {**_leg(context.server), "attempt": context.server.dialling.retry.attempt},
-            "to_client": _queue(link, context.client, now),
-            "to_server": _queue(link, context.server, now),
+            "client": _leg(client),
+            "server": {**_leg(server), "attempt": attempts(context)},
+            "to_client": _queue(link, Side.CLIENT, client, now),
+            "to_server": _queue(link, Side.SERVER, server, now),
             "trace": link.recent.lines() if link.recent else [],
         }
         return json_response(document)
@@ -88,10 +90,9 @@ class ContextCalls:
         """Break a leg's connection, as a network would."""
         link = find_link(self._sessions, request)
         side = _side(request)
-        leg = link.context.client if side is Side.CLIENT else link.context.server
         if (link.client if side is Side.CLIENT else link.server) is None:
             raise ProblemError(409, "not_connected", f"the {side.value} is not connected")
-        lost = ConnectionLost(side, leg.generation, "cut by the operator")
+        lost = ConnectionLost(side, detail(link.context, side).generation, "cut by the operator")
         steer(self._reactor, link, f"cut {side.value}", lost)
         return json_response(_summary(link, trio.current_time()))
 
@@ -131,31 +132,27 @@ def _summary(link: Link, now: float) -> dict[str, object]:
         "state_seconds": round(now - recent.since, 3) if recent else None,
         "age_seconds": round(now - recent.began, 3) if recent else None,
         "waiting_bytes": {
-            "client": _waiting(context.client),
-            "server": _waiting(context.server),
+            "client": detail(context, Side.CLIENT).waiting_bytes,
+            "server": detail(context, Side.SERVER).waiting_bytes,
         },
     }
 
 
-def _waiting(leg: Leg) -> int:
-    """Bytes for that leg's peer that no socket has taken yet."""
-    return leg.source.tail - leg.source.sent
+def _leg(side: Detail) -> dict[str, object]:
+    return {"phase": side.phase, "generation": side.generation}
 
 
-def _leg(leg: Leg) -> dict[str, object]:
-    return {"phase": leg.phase.value, "generation": leg.generation}
-
-
-def _queue(link: Link, leg: Leg, now: float) -> dict[str, object]:
-    """What goes to that leg's peer."""
-    source = leg.source
+def _queue(link: Link, side: Side, seen: Detail, now: float) -> dict[str, object]:
+    """What goes to that side."""
     return {
-        "messages": source.count + source.dropped,
-        "dropped_messages": source.dropped,
-        "waiting_bytes": _waiting(leg),
-        "unconfirmed_bytes": source.tail - source.confirmed,
-        "unconfirmed_messages": source.count - source.confirmed_count,
-        "waited_seconds": round(link.recent.waited(leg, now), 3) if link.recent else None,
+        "messages": seen.messages,
+        "dropped_messages": seen.dropped_messages,
+        "waiting_bytes": seen.waiting_bytes,
+        "unconfirmed_bytes": seen.unconfirmed_bytes,
+        "unconfirmed_messages": seen.unconfirmed_messages,
+        "waited_seconds": (
+            round(link.recent.waited(link.context, side, now), 3) if link.recent else None
+        ),
     }
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from time import time
 from typing import Protocol
 
+from reknit_core import Buffer, ContextStateMachine, Transit
 from reknit_core.commands import (
     AttemptFailed,
     Command,
@@ -19,9 +20,6 @@ from reknit_core.commands import (
 from reknit_core.driver import Driver, Wire, reason_of
 from reknit_core.events import Event
 from reknit_core.lifecycle import State
-from reknit_core.queue.stream import Buffer
-from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.transit import Transit
 
 from reknit.observe.reports import Reports
 from reknit.sockets.stream import StreamSocket

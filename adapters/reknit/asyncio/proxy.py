@@ -9,13 +9,13 @@ from contextlib import suppress
 from math import inf
 from typing import Any
 
+from reknit_core import ContextStateMachine
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.admission import Admission, Guest
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.proxy.drain import FAREWELL, schedule
 from reknit_core.proxy.view import SessionView
-from reknit_core.session.context import ContextStateMachine
 from reknit_core.wire.handshake import ClientHandshake, Refusal, encode_refusal, refusal
 
 from reknit.asyncio.adapter import LOG, Session, SocketTransport

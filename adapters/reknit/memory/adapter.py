@@ -7,6 +7,7 @@ Minutes pass in milliseconds, and a seed gives the same course each time.
 from collections.abc import Callable
 from functools import partial
 
+from reknit_core import ContextStateMachine
 from reknit_core.codes import GOING_AWAY
 from reknit_core.commands import Command, Dial, Disconnect, Transitioned
 from reknit_core.driver import Driver
@@ -15,7 +16,6 @@ from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.contexts import Contexts
-from reknit_core.session.context import ContextStateMachine
 from reknit_core.wire.handshake import ClientHandshake, Refusal, refusal
 
 from reknit.memory.network import Address, MemoryNetwork, MemorySocket

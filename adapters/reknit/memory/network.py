@@ -14,7 +14,7 @@ from itertools import count
 from random import Random
 from typing import Protocol
 
-from reknit_core.session.transit import Transit
+from reknit_core import Transit
 
 Address = tuple[str, int]
 Dialled = Callable[["MemorySocket | str"], None]

@@ -1,8 +1,7 @@
 """A session's connection on the network in memory, and a socket that is only closing."""
 
+from reknit_core import Buffer, Transit
 from reknit_core.driver import Wire
-from reknit_core.queue.stream import Buffer
-from reknit_core.session.transit import Transit
 
 from reknit.memory.network import MemoryNetwork, MemorySocket
 

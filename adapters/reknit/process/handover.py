@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 from reknit_core.durable.frozen import FrozenError, freeze, thaw
-from reknit_core.events import Side
+from reknit_core.side import Side
 from reknit_core.telemetry.totals import add_totals, take_totals
 
 from reknit.observe.logs import tell
@@ -18,12 +18,12 @@ from reknit.process.takeover import (
     Channel,
     Estate,
     Moving,
-    Newcomer,
     TakeoverError,
     accept,
     hand_over,
     take_over,
 )
+from reknit.trio.door.arrival import Arrival
 from reknit.trio.door.listening import close_listeners, wrap_listeners
 from reknit.trio.links import Connection, Link
 
@@ -52,7 +52,7 @@ def give(proxy: "Proxy", doors: Doors, channel: Channel) -> None:
         take_totals(proxy.sessions.contexts),
         (_moving(link, now) for link in links),
         [
-            (newcomer.socket, Newcomer(newcomer.guest.address, newcomer.read))
+            (newcomer.socket, Arrival(newcomer.guest.address, newcomer.read))
             for newcomer in proxy.listener.newcomers
             if newcomer.stream is newcomer.socket  # else it has to begin again, with TLS
         ],

@@ -30,6 +30,8 @@ import msgspec
 from reknit_core.durable import frozen
 from reknit_core.telemetry.totals import Totals
 
+from reknit.trio.door.arrival import Arrival
+
 VERSION = 2
 BATCH = 126  # sessions a message: Linux passes at most 253 descriptors in one
 PATIENCE = 10.0  # seconds for all that is said while the sessions stand still
@@ -84,17 +86,10 @@ class Sessions(msgspec.Struct, tag=True):
     sessions: list[Session]
 
 
-class Newcomer(msgspec.Struct):
-    """A client whose request isn't complete: its address, and what it has sent."""
-
-    address: str
-    begun: bytes
-
-
 class Newcomers(msgspec.Struct, tag=True):
     """Comes with the sockets of all of these."""
 
-    newcomers: list[Newcomer]
+    newcomers: list[Arrival]
 
 
 class End(msgspec.Struct, tag=True):
@@ -160,7 +155,7 @@ class Estate:
     key: bytes
     totals: Totals
     sessions: Iterable[Moving]
-    newcomers: list[tuple[socket.socket, Newcomer]]
+    newcomers: list[tuple[socket.socket, Arrival]]
 
 
 class Channel:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Protocol
 
-from reknit_core.queue.stream import Buffer
+from reknit_core import Buffer
 
 
 class StreamSocket(Protocol):

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from reknit_core.queue.stream import Buffer
+from reknit_core import Buffer
 
 RECORD = 16384  # bytes of plain text in a TLS record at most (RFC 8446, section 5.1)
 UNREAD = 65536  # bytes of answers of TLS itself that may wait for a peer that doesn't read

@@ -8,7 +8,7 @@ import socket
 import struct
 import sys
 
-from reknit_core.session.transit import Transit
+from reknit_core import Transit
 
 from reknit.sockets.stream import StreamSocket
 from reknit.sockets.tls import TlsSocket

@@ -10,12 +10,12 @@ from pathlib import Path
 from time import time
 
 import trio
+from reknit_core import ContextStateMachine
 from reknit_core.durable.journal import Journal
 from reknit_core.durable.records import JournalError
 from reknit_core.durable.revival import Replay, revive
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.proxy.drain import Toll
-from reknit_core.session.context import ContextStateMachine
 
 from reknit.observe.logs import LOG, tell
 from reknit.settings.options import ALWAYS, NEVER

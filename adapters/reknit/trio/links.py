@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
+from reknit_core import Buffer, ContextStateMachine, Transit
 from reknit_core.commands import (
     Answered,
     AttemptFailed,
@@ -17,9 +18,6 @@ from reknit_core.driver import Driver, Wire
 from reknit_core.events import Event
 from reknit_core.lifecycle import State
 from reknit_core.proxy.admission import Guest
-from reknit_core.queue.stream import Buffer
-from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.transit import Transit
 from reknit_core.telemetry.recent import Recent
 
 from reknit.sockets.stream import StreamSocket

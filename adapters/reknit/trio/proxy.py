@@ -19,10 +19,10 @@ from reknit_core.proxy.plain_http import PlainHttp
 from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 
 from reknit.observe.logs import tell
-from reknit.process.takeover import Newcomer
 from reknit.sockets.stream import StreamSocket
 from reknit.state.directory import StateDir
 from reknit.state.store import Store
+from reknit.trio.door.arrival import Arrival
 from reknit.trio.door.listener import Listener
 from reknit.trio.door.listening import close_listeners
 from reknit.trio.door.passing import Passing
@@ -77,7 +77,7 @@ class Proxy:
         self.drain = Drain(
             self.sessions, self.passing, self.reactor, policy.drain_time, policy.close_timeout
         )
-        self.inherited: list[tuple[socket.socket, Newcomer]] = []
+        self.inherited: list[tuple[socket.socket, Arrival]] = []
         """Clients that another process has begun to shake hands with."""
 
     def is_ready(self) -> bool:

@@ -15,10 +15,10 @@ from math import inf
 from time import time
 
 import trio
+from reknit_core import ContextStateMachine
 from reknit_core.commands import Dial
 from reknit_core.events import Event
 from reknit_core.proxy.admission import Guest
-from reknit_core.session.context import ContextStateMachine
 from reknit_core.side import Side
 from reknit_core.telemetry.teller import Change
 

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 
 import trio
+from reknit_core import ContextStateMachine
 from reknit_core.proxy.contexts import Contexts
-from reknit_core.session.context import ContextStateMachine
 from reknit_core.side import Side
 from reknit_core.telemetry.recent import Recent
 
@@ -61,8 +61,9 @@ class Sessions:
         longest = dict.fromkeys(Side, 0.0)
         for link in self:
             if link.recent is not None:
-                for leg in (link.context.client, link.context.server):
-                    longest[leg.side] = max(longest[leg.side], link.recent.waited(leg, now))
+                for side in Side:
+                    waited = link.recent.waited(link.context, side, now)
+                    longest[side] = max(longest[side], waited)
         return longest
 
     def forget(self, link: Link) -> None:

@@ -22,14 +22,14 @@ from reknit_core.durable.records import (
     Whole,
     encode_block,
 )
+from reknit_core.leg.leg import Leg
+from reknit_core.leg.phase import Phase
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Overflow
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import Budget
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.forms import FrozenContext
-from reknit_core.session.leg import Leg
-from reknit_core.session.phase import Phase
 
 BLOCK = 2**20  # bytes of records after which a block is written
 FILE = 16 * 2**20  # bytes after which another file is begun

@@ -18,12 +18,13 @@ from reknit_core.durable.records import (
     read_file,
 )
 from reknit_core.events import ConnectionLost
+from reknit_core.leg.leg_forms import FrozenLeg
+from reknit_core.leg.phase import Phase
 from reknit_core.lifecycle import State
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.queue.backlog_form import FrozenBacklog
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.forms import FrozenContext, FrozenLeg
-from reknit_core.session.phase import Phase
+from reknit_core.session.forms import FrozenContext
 from reknit_core.side import Side
 
 DIED = "the proxy died"

@@ -7,10 +7,10 @@ the proxy does not read, as it would in the socket.
 import json
 from collections import deque
 
-from reknit_core.events import Side
+from reknit_core.leg.transit import Transit
 from reknit_core.script.actions import ClientConnects, ServerAccepts
 from reknit_core.script.phrases import FrameReader, quote
-from reknit_core.session.transit import Transit
+from reknit_core.side import Side
 from reknit_core.wire.handshake import (
     Accepted,
     ClientHandshake,

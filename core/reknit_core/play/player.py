@@ -8,7 +8,7 @@ shows each as `timeout`, with what comes out of it.
 from math import inf
 from typing import assert_never
 
-from reknit_core.events import Ask, Shutdown, Side, StopAsking
+from reknit_core.events import Ask, Shutdown, StopAsking
 from reknit_core.lifecycle import State
 from reknit_core.play.peers import SESSION_ID, ClientPeer
 from reknit_core.play.stage import ImpossibleError, Stage
@@ -48,6 +48,7 @@ from reknit_core.script.scenario import (
     seconds,
 )
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.side import Side
 from reknit_core.wire.frames import Opcode
 from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 

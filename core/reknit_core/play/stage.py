@@ -17,13 +17,14 @@ from reknit_core.commands import (
     Undelivered,
 )
 from reknit_core.driver import Driver, Wire
-from reknit_core.events import ConnectionLost, DialFailed, Event, ServerConnected, Side
+from reknit_core.events import ConnectionLost, DialFailed, Event, ServerConnected
+from reknit_core.leg.transit import Transit
 from reknit_core.play.peers import ClientPeer, Peer, ServerPeer
 from reknit_core.queue.stream import Buffer
 from reknit_core.script.phrases import describe, quote
 from reknit_core.script.scenario import seconds
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.transit import Transit
+from reknit_core.side import Side
 
 _EOF = b""
 _MAX_TURNS = 1_000_000  # before a context rests: a peer may have sent that many pieces

@@ -13,11 +13,12 @@ from reknit_core.policy.forwarded import TrustedProxies
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.budget import Budget
-from reknit_core.session.binding import KEY_BYTES
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.forms import FrozenContext
-from reknit_core.session.habits import Habits
-from reknit_core.session.pinned import (
+from reknit_core.side import Side
+from reknit_core.terms.binding import KEY_BYTES
+from reknit_core.terms.habits import Habits
+from reknit_core.terms.pinned import (
     HELLO_QUERY,
     RECEIVED,
     RECEIVED_QUERY,
@@ -26,7 +27,6 @@ from reknit_core.session.pinned import (
     asks_to_return,
     received_count,
 )
-from reknit_core.side import Side
 from reknit_core.wire.handshake import (
     ClientHandshake,
     Refusal,

@@ -11,9 +11,9 @@ from typing import Self
 from reknit_core.codes import GOING_AWAY, SERVICE_RESTART
 from reknit_core.counters import Counters
 from reknit_core.events import Shutdown
+from reknit_core.leg.leg import Leg
+from reknit_core.leg.phase import Phase
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.leg import Leg
-from reknit_core.session.phase import Phase
 
 FAREWELL = Shutdown(SERVICE_RESTART, "the proxy restarts", server_code=GOING_AWAY)
 """What a session is told. Its server isn't asked to come back: to it, the client goes away."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from reknit_core.events import Side
+from reknit_core.side import Side
 from reknit_core.wire.inband import Expected
 
 

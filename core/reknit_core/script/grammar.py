@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from reknit_core.events import Side
 from reknit_core.script.actions import (
     Acknowledges,
     Action,
@@ -31,6 +30,7 @@ from reknit_core.script.actions import (
 )
 from reknit_core.script.arguments import MAX_SIZE, Arguments
 from reknit_core.script.phrases import close_payload, frame, message_frames
+from reknit_core.side import Side
 from reknit_core.wire.frames import Opcode
 
 _MAX_PIECES = 4096

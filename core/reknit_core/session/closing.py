@@ -5,7 +5,7 @@ Both are by the phase of the leg's connection. What no row names can't happen, o
 
 from enum import Enum
 
-from reknit_core.session.phase import Phase
+from reknit_core.leg.phase import Phase
 from reknit_core.side import Side
 
 

@@ -24,6 +24,7 @@ from reknit_core.commands import (
     Dial,
     Disconnect,
     Dropped,
+    Failure,
     Transitioned,
     Undelivered,
 )
@@ -39,26 +40,26 @@ from reknit_core.events import (
     StopAsking,
 )
 from reknit_core.form import Moment
+from reknit_core.leg.asking import ask, has_replied, is_asked, stop_asking
+from reknit_core.leg.dialling import AskAgain, Dialling, Missed
+from reknit_core.leg.leg import NOBODY, Leg
+from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket, hello_frame
+from reknit_core.leg.phase import Phase
+from reknit_core.leg.retry import Retry
+from reknit_core.leg.transit import Look, unseen
 from reknit_core.lifecycle import INITIAL, State, Trigger, fire
 from reknit_core.policy.policy import Delivery, Overflow, Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import Budget
 from reknit_core.queue.stream import Buffer
-from reknit_core.session.asking import ask, has_replied, is_asked, stop_asking
 from reknit_core.session.closing import CLOSE_MEANS, FAREWELLS, Farewell, Meaning
 from reknit_core.session.configurations import check
 from reknit_core.session.deadlines import Deadlines
-from reknit_core.session.dialling import AskAgain, Dialling, Missed
 from reknit_core.session.forms import FrozenContext
-from reknit_core.session.habits import Habits
-from reknit_core.session.leg import NOBODY, Leg
-from reknit_core.session.legs import IncomingWebSocket, OutgoingWebSocket, hello_frame
-from reknit_core.session.phase import Phase
-from reknit_core.session.pinned import RECEIVED, Pinned, counts, received_count
-from reknit_core.session.retry import Failure, Retry
-from reknit_core.session.transit import Look, unseen
 from reknit_core.side import Side
+from reknit_core.terms.habits import Habits
+from reknit_core.terms.pinned import RECEIVED, Pinned, counts, received_count
 from reknit_core.wire.controls import close_frame, read_close
 from reknit_core.wire.frames import FrameScanner, Opcode, Violation, payload
 from reknit_core.wire.handshake import (

@@ -1,72 +1,9 @@
-"""A session as data: its legs, what they have asked, and when what is due."""
+"""A session as data: its legs, on what terms it stands, and when what is due."""
 
 from reknit_core.form import Form, Moment
+from reknit_core.leg.leg_forms import FrozenClient, FrozenServer
 from reknit_core.lifecycle import State
-from reknit_core.queue.backlog_form import FrozenBacklog
-from reknit_core.queue.stream import Mark
-from reknit_core.session.phase import Phase
-from reknit_core.session.pinned import Pinned
-from reknit_core.session.transit import Transit
-from reknit_core.wire.wire_forms import FrozenAnswer, FrozenRequest, FrozenScanner
-
-
-class FrozenProbe(Form):
-    """The proxy's own Pings: see Probe. `ping`: the place in the lane of one that isn't written."""
-
-    number: int
-    mark: Mark
-    ping: int | None
-    sent_at: Moment
-    missed: int
-    loaded: bool
-    transit: Transit | None
-    confirm_at: Moment
-
-
-class FrozenRetry(Form):
-    """The attempts to reach the server: see Retry."""
-
-    attempt: int
-    refusals: int
-    reason: str
-    accepted_at: Moment
-    since: Moment
-    wait: float
-
-
-class FrozenLeg(Form):
-    """One leg: see Leg."""
-
-    queue: FrozenBacklog
-    scanner: FrozenScanner | None
-    probe: FrozenProbe
-    phase: Phase
-    generation: int
-    early: bytes
-    lane: list[tuple[int, bytes]]
-    heard: Moment
-    pinged: bytes | None
-    full: bool
-    asked: bool
-    drained: Moment
-    ended: bool
-
-
-class FrozenClient(FrozenLeg):
-    """The client's leg: see IncomingWebSocket."""
-
-    handshake: FrozenRequest | None
-    hello: bool
-
-
-class FrozenServer(FrozenLeg):
-    """The server's leg: see OutgoingWebSocket."""
-
-    handshake: FrozenAnswer | None
-    retry: FrozenRetry
-    since: Moment
-    wall: float | None
-    dial_at: Moment
+from reknit_core.terms.pinned import Pinned
 
 
 class FrozenContext(Form):

@@ -25,11 +25,11 @@ from reknit_core.events import (
     Shutdown,
     StopAsking,
 )
+from reknit_core.leg.phase import Phase
 from reknit_core.lifecycle import Trigger
 from reknit_core.script.phrases import quote
 from reknit_core.script.scenario import INDENT, event_line, outcome_line, seconds
-from reknit_core.session.leg import Leg
-from reknit_core.session.phase import Phase
+from reknit_core.session.context import ContextStateMachine
 from reknit_core.side import Side
 from reknit_core.wire.reasons import printable
 
@@ -69,16 +69,17 @@ class Recent:
             del self._entries[: KEPT // 4]
         self._entries.append((now, entry))
 
-    def waited(self, leg: Leg, now: float) -> float:
-        """How long messages have been waiting for that leg's peer (seconds).
+    def waited(self, context: ContextStateMachine, side: Side, now: float) -> float:
+        """How long messages of the session have been waiting for that side (seconds).
 
         They wait since it went away, or since it owes an answer to the proxy's Ping.
         """
+        leg = context.client if side is Side.CLIENT else context.server
         source = leg.source
         if source.confirmed == source.tail:
             return 0.0
         if leg.phase is not Phase.OPEN:
-            return now - self._lost[0 if leg.side is Side.CLIENT else 1]
+            return now - self._lost[0 if side is Side.CLIENT else 1]
         return 0.0 if leg.probe.sent_at == inf else now - leg.probe.sent_at
 
     def lines(self) -> list[str]:

@@ -7,10 +7,9 @@ them is a detail, and the outage is what is said. A loss is never said only in d
 from enum import Enum
 from typing import assert_never
 
-from reknit_core.commands import AttemptFailed, Dropped, Transitioned, Undelivered
+from reknit_core.commands import AttemptFailed, Dropped, Failure, Transitioned, Undelivered
 from reknit_core.counters import Counters
 from reknit_core.lifecycle import State, Trigger
-from reknit_core.session.retry import Failure
 from reknit_core.telemetry.losses import Losses, MoreLosses
 from reknit_core.telemetry.server_outage import Outage, ServerOutage
 from reknit_core.wire.reasons import shortened

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 import msgspec
 from wsproto.frame_protocol import FrameProtocol
 
-from reknit_core.queue.stream import MORE
 from reknit_core.wire.frames import STEPS, ControlFrame, FrameScanner, message_ends, unmask
 
+WITHOUT_END = 1 << 62  # steps in one scan
 MAX_REPLY = 256 * 1024  # bytes: a larger message, also when inflated, is none
 
 Scalar = str | int | float | bool | None
@@ -49,7 +49,7 @@ class InbandScanner(FrameScanner):
         self._skip = before._skip
         self._skip_ends = before._skip_ends
         self.behind = before.behind
-        self._turn = MORE  # it has to see a message whole
+        self._turn = WITHOUT_END  # it has to see a message whole
         self._expected: Expected | None = expected
         self.plain = False
         self.reply: bytes | None = None

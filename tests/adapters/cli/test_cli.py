@@ -16,7 +16,7 @@ from reknit.cli.demo import PROMISES
 from reknit.cli.main import main
 from reknit.settings.config import from_command_line, merge
 from reknit.settings.options import OPTIONS
-from reknit_core.session.retry import Retry
+from reknit_core.leg.retry import Retry
 
 SCENARIO = """\
 # The server accepts, then it is gone.

@@ -24,7 +24,6 @@ from reknit.process.takeover import (
     Hello,
     Listeners,
     Moving,
-    Newcomer,
     Ready,
     Sessions,
     TakeoverError,
@@ -33,6 +32,7 @@ from reknit.process.takeover import (
     hand_over,
     take_over,
 )
+from reknit.trio.door.arrival import Arrival
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.contexts import Contexts
@@ -77,7 +77,7 @@ def estate(sessions: int) -> tuple[Estate, list[socket.socket]]:
         )
         for number in range(sessions)
     ]
-    return Estate(b"key", NOTHING, moving, [(near(), Newcomer("192.0.2.1", b"GET /"))]), far
+    return Estate(b"key", NOTHING, moving, [(near(), Arrival("192.0.2.1", b"GET /"))]), far
 
 
 def test_everything_arrives_with_the_right_sockets(pair: Pair) -> None:
@@ -329,7 +329,7 @@ async def test_a_new_process_serves_nobody_before_all_is_its_own(
         channel.send(Hello(os.getpid()))
         channel.receive(Hello)
         channel.send(Listeners(1, b"key", NOTHING), [listener])
-        channel.send(takeover.Newcomers([Newcomer("192.0.2.1", b"GET / HTTP/1.0\r\n\r\n")]), [near])
+        channel.send(takeover.Newcomers([Arrival("192.0.2.1", b"GET / HTTP/1.0\r\n\r\n")]), [near])
         channel.send(End())
         channel.receive(Ready)
         channel.close()

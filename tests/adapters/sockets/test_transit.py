@@ -9,7 +9,7 @@ import trio
 from reknit.sockets.tls import TlsSocket
 from reknit.sockets.transit import in_transit
 from reknit.trio.transport.streams import shake_hands as handshake
-from reknit_core.session.transit import Transit
+from reknit_core.leg.transit import Transit
 from tls_files import certificate, client_context, server_context
 
 ASKED = pytest.mark.skipif(

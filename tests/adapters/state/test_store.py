@@ -18,8 +18,8 @@ from reknit.settings.options import ALWAYS, NEVER
 from reknit.state import store as store_module
 from reknit.state.directory import StateDir, StateError
 from reknit.state.store import RETRY, Store
-from reknit_core.events import Side
 from reknit_core.policy.policy import Policy
+from reknit_core.side import Side
 from sessions_by_hand import accept, contexts, lose_client, session
 
 

@@ -8,8 +8,8 @@ import pytest
 from frame_bytes import FIN, TEXT, frame
 from reknit.trio.links import Link
 from reknit.trio.reactor import Reactor
-from reknit_core.events import Side
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.side import Side
 from sessions_by_hand import accept, contexts, lose_client, session
 
 UP = frame(FIN | TEXT, b"up", masked=True)

@@ -9,8 +9,13 @@ from reknit_core.counters import Counters
 from reknit_core.durable import frozen
 from reknit_core.durable.frozen import FrozenError, freeze
 from reknit_core.durable.upgrade import BEFORE
-from reknit_core.events import ConnectionLost, Side
+from reknit_core.events import ConnectionLost
 from reknit_core.form import Form
+from reknit_core.leg.dialling import Dialling
+from reknit_core.leg.leg_forms import FrozenClient, FrozenProbe, FrozenRetry, FrozenServer
+from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket
+from reknit_core.leg.probe import Probe
+from reknit_core.leg.retry import Retry
 from reknit_core.lifecycle import State
 from reknit_core.play.player import Player, parse
 from reknit_core.policy.policy import Policy
@@ -21,18 +26,9 @@ from reknit_core.queue.backlog_form import FrozenBacklog
 from reknit_core.queue.budget import Budget
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.deadlines import Deadlines
-from reknit_core.session.dialling import Dialling
-from reknit_core.session.forms import (
-    FrozenClient,
-    FrozenContext,
-    FrozenProbe,
-    FrozenRetry,
-    FrozenServer,
-)
-from reknit_core.session.habits import Habits
-from reknit_core.session.legs import IncomingWebSocket, OutgoingWebSocket
-from reknit_core.session.probe import Probe
-from reknit_core.session.retry import Retry
+from reknit_core.session.forms import FrozenContext
+from reknit_core.side import Side
+from reknit_core.terms.habits import Habits
 from reknit_core.wire.frames import FrameScanner
 from reknit_core.wire.handshake import ClientHandshake, ServerHandshake
 from reknit_core.wire.server_request import ServerRequest

@@ -10,11 +10,11 @@ from reknit_core.durable.journal import FILE, SLACK, Journal
 from reknit_core.durable.records import FILE_HEAD, JournalError
 from reknit_core.durable.revival import Replay
 from reknit_core.durable.revival import revive as revive_one
-from reknit_core.events import Side
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Delivery, Overflow, Policy
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.side import Side
 from sessions_by_hand import accept, contexts, lose_client, session, take
 
 PATIENT = Policy(client_grace=60.0, heartbeat_interval=0.0)

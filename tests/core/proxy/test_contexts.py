@@ -3,12 +3,13 @@
 import pytest
 from handshake_bytes import accepting, header_values, request
 from reknit_core.commands import Dial, Disconnect
-from reknit_core.events import ServerConnected, Shutdown, Side
+from reknit_core.events import ServerConnected, Shutdown
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Policy
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.habits import REMEMBERED
+from reknit_core.side import Side
 from reknit_core.telemetry.survey import survey
+from reknit_core.terms.habits import REMEMBERED
 from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 from sessions_by_hand import accept, connect, contexts, lose_client, refused, session, take
 

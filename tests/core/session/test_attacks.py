@@ -7,14 +7,15 @@ import pytest
 from frame_bytes import CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, frame, message
 from handshake_bytes import request
 from legs_by_hand import DATA, NONCE, feed, legs, write
-from reknit_core.events import ConnectionLost, Shutdown, Side
+from reknit_core.events import ConnectionLost, Shutdown
+from reknit_core.leg.leg import SMALL
 from reknit_core.lifecycle import State
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import SHARE
 from reknit_core.queue.stream import GATHER
 from reknit_core.session.context import LAST_TURNS, ContextStateMachine
-from reknit_core.session.leg import SMALL
+from reknit_core.side import Side
 from reknit_core.wire.controls import read_close
 from reknit_core.wire.frames import EASY, STEPS, WALK, FrameScanner, Violation, payload
 from reknit_core.wire.handshake import ClientHandshake, Refusal

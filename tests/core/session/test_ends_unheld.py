@@ -4,15 +4,16 @@ from typing import Any
 
 import pytest
 from frame_bytes import CLOSE, FIN, PING, PONG, frame, message
-from reknit_core.events import ConnectionLost, Shutdown, Side
+from reknit_core.events import ConnectionLost, Shutdown
+from reknit_core.leg.leg import MAX_LANE, SMALL
+from reknit_core.leg.phase import Phase
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Delivery, Overflow, Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.budget import SHARE
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.habits import Habits
-from reknit_core.session.leg import MAX_LANE, SMALL
-from reknit_core.session.phase import Phase
+from reknit_core.side import Side
+from reknit_core.terms.habits import Habits
 from reknit_core.wire.frames import payload
 from sessions_by_hand import accept, contexts, session, take
 

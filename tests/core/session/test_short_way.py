@@ -5,12 +5,12 @@ from math import inf
 
 import pytest
 from frame_bytes import FIN, PING, PONG, TEXT, frame, message
-from reknit_core.events import Side
+from reknit_core.leg.leg import Leg
+from reknit_core.leg.probe import PROBE_SIZE
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Delivery, Policy
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.leg import Leg
-from reknit_core.session.probe import PROBE_SIZE
+from reknit_core.side import Side
 from sessions_by_hand import accept, contexts, session
 
 NONCE = (3).to_bytes(8, "big")  # the third bytes of randomness: after the id and the key

@@ -1,9 +1,10 @@
 """What a session remembers of itself, in the form that scenarios have."""
 
 from reknit_core.commands import Dial, Disconnect, Dropped, Transitioned, Undelivered
-from reknit_core.events import ConnectionLost, DialFailed, ServerConnected, Shutdown, Side
+from reknit_core.events import ConnectionLost, DialFailed, ServerConnected, Shutdown
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.play.player import Player, parse
+from reknit_core.side import Side
 from reknit_core.telemetry.recent import KEPT, Recent
 
 EVIL = 'it\'s "evil"\n@9 > client lost é'
@@ -68,15 +69,15 @@ def test_how_long_messages_wait() -> None:
         player.do(f"@0 > {event}")
     context = player.context
     assert context is not None
-    assert recent.waited(context.server, 1.0) == 0.0
+    assert recent.waited(context, Side.SERVER, 1.0) == 0.0
     player.do('@1.000 > client message "1"')
-    assert recent.waited(context.server, 1.05) == 0.0
+    assert recent.waited(context, Side.SERVER, 1.05) == 0.0
     player.do("@1.200 > wait")  # the Ping went out at 1.1
-    assert round(recent.waited(context.server, 1.2), 6) == 0.1
+    assert round(recent.waited(context, Side.SERVER, 1.2), 6) == 0.1
     player.do("@2.000 > server lost")
     recent.note(Transitioned(Trigger.SERVER_LOST, State.SERVER_DOWN, ""), 2.0)
-    assert recent.waited(context.server, 5.0) == 3.0
-    assert recent.waited(context.client, 5.0) == 0.0
+    assert recent.waited(context, Side.SERVER, 5.0) == 3.0
+    assert recent.waited(context, Side.CLIENT, 5.0) == 0.0
     recent.note(Transitioned(Trigger.CLIENT_LOST, State.BOTH_DOWN, ""), 4.0)
-    assert recent.waited(context.server, 5.0) == 3.0
+    assert recent.waited(context, Side.SERVER, 5.0) == 3.0
     assert recent.since == 4.0

@@ -2,10 +2,9 @@
 
 from math import inf
 
-from reknit_core.commands import AttemptFailed, Dropped, Transitioned, Undelivered
+from reknit_core.commands import AttemptFailed, Dropped, Failure, Transitioned, Undelivered
 from reknit_core.counters import Counters
 from reknit_core.lifecycle import State, Trigger
-from reknit_core.session.retry import Failure
 from reknit_core.side import Side
 from reknit_core.telemetry.losses import EVERY, NAMED, SINGLY, MoreLosses
 from reknit_core.telemetry.server_outage import OutageBegan, OutageEnded

@@ -10,12 +10,13 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from reknit_core.events import ServerConnected, Side
+from reknit_core.events import ServerConnected
+from reknit_core.leg.phase import Phase
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.phase import Phase
+from reknit_core.side import Side
 from reknit_core.wire.frames import FrameScanner
 from reknit_core.wire.handshake import (
     MAX_ANSWER,

@@ -5,13 +5,13 @@ What is played is a scenario, so a failure is one too.
 
 import re
 
-from reknit_core.events import Side
+from reknit_core.leg.leg import MAX_EARLY, MAX_LANE
 from reknit_core.play.player import Player
 from reknit_core.policy.policy import Policy
 from reknit_core.script.phrases import frame
 from reknit_core.script.scenario import parse, seconds
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.leg import MAX_EARLY, MAX_LANE
+from reknit_core.side import Side
 from reknit_core.wire.frames import Opcode
 
 from reknit.verify.fuzz.choices import Choices

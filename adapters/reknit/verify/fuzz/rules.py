@@ -19,10 +19,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from reknit_core.events import Side
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import SETTINGS, Delivery, Overflow, Policy
 from reknit_core.script.scenario import DEFAULT_POLICY
+from reknit_core.side import Side
 
 from reknit.verify.fuzz.run import FailedSessionError, FuzzedSession
 from reknit.verify.model.end import End

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from math import ceil
 
-from reknit_core.events import Side
 from reknit_core.lifecycle import State
 from reknit_core.play.player import Player
 from reknit_core.policy.policy import Policy
 from reknit_core.script.scenario import seconds
+from reknit_core.side import Side
 
 from reknit.verify.model.checks import check
 from reknit.verify.model.end import End

@@ -1,12 +1,12 @@
 """What the reference model holds a context against when an event is over."""
 
+from reknit_core.leg.leg import MAX_LANE, Leg
+from reknit_core.leg.phase import Phase
+from reknit_core.leg.probe import SLOW_PATIENCE
+from reknit_core.leg.transit import SLOWEST
 from reknit_core.lifecycle import State
 from reknit_core.queue.backlog import Backlog
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.leg import MAX_LANE, Leg
-from reknit_core.session.phase import Phase
-from reknit_core.session.probe import SLOW_PATIENCE
-from reknit_core.session.transit import SLOWEST
 
 from reknit.verify.model.end import End
 from reknit.verify.model.model import Model

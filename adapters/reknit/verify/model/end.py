@@ -1,7 +1,7 @@
 """The reference model's ends: a client or a server with its present connection."""
 
-from reknit_core.events import Side
 from reknit_core.script.phrases import FrameReader
+from reknit_core.side import Side
 from reknit_core.wire.frames import Opcode
 
 from reknit.verify.model.traffic import TICK, BrokenError, Direction, Message

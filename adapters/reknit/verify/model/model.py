@@ -8,7 +8,6 @@ what the context says of itself (its state, its counts, what it will write) agai
 from math import inf
 from typing import assert_never
 
-from reknit_core.events import Side
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Delivery, Overflow, Policy
 from reknit_core.script.actions import (
@@ -32,6 +31,7 @@ from reknit_core.script.actions import (
 )
 from reknit_core.script.scenario import parse_event
 from reknit_core.session.context import LATE
+from reknit_core.side import Side
 from reknit_core.wire.frames import Opcode
 
 from reknit.verify.model.end import End

@@ -16,13 +16,13 @@ from reknit_core.commands import (
     Dial,
     Disconnect,
     Dropped,
+    Failure,
     Transitioned,
     Undelivered,
 )
 from reknit_core.driver import Driver
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.policy.policy import Delivery, Policy
-from reknit_core.session.retry import Failure
 
 from reknit.memory.network import READ_SIZE, MemoryNetwork
 

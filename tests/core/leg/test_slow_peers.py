@@ -3,12 +3,12 @@
 import pytest
 from frame_bytes import FIN, PONG, frame, message
 from legs_by_hand import DATA, NONCE, asked, feed, legs, write
+from reknit_core.leg.leg import Leg
+from reknit_core.leg.phase import Phase
+from reknit_core.leg.probe import PATIENCE, SLOW_PATIENCE
+from reknit_core.leg.transit import SLOWEST, Look, Transit
 from reknit_core.policy.policy import Delivery, Policy
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.leg import Leg
-from reknit_core.session.phase import Phase
-from reknit_core.session.probe import PATIENCE, SLOW_PATIENCE
-from reknit_core.session.transit import SLOWEST, Look, Transit
 from reknit_core.side import Side
 from sessions_by_hand import accept, contexts, session, take
 

@@ -9,11 +9,11 @@ from enum import Enum
 from math import inf
 
 from reknit_core.form import Moment
+from reknit_core.leg.leg_forms import FrozenProbe
+from reknit_core.leg.transit import SLOWEST, Transit
 from reknit_core.policy.policy import Policy
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.stream import Mark
-from reknit_core.session.forms import FrozenProbe
-from reknit_core.session.transit import SLOWEST, Transit
 from reknit_core.side import Side
 from reknit_core.wire.controls import ping_frame
 

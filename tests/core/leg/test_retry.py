@@ -6,8 +6,9 @@ from math import inf
 from statistics import pstdev
 
 import pytest
+from reknit_core.commands import Failure
+from reknit_core.leg.retry import Retry, meaning
 from reknit_core.policy.policy import Policy
-from reknit_core.session.retry import Failure, Retry, meaning
 
 
 def retry(seed: bytes = b"seed", **settings: object) -> Retry:

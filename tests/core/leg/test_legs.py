@@ -9,16 +9,16 @@ from frame_bytes import CLOSE, FIN, PING, PONG, TEXT, frame, message
 from hypothesis import given
 from hypothesis import strategies as st
 from legs_by_hand import DATA, NONCE, asked, feed, legs, out, write
+from reknit_core.leg.dialling import Dialling
+from reknit_core.leg.leg import MAX_AHEAD, MAX_EARLY, MAX_LANE, SMALL, Leg
+from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket, hello_frame
+from reknit_core.leg.phase import Phase
+from reknit_core.leg.probe import PROBE_SIZE
+from reknit_core.leg.retry import Retry
 from reknit_core.policy.policy import Overflow, Policy
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import SHARE
 from reknit_core.queue.stream import GATHER
-from reknit_core.session.dialling import Dialling
-from reknit_core.session.leg import MAX_AHEAD, MAX_EARLY, MAX_LANE, SMALL, Leg
-from reknit_core.session.legs import IncomingWebSocket, OutgoingWebSocket, hello_frame
-from reknit_core.session.phase import Phase
-from reknit_core.session.probe import PROBE_SIZE
-from reknit_core.session.retry import Retry
 from reknit_core.side import Side
 from reknit_core.wire.controls import close_frame, read_close
 from reknit_core.wire.frames import FrameScanner, Opcode, Violation, message_ends, payload

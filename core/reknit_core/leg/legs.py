@@ -5,11 +5,11 @@ import json
 from wsproto.frame_protocol import FrameProtocol
 
 from reknit_core.form import Moment
+from reknit_core.leg.dialling import Dialling
+from reknit_core.leg.leg import Leg
+from reknit_core.leg.leg_forms import FrozenClient, FrozenServer
 from reknit_core.policy.policy import Policy
 from reknit_core.queue.backlog import Backlog
-from reknit_core.session.dialling import Dialling
-from reknit_core.session.forms import FrozenClient, FrozenServer
-from reknit_core.session.leg import Leg
 from reknit_core.side import Side
 from reknit_core.wire.handshake import ClientHandshake, ServerHandshake
 from reknit_core.wire.headers import HeaderList

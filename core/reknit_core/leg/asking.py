@@ -1,7 +1,7 @@
 """A request of the operator's to one side's peer, and its reply: what that does to a leg."""
 
-from reknit_core.session.leg import Leg
-from reknit_core.session.phase import Phase
+from reknit_core.leg.leg import Leg
+from reknit_core.leg.phase import Phase
 from reknit_core.side import Side
 from reknit_core.wire.inband import Expected, InbandScanner, request_frame
 

@@ -8,8 +8,8 @@ import pytest
 from handshake_bytes import request
 from hypothesis import given
 from hypothesis import strategies as st
-from reknit_core.session import binding
-from reknit_core.session.binding import KEY_BYTES, Binding
+from reknit_core.terms import binding
+from reknit_core.terms.binding import KEY_BYTES, Binding
 from reknit_core.wire.handshake import ClientHandshake, UpgradeRequest
 
 NAMES = ("authorization", "origin", "cookie:sid")

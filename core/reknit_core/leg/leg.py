@@ -10,14 +10,14 @@ from itertools import islice, takewhile
 from math import inf
 from typing import ClassVar, assert_never
 
+from reknit_core.leg.leg_forms import FrozenLeg
+from reknit_core.leg.phase import Phase
+from reknit_core.leg.probe import Judgement, Probe
+from reknit_core.leg.transit import Look, Transit, unseen
 from reknit_core.policy.policy import Overflow, Policy
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import SHARE
 from reknit_core.queue.stream import GATHER, Buffer
-from reknit_core.session.forms import FrozenLeg
-from reknit_core.session.phase import Phase
-from reknit_core.session.probe import Judgement, Probe
-from reknit_core.session.transit import Look, Transit, unseen
 from reknit_core.side import Side
 from reknit_core.wire.controls import close_frame, pong_frame
 from reknit_core.wire.frames import FrameScanner, Opcode

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from math import inf
 from typing import assert_never
 
+from reknit_core.commands import Failure
 from reknit_core.counters import DialResult
+from reknit_core.leg.retry import Retry, meaning
 from reknit_core.policy.policy import Policy
-from reknit_core.session.habits import Habits
-from reknit_core.session.pinned import Pinned
-from reknit_core.session.retry import Failure, Retry, meaning
+from reknit_core.terms.habits import Habits
+from reknit_core.terms.pinned import Pinned
 from reknit_core.wire.handshake import Accepted, Failed, Refusal, ServerHandshake
 from reknit_core.wire.headers import retry_after
 from reknit_core.wire.server_request import ServerRequest

@@ -4,11 +4,11 @@ import random
 
 import pytest
 from frame_bytes import FIN, PING, PONG, frame, message
-from reknit_core.events import Side
+from reknit_core.leg.leg import SMALL
 from reknit_core.policy.policy import Delivery, Policy
 from reknit_core.queue.stream import GATHER
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.leg import SMALL
+from reknit_core.side import Side
 from reknit_core.wire.frames import Opcode, payload
 from sessions_by_hand import accept, contexts, session, take
 

@@ -1,24 +1,16 @@
 """When to dial a lost server again, and when to give up."""
 
-from enum import Enum
 from math import inf
 from zlib import crc32
 
+from reknit_core.commands import Failure
 from reknit_core.form import Moment
+from reknit_core.leg.leg_forms import FrozenRetry
 from reknit_core.policy.policy import Policy
-from reknit_core.session.forms import FrozenRetry
 
 _LATER = frozenset((408, 425, 429))  # as 5xx, they speak of the moment (RFC 9110, 15.5; RFC 6585)
 
 _NEVER = -inf
-
-
-class Failure(Enum):
-    """What an attempt that failed says of the server."""
-
-    AWAY = "away"  # it gave no answer, or one that tells to come again later
-    REFUSED = "refused"  # it answered, with what the session can't go on with
-    FINAL = "final"  # it answered that it never will
 
 
 def meaning(status: int, policy: Policy) -> Failure:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from reknit_core.policy.policy import GraceFor, Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.backlog import Backlog
-from reknit_core.session.binding import TOKEN, TOKEN_QUERY, Binding
+from reknit_core.terms.binding import TOKEN, TOKEN_QUERY, Binding
 from reknit_core.wire import deflate
 from reknit_core.wire.handshake import Accepted, Refusal, UpgradeRequest
 from reknit_core.wire.headers import HeaderList, for_server, query_value, value_of, without_query

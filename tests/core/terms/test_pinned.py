@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reknit_core.policy.policy import GraceFor, Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.backlog import Backlog
-from reknit_core.session.pinned import Pinned, asks_to_return, counts, received_count
+from reknit_core.terms.pinned import Pinned, asks_to_return, counts, received_count
 from reknit_core.wire.handshake import (
     Accepted,
     ClientHandshake,
