@@ -13,6 +13,8 @@ from reknit_core.dialect.speech import Conversation, Heard, Key, Message
 from reknit_core.dialect.statements import Kept, Statements
 from reknit_core.side import Side
 
+MAX_RAGGED = 256  # messages that end within something, and may yet be sent again
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -35,6 +37,7 @@ class Interpreter:
         "_awaited",
         "_conversation",
         "_greeted",
+        "_ragged",
         "_renewed",
         "_to_say",
         "hold",
@@ -51,6 +54,7 @@ class Interpreter:
         """The position in the client's queue up to which it may be sent."""
         self._greeted = False  # whether the client has had a server's greeting
         self._renewed = False  # whether the server is not the session's first one
+        self._ragged: list[int] = []  # ends of messages behind which no server can go on
         self._to_say: deque[Kept] = deque()
         self._awaited: Key | None = None
 
@@ -69,33 +73,42 @@ class Interpreter:
     def from_client(self, message: Message, end: int, *, server_away: bool) -> Verdict:
         """A client's message, which ends at position `end` of its queue if it passes."""
         heard = self._conversation.hear(Side.CLIENT, message)
-        self._note(heard)
-        for statement in heard.states:
-            if not self.statements.keep(statement, end):
-                self.is_lost = True
-        if server_away and heard.reply is not None:
-            return Verdict(None, heard.reply)
+        for part in heard:
+            self._note(part)
+            for statement in part.states:
+                if not self.statements.keep(statement, end):
+                    self.is_lost = True
+            if part.is_cut:
+                self._ragged.append(end)
+            if server_away and part.reply is not None and len(heard) == 1:
+                return Verdict(None, part.reply)
+        if len(self._ragged) > MAX_RAGGED:
+            self.is_lost = True
         return Verdict(message)
-
-    def begins_anew(self, message: Message) -> bool:
-        """Whether a client that has come back begins its protocol with this, its first message."""
-        return self.begun and self._conversation.hear(Side.CLIENT, message).begins
 
     def from_server(self, message: Message, *, client_away: bool) -> Verdict:
         """A server's message."""
         heard = self._conversation.hear(Side.SERVER, message)
-        self._note(heard)
-        if self._renewed and any(self._was_asked_again(key) for key in heard.refuses):
-            return Verdict(None, falls_back=True)
-        had = [self._answered(key) for key in heard.answers]
-        if heard.greets:
-            had.append(self._greeted)
-            self._greeted = True
-        if heard.reply is not None and client_away:
-            return Verdict(None, heard.reply)
-        if had and all(had):
-            return Verdict(heard.passes)
-        return Verdict(message)
+        left_out = falls_back = False
+        passed = []
+        for part in heard:
+            if self._renewed and any(self._was_asked_again(key) for key in part.refuses):
+                falls_back = True
+            self._note(part)
+            had = [self._answered(key) for key in part.answers]
+            if part.greets:
+                had.append(self._greeted)
+                self._greeted = True
+            if client_away and part.reply is not None and len(heard) == 1:
+                return Verdict(None, part.reply, falls_back=falls_back)
+            if had and all(had):
+                left_out = True
+            else:
+                passed.append(part.part)
+        if falls_back or not left_out:
+            return Verdict(None if falls_back else message, falls_back=falls_back)
+        data = b"".join(part for part in passed if part is not None)
+        return Verdict(Message(data, message.is_text) if data else None)
 
     def _note(self, heard: Heard) -> None:
         self.is_lost |= heard.lost
@@ -134,6 +147,8 @@ class Interpreter:
         are given up. Returns what tells the client so.
         """
         self._renewed = True
+        self.is_lost |= position in self._ragged
+        self._ragged = [end for end in self._ragged if end > position]
         told = []
         for kept in self.statements.before(position):
             statement = kept.statement

@@ -85,7 +85,7 @@ class RuledConversation:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
 
-    def hear(self, side: Side, message: Message) -> Heard:
+    def hear(self, side: Side, message: Message) -> tuple[Heard, ...]:
         """What the message means; nothing, if it is no JSON object or array."""
         document = patterns.decode(message.data)
         if document is MISSING:
@@ -123,7 +123,7 @@ class RuledConversation:
 
     # -- From either side --------------------------------------------------------------------------
 
-    def _from_client(self, document: object, message: Message) -> Heard:
+    def _from_client(self, document: object, message: Message) -> tuple[Heard, ...]:
         for rule in self._rules.statements:
             if rule.match.fits(document):
                 key = _key(rule, document)
@@ -131,12 +131,14 @@ class RuledConversation:
                     continue
                 awaits = bool(rule.awaits)
                 said = Statement(key, message, awaits=awaits, is_request=rule.is_request)
-                return Heard(states=(said,), begins=rule.begins)
+                return (Heard(states=(said,), begins=rule.begins),)
         settled = self._settled(document)
         reply = self._reply(Side.CLIENT, document)
-        return Heard(settles=settled, reply=reply) if settled or reply is not None else NOTHING
+        if not settled and reply is None:
+            return NOTHING
+        return (Heard(settles=settled, reply=reply),)
 
-    def _from_server(self, document: object) -> Heard:
+    def _from_server(self, document: object) -> tuple[Heard, ...]:
         rules = self._rules
         answers, refuses = [], []
         for rule in rules.statements:
@@ -150,12 +152,14 @@ class RuledConversation:
         reply = self._reply(Side.SERVER, document)
         if not (answers or refuses or settled or greets or reply is not None):
             return NOTHING
-        return Heard(
-            settles=settled,
-            reply=reply,
-            answers=tuple(answers),
-            refuses=tuple(refuses),
-            greets=greets,
+        return (
+            Heard(
+                settles=settled,
+                reply=reply,
+                answers=tuple(answers),
+                refuses=tuple(refuses),
+                greets=greets,
+            ),
         )
 
     def _settled(self, document: object) -> tuple[Key, ...]:

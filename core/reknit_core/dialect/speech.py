@@ -42,7 +42,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a message means.
+    """What a message, or a part of one, means.
 
     From a client, what it says to the server:
 
@@ -55,6 +55,8 @@ class Heard:
     * `reply`: what the other side would say at once, and says nothing else by; while it is away
       the proxy says it (a heartbeat's answer)
     * `lost`: the conversation can't be followed any more
+    * `is_cut`: it ends within something: who hears on behind it, on another connection, would
+      understand nothing
 
     From a server:
 
@@ -63,8 +65,9 @@ class Heard:
     * `refuses`: keys of statements that the server won't have
     * `greets`: a server says this of itself at the beginning of each connection: the client has
       had it, but for the first
-    * `passes`: what is left for the client where only a part of the message was such an answer
-      or a greeting; None: nothing
+
+    `part`: the bytes of the message that this is about; None: all of them. Parts that are left out
+    are cut out of the message.
     """
 
     states: tuple[Statement, ...] = ()
@@ -72,13 +75,14 @@ class Heard:
     settles: tuple[Key, ...] = ()
     reply: Message | None = None
     lost: bool = False
+    is_cut: bool = False
     answers: tuple[Key, ...] = ()
     refuses: tuple[Key, ...] = ()
     greets: bool = False
-    passes: Message | None = None
+    part: bytes | None = None
 
 
-NOTHING = Heard()
+NOTHING: tuple[Heard, ...] = ()
 """A message that the dialect has no interest in: most are."""
 
 
@@ -92,8 +96,8 @@ class Beat(NamedTuple):
 class Conversation(Protocol):
     """What a dialect knows of one session."""
 
-    def hear(self, side: Side, message: Message) -> Heard:
-        """What a message from that side means. Never raises."""
+    def hear(self, side: Side, message: Message) -> tuple[Heard, ...]:
+        """What a message from that side means, part by part, in order. Never raises."""
 
     def again(self, statement: Statement) -> Message:
         """A statement as it is said once more, to a server that may have heard it before."""
