@@ -3,11 +3,11 @@
 Over WebSocket a packet may span messages, and a message may hold several (section 6).
 """
 
-from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
 from reknit_core.dialect.statements import MAX_STATEMENT
+from reknit_core.dialect.stream import Cut, MalformedError, StreamReader
 
 
 class Kind(IntEnum):
@@ -30,6 +30,9 @@ class Kind(IntEnum):
     AUTH = 15
 
 
+_LEFT_OUT = frozenset((Kind.CONNACK, Kind.SUBACK, Kind.PINGRESP))
+
+
 class Packet(NamedTuple):
     """A packet: its first byte, and what follows its length; `whole`: all its bytes."""
 
@@ -48,60 +51,25 @@ class Packet(NamedTuple):
         return self.first >> 1 & 3
 
 
-class MalformedError(ValueError):
-    """Bytes that are no MQTT."""
+class PacketReader(StreamReader[Packet]):
+    """Cuts packets out of one direction's bytes."""
 
+    __slots__ = ()
 
-class Piece(NamedTuple):
-    """What a message has of one packet: its bytes in this message, and the packet if it ends here.
+    def cut(self, data: bytes, pos: int) -> Cut[Packet]:
+        """The packet that begins there; a large one is not told. Raises MalformedError."""
+        found = _length(data, pos + 1)
+        if found is None:
+            return Cut(None, None)
+        start, size = found
+        end = start + size
+        if end > len(data) or end - pos > MAX_STATEMENT:
+            return Cut(end, None)
+        return Cut(end, Packet(data[pos], data[start:end], data[pos:end]))
 
-    `packet` is also None for one that is too large to be kept. `is_all`: none of it came before.
-    """
-
-    data: bytes
-    packet: Packet | None
-    is_all: bool
-
-
-class PacketReader:
-    """Cuts packets out of one direction's bytes. A large one is passed over, not kept."""
-
-    __slots__ = ("_held", "_skip")
-
-    def __init__(self) -> None:
-        self._held = b""  # of a packet that isn't whole
-        self._skip = 0  # bytes of a large packet still to come
-
-    @property
-    def is_inside(self) -> bool:
-        """Whether the bytes so far end within a packet."""
-        return bool(self._held) or self._skip > 0
-
-    def read(self, data: bytes) -> Iterator[Piece]:
-        """The next bytes, packet by packet. Raises MalformedError."""
-        before = len(self._held)  # bytes that came with an earlier message
-        data = self._held + data
-        self._held = b""
-        pos = min(self._skip, len(data))
-        if pos:
-            self._skip -= pos
-            yield Piece(data[:pos], None, False)
-        while pos < len(data):
-            here = max(pos, before)
-            found = _length(data, pos + 1)
-            end = len(data) + 1 if found is None else found[0] + found[1]
-            if end <= len(data) and found is not None:
-                whole = data[pos:end]
-                each = Packet(data[pos], data[found[0] : end], whole)
-                yield Piece(data[here:end], each, here == pos)
-            else:
-                if end - pos > MAX_STATEMENT:
-                    self._skip = end - len(data)
-                else:
-                    self._held = data[pos:]
-                yield Piece(data[here:], None, here == pos)
-                return
-            pos = end
+    def may_be_left_out(self, begun: bytes) -> bool:
+        """Whether it is an answer to what the proxy says."""
+        return bool(begun) and begun[0] >> 4 in _LEFT_OUT
 
 
 def packet(first: int, body: bytes) -> bytes:

@@ -85,7 +85,7 @@ class RuledConversation:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
 
-    def hear(self, side: Side, message: Message) -> tuple[Heard, ...]:
+    def hear(self, side: Side, message: Message, *, away: bool = False) -> tuple[Heard, ...]:
         """What the message means; nothing, if it is no JSON object or array."""
         document = patterns.decode(message.data)
         if document is MISSING:

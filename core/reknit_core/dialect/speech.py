@@ -48,26 +48,33 @@ class Heard:
 
     * `states`: statements to keep, each in place of an earlier one with the same key
     * `begins`: it begins the protocol, as every client does at first
+    * `takes_back`: keys of statements that are done when a server has heard this message. They
+      are said to one that will hear it yet, since it may not know how to take back what never was.
+      Each stands for all keys that begin with it
 
     From either side:
 
     * `settles`: the keys of statements that are done: answered for good, or taken back
     * `reply`: what the other side would say at once, and says nothing else by; while it is away
-      the proxy says it (a heartbeat's answer)
+      the proxy says it (a heartbeat's answer), and nothing of this message is kept
+    * `is_beat`: it says only that its side is there: of no use to a side that is away
     * `lost`: the conversation can't be followed any more
     * `is_cut`: it ends within something: who hears on behind it, on another connection, would
-      understand nothing
+      understand nothing. `half`: what must have been heard before, from a client; empty: that is
+      too much to be kept
 
     From a server:
 
     * `answers`: keys of statements that this is the first answer to. It is passed on if the
       client has not had it; else it is left out
     * `refuses`: keys of statements that the server won't have
+    * `is_ours`: it answers what only the proxy has said: it is left out
     * `greets`: a server says this of itself at the beginning of each connection: the client has
       had it, but for the first
 
     `part`: the bytes of the message that this is about; None: all of them. Parts that are left out
-    are cut out of the message.
+    are cut out of the message. Bytes that no part has are held back: a later message's part has
+    them too.
     """
 
     states: tuple[Statement, ...] = ()
@@ -76,8 +83,12 @@ class Heard:
     reply: Message | None = None
     lost: bool = False
     is_cut: bool = False
+    half: bytes = b""
+    takes_back: tuple[Key, ...] = ()
+    is_beat: bool = False
     answers: tuple[Key, ...] = ()
     refuses: tuple[Key, ...] = ()
+    is_ours: bool = False
     greets: bool = False
     part: bytes | None = None
 
@@ -96,11 +107,17 @@ class Beat(NamedTuple):
 class Conversation(Protocol):
     """What a dialect knows of one session."""
 
-    def hear(self, side: Side, message: Message) -> tuple[Heard, ...]:
-        """What a message from that side means, part by part, in order. Never raises."""
+    def hear(self, side: Side, message: Message, *, away: bool = False) -> tuple[Heard, ...]:
+        """What a message from that side means, part by part, in order. Never raises.
 
-    def again(self, statement: Statement) -> Message:
-        """A statement as it is said once more, to a server that may have heard it before."""
+        `away`: the other side is, so that the proxy gives a `reply` in its place.
+        """
+
+    def again(self, statement: Statement) -> Message | None:
+        """A statement as it is said once more, to a server that may have heard it before.
+
+        None: another statement says it too.
+        """
 
     def beat(self, side: Side) -> Beat | None:
         """What that side sends by itself, and the proxy in its place while it is away."""

@@ -9,7 +9,7 @@ out from here or once more from the queue.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from reknit_core.dialect.speech import Key, Statement
+from reknit_core.dialect.speech import Key, Message, Statement
 
 MAX_STATEMENT = 64 * 1024  # bytes: a larger one is not kept, and the conversation is lost
 OVERHEAD = 128  # bytes that a statement counts beside its message
@@ -19,22 +19,27 @@ OVERHEAD = 128  # bytes that a statement counts beside its message
 class Kept:
     """A statement with `end`: the position in the client's queue behind the message that made it.
 
-    `answered`: the client has had the server's answer.
+    `answered`: the client has had the server's answer. `confirms`: the position up to which an
+    answer to it says that the server has heard the queue. `until`: the position behind the
+    message that takes it back, once a server has heard that.
     """
 
     statement: Statement
     end: int
     answered: bool = False
+    confirms: int = 0
+    until: int | None = None
 
 
 class Statements:
     """The statements of one session. `limit`: bytes that they may take together."""
 
-    __slots__ = ("_kept", "_limit", "size")
+    __slots__ = ("_kept", "_limit", "_taken_back", "size")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._kept: dict[Key, Kept] = {}
+        self._taken_back = 0  # statements that stand only until a server has heard so
         self.size = 0  # bytes
 
     def __len__(self) -> int:
@@ -47,25 +52,43 @@ class Statements:
         """The statement with that key."""
         return self._kept.get(key)
 
-    def keep(self, statement: Statement, end: int) -> bool:
+    def keep(self, statement: Statement, end: int, confirms: int = 0) -> bool:
         """Keep a statement, behind all others; False if it is too large, or they are too many."""
         self.settle(statement.key)
-        self._kept[statement.key] = Kept(statement, end)
-        self.size += _size(statement)
-        return len(statement.said.data) <= MAX_STATEMENT and self.size <= self._limit
+        if len(statement.said.data) > MAX_STATEMENT:
+            return False
+        self._add(Kept(statement, end, confirms=confirms))
+        return self.size <= self._limit
 
     def settle(self, key: Key) -> None:
         """That statement is done; nothing, where there is none."""
         kept = self._kept.pop(key, None)
         if kept is not None:
             self.size -= _size(kept.statement)
+            self._taken_back -= kept.until is not None
+
+    def take_back(self, key: Key, position: int) -> None:
+        """Those whose keys begin so are done when a server has heard the queue to `position`."""
+        for kept in self:
+            if kept.statement.key[: len(key)] == key and kept.until is None:
+                self._kept[kept.statement.key] = replace(kept, until=position)
+                self._taken_back += 1
+
+    def heard(self, position: int) -> None:
+        """A server has heard the queue up to `position`."""
+        if not self._taken_back:
+            return
+        for kept in self:
+            if kept.until is not None and kept.until <= position:
+                self.settle(kept.statement.key)
 
     def answer(self, key: Key) -> bool:
         """The server has answered it; True if the client had had an answer before."""
         kept = self._kept.get(key)
         if kept is None:
             return False
-        self._kept[key] = replace(kept, answered=True)
+        if not kept.answered:
+            self._kept[key] = replace(kept, answered=True)
         return kept.answered
 
     def before(self, position: int) -> list[Kept]:
@@ -78,11 +101,38 @@ class Statements:
             kept for kept in self._kept.values() if kept.end > position and kept.statement.awaits
         )
 
+    def freeze(self) -> list[list[object]]:
+        """All of them as data."""
+        return [
+            [
+                [*kept.statement.key],
+                *kept.statement.said,
+                kept.statement.awaits,
+                kept.statement.is_request,
+                kept.end,
+                kept.answered,
+                kept.confirms,
+                kept.until,
+            ]
+            for kept in self
+        ]
+
+    def thaw(self, rows: list[list[object]]) -> None:
+        """Take in what freeze() gave in another process."""
+        for key, data, is_text, awaits, is_request, *rest in rows:
+            said = Message(data, is_text)  # type: ignore[arg-type]
+            statement = Statement(tuple(key), said, bool(awaits), bool(is_request))  # type: ignore[arg-type]
+            self._add(Kept(statement, *rest))  # type: ignore[arg-type]
+
     def restore(self, kept: list[Kept]) -> None:
         """Take in what iterating gave in another process."""
         for each in kept:
-            self._kept[each.statement.key] = each
-            self.size += _size(each.statement)
+            self._add(each)
+
+    def _add(self, kept: Kept) -> None:
+        self._kept[kept.statement.key] = kept
+        self.size += _size(kept.statement)
+        self._taken_back += kept.until is not None
 
 
 def _size(statement: Statement) -> int:
