@@ -13,7 +13,6 @@ FILES = (
     "graphql-ws",
     "jsonrpc",
     "ocpp",
-    "signalr",
     "socket.io",
     "sockjs",
     "vite-hmr",

@@ -11,7 +11,7 @@ from math import inf
 
 from reknit_core.dialect.halves import Halves
 from reknit_core.dialect.speech import NOTHING, Beat, Conversation, Heard, Key, Message, State
-from reknit_core.dialect.statements import Kept, Statements
+from reknit_core.dialect.statements import NEVER, Kept, Statements
 from reknit_core.side import Side
 
 
@@ -98,7 +98,7 @@ class Interpreter:
                 if not self.is_lost:
                     self.is_lost = not self.statements.keep(statement, end, confirms)
             for key in part.takes_back:
-                self.statements.take_back(key, end)
+                self.statements.take_back(key, NEVER if part.until_answered else end)
             if part.is_cut:
                 self.is_lost |= not self._halves.add(end, Message(part.half, message.is_text))
         self._last_end = end
@@ -118,6 +118,8 @@ class Interpreter:
             for key in (*part.settles, *part.answers):
                 self._confirm(key)
             self._note(part)
+            for key in part.takes_back:
+                self.statements.taken_back(key)
             had = [self._answered(key) and self._renewed for key in part.answers]
             if part.greets:
                 had.append(self._greeted)

@@ -1,9 +1,11 @@
 """Patterns over JSON documents, and paths into them: what a dialect's rules are made of.
 
 A path is names and indices with dots between: `payload.id`, `1`. A pattern says what stands at
-which paths: a value, one of several values, or only that there is something, or nothing.
+which paths: a value, one of several values, a text that a regular expression finds something in,
+or only that there is something, or nothing.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -23,11 +25,14 @@ class Presence(Enum):
     ABSENT = False
 
 
+Wanted = tuple[Scalar, ...] | re.Pattern[str] | Presence
+
+
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """What must stand at each path: one of these values, or a Presence."""
+    """What must stand at each path: one of these values, such a text, or a Presence."""
 
-    places: tuple[tuple[Path, tuple[Scalar, ...] | Presence], ...]
+    places: tuple[tuple[Path, Wanted], ...]
 
     def fits(self, document: object) -> bool:
         """Whether the document is as the pattern says."""
@@ -74,13 +79,17 @@ def decode(data: bytes) -> object:
 
 
 def encode(document: Mapping[str, object] | list[object]) -> bytes:
-    """A JSON document as a message has it."""
+    """A JSON document as a message has it: an array, where all its names are indices."""
+    if isinstance(document, dict) and document and all(name.isdigit() for name in document):
+        document = [document[name] for name in sorted(document, key=int)]
     return msgspec.json.encode(document)
 
 
-def _is_so(found: object, wanted: tuple[Scalar, ...] | Presence) -> bool:
+def _is_so(found: object, wanted: Wanted) -> bool:
     if isinstance(wanted, Presence):
         return (found is not MISSING) is wanted.value
+    if isinstance(wanted, re.Pattern):
+        return isinstance(found, str) and wanted.search(found) is not None
     return any(
         found == value and isinstance(found, bool) is isinstance(value, bool) for value in wanted
     )

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from reknit_core.dialect import patterns
 from reknit_core.dialect.patterns import MISSING, Path, Pattern
@@ -17,23 +18,31 @@ from reknit_core.dialect.speech import (
 )
 from reknit_core.side import Side
 
+Names = tuple[str | int, ...]
+
+_MAX_REFS = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class StatementRule:
     """A client's message that is a statement, and what the server says to it.
 
-    `kind` tells the statements of different rules apart; `key`: where the protocol's own name for
+    `kind` tells statements apart whose keys are alike; `key`: where the protocol's own name for
     it stands. `awaits`, `answered_by`: a server's answer to it, for which it is held back or not.
-    `refused_by`: the server won't have it. `settled_by`: it is done, whoever says so.
+    `refused_by`: the server won't have it. `settled_by`: it is done, whoever says so;
+    `settled_by_server`: if the server does. `ref`: what an answer and a refusal repeat of it, where
+    that is not its key.
     """
 
     kind: str
     match: Pattern
     key: tuple[Path, ...] = ()
+    ref: tuple[Path, ...] = ()
     awaits: tuple[Pattern, ...] = ()
     answered_by: tuple[Pattern, ...] = ()
     refused_by: tuple[Pattern, ...] = ()
     settled_by: tuple[Pattern, ...] = ()
+    settled_by_server: tuple[Pattern, ...] = ()
     is_request: bool = False
     begins: bool = False
     fails: dict[str, object] | None = None
@@ -43,7 +52,8 @@ class StatementRule:
 class BeatRule:
     """A heartbeat: what one side sends, and what the other answers; or sends each `every` seconds.
 
-    `copies`: the members that the answer takes over from what it answers.
+    One without a reply only says that its side is there. `copies`: the members that the answer
+    takes over from what it answers.
     """
 
     side: Side
@@ -73,17 +83,23 @@ class Rules:
         return self.target is not None and self.target.search(offer.target) is not None
 
     def converse(self, state: State | None = None) -> "RuledConversation | None":
-        """A conversation: its rules have no state of their own."""
-        return None if self.ends else RuledConversation(self)
+        """A conversation by these rules."""
+        if self.ends:
+            return None
+        conversation = RuledConversation(self)
+        if state is not None:
+            conversation.thaw(state)
+        return conversation
 
 
 class RuledConversation:
     """Holds each message against the rules."""
 
-    __slots__ = ("_rules",)
+    __slots__ = ("_refs", "_rules")
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
+        self._refs: dict[Key, Names] = {}  # of statements: what their answers repeat
 
     def hear(self, side: Side, message: Message, *, away: bool = False) -> tuple[Heard, ...]:
         """What the message means; nothing, if it is no JSON object or array."""
@@ -107,8 +123,10 @@ class RuledConversation:
 
     def fails(self, statement: Statement) -> Message | None:
         """What the statement's rule has for the client, with the statement's name in it."""
-        rule = next(rule for rule in self._rules.statements if rule.kind == statement.key[0])
-        if rule.fails is None:
+        kind = statement.key[0]
+        rules = (rule for rule in self._rules.statements if rule.kind == kind and rule.fails)
+        rule = next(rules, None)
+        if rule is None or rule.fails is None:
             return None
         names = zip(rule.key, statement.key[1:], strict=True)
         members = {str(path[-1]): value for path, value in names}
@@ -118,8 +136,13 @@ class RuledConversation:
         """Nothing is half said between two JSON messages."""
 
     def freeze(self) -> State:
-        """No state of its own."""
-        return {}
+        """What answers repeat."""
+        return {"refs": [[[*key], [*ref]] for key, ref in self._refs.items()]}
+
+    def thaw(self, state: State) -> None:
+        """Become what freeze() gave."""
+        each: dict[str, Any] = dict(state)
+        self._refs = {tuple(key): tuple(ref) for key, ref in each["refs"]}
 
     # -- From either side --------------------------------------------------------------------------
 
@@ -129,56 +152,88 @@ class RuledConversation:
                 key = _key(rule, document)
                 if key is None:
                     continue
+                self._refer(rule, key, document)
                 awaits = bool(rule.awaits)
                 said = Statement(key, message, awaits=awaits, is_request=rule.is_request)
                 return (Heard(states=(said,), begins=rule.begins),)
-        settled = self._settled(document)
-        reply = self._reply(Side.CLIENT, document)
-        if not settled and reply is None:
-            return NOTHING
-        return (Heard(settles=settled, reply=reply),)
+        settled = self._settled(document, Side.CLIENT)
+        return self._beat(Side.CLIENT, document, message, settled)
 
     def _from_server(self, document: object) -> tuple[Heard, ...]:
-        rules = self._rules
         answers, refuses = [], []
-        for rule in rules.statements:
-            said = _any(rule.awaits, document) or _any(rule.answered_by, document)
-            if said and (key := _key(rule, document)) is not None:
+        for rule in self._rules.statements:
+            key = self._answered(rule, document)
+            if key is None:
+                continue
+            if _any(rule.awaits, document) or _any(rule.answered_by, document):
                 answers.append(key)
-            if _any(rule.refused_by, document) and (key := _key(rule, document)) is not None:
+            if _any(rule.refused_by, document):
                 refuses.append(key)
-        settled = self._settled(document)
-        greets = _any(rules.greetings, document)
-        reply = self._reply(Side.SERVER, document)
-        if not (answers or refuses or settled or greets or reply is not None):
-            return NOTHING
-        return (
-            Heard(
-                settles=settled,
-                reply=reply,
-                answers=tuple(answers),
-                refuses=tuple(refuses),
-                greets=greets,
-            ),
-        )
+        settled = self._settled(document, Side.SERVER)
+        greets = _any(self._rules.greetings, document)
+        if answers or refuses or greets:
+            heard = Heard(
+                settles=settled, answers=tuple(answers), refuses=tuple(refuses), greets=greets
+            )
+            return (heard,)
+        return self._beat(Side.SERVER, document, None, settled)
 
-    def _settled(self, document: object) -> tuple[Key, ...]:
+    def _answered(self, rule: StatementRule, document: object) -> Key | None:
+        """Which statement of this rule the document may be an answer to."""
+        key = _key(rule, document)
+        if key is None or not rule.ref:
+            return key
+        return key if _names(rule.ref, document) == self._refs.get(key, ()) else None
+
+    def _refer(self, rule: StatementRule, key: Key, document: object) -> None:
+        """Keep what the answer to a statement will repeat."""
+        names = _names(rule.ref, document)
+        if names:
+            self._refs[key] = names
+            if len(self._refs) > _MAX_REFS:
+                del self._refs[next(iter(self._refs))]
+
+    def _settled(self, document: object, side: Side) -> tuple[Key, ...]:
         keys = [
             _key(rule, document)
             for rule in self._rules.statements
             if _any(rule.settled_by, document)
+            or (side is Side.SERVER and _any(rule.settled_by_server, document))
         ]
+        if side is Side.SERVER:
+            keys += [
+                _beat_key(number)
+                for number, rule in enumerate(self._rules.beats)
+                if rule.side is Side.CLIENT and _is_reply(rule, document)
+            ]
         return tuple(key for key in keys if key is not None)
 
-    def _reply(self, side: Side, document: object) -> Message | None:
-        for rule in self._rules.beats:
-            if rule.side is side and rule.match is not None and rule.match.fits(document):
-                if rule.reply is None:
-                    return None
-                found = {name: patterns.find(document, (name,)) for name in rule.copies}
-                copied = {name: value for name, value in found.items() if value is not MISSING}
-                return Message(patterns.encode({**rule.reply, **copied}), True)
-        return None
+    def _beat(
+        self, side: Side, document: object, message: Message | None, settled: tuple[Key, ...]
+    ) -> tuple[Heard, ...]:
+        """A heartbeat. A client's stands until it has its reply."""
+        for number, rule in enumerate(self._rules.beats):
+            if rule.side is not side or rule.match is None or not rule.match.fits(document):
+                continue
+            if rule.reply is None:
+                return (Heard(settles=settled, is_beat=True),)
+            found = {name: patterns.find(document, (name,)) for name in rule.copies}
+            copied = {name: value for name, value in found.items() if value is not MISSING}
+            reply = Message(patterns.encode({**rule.reply, **copied}), True)
+            states = () if message is None else (Statement(_beat_key(number), message),)
+            return (Heard(states=states, settles=settled, reply=reply),)
+        return (Heard(settles=settled),) if settled else NOTHING
+
+
+def _beat_key(number: int) -> Key:
+    return ("beat", number)
+
+
+def _is_reply(rule: BeatRule, document: object) -> bool:
+    """Whether the document is what this heartbeat is answered with."""
+    wanted = {} if rule.match is None or rule.reply is None else rule.reply
+    plain = [(name, value) for name, value in wanted.items() if isinstance(value, (str, int))]
+    return bool(plain) and all(patterns.find(document, (name,)) == value for name, value in plain)
 
 
 def _any(several: tuple[Pattern, ...], document: object) -> bool:
@@ -187,10 +242,16 @@ def _any(several: tuple[Pattern, ...], document: object) -> bool:
 
 def _key(rule: StatementRule, document: object) -> Key | None:
     """By what the document names a statement of this rule; None if it names none."""
+    names = _names(rule.key, document)
+    return None if len(names) < len(rule.key) else (rule.kind, *names)
+
+
+def _names(paths: tuple[Path, ...], document: object) -> Names:
+    """What stands at the paths; nothing, unless a text or a whole number stands at each."""
     names: list[str | int] = []
-    for path in rule.key:
+    for path in paths:
         name = patterns.find(document, path)
         if isinstance(name, bool) or not isinstance(name, (str, int)):
-            return None
+            return ()
         names.append(name)
-    return (rule.kind, *names)
+    return tuple(names)

@@ -5,16 +5,17 @@ import tomllib
 from collections.abc import Callable, Mapping
 from typing import NoReturn
 
-from reknit_core.dialect.patterns import Path, Pattern, Presence, Scalar, read_path
+from reknit_core.dialect.patterns import Path, Pattern, Presence, Wanted, read_path
 from reknit_core.dialect.rules import BeatRule, Rules, StatementRule
 from reknit_core.side import Side
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
+_NAME_ALLOWED = "lower-case letters, digits, dots and hyphens"
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 
 PATTERN = (
     "a table of paths and values: a text, a number, true, false, a list of such, or "
-    "{present = true|false}"
+    "{present = true|false}, {matches = a regular expression}"
 )
 PATTERNS = f"{PATTERN}; or a list of such tables"
 
@@ -23,12 +24,15 @@ _TOP = frozenset(
 )
 _STATEMENT = frozenset(
     (
+        "kind",
         "match",
         "key",
+        "ref",
         "awaits",
         "answered_by",
         "refused_by",
         "settled_by",
+        "settled_by_server",
         "request",
         "begins",
         "fails",
@@ -60,7 +64,7 @@ class _Reader:
 
     def read(self, data: Mapping[str, object]) -> Rules:
         self._known("", data, _TOP)
-        name = self._text("", data, "name", _NAME, "lower-case letters, digits, dots and hyphens")
+        name = self._text("", data, "name", _NAME, _NAME_ALLOWED)
         ends = self._choice("", data, "on_server_loss", ("resume", "end"), "resume") == "end"
         statements = [
             self._statement(f"statement[{number}]", table, str(number))
@@ -108,20 +112,29 @@ class _Reader:
     def _statement(self, place: str, table: Mapping[str, object], kind: str) -> StatementRule:
         self._known(place, table, _STATEMENT)
         rule = StatementRule(
-            kind=kind,
+            kind=self._kind(place, table, kind),
             match=self._pattern(place, table, "match"),
-            key=self._paths(place, table),
+            key=self._paths(place, table, "key"),
+            ref=self._paths(place, table, "ref"),
             awaits=self._patterns(place, table, "awaits"),
             answered_by=self._patterns(place, table, "answered_by"),
             refused_by=self._patterns(place, table, "refused_by"),
             settled_by=self._patterns(place, table, "settled_by"),
+            settled_by_server=self._patterns(place, table, "settled_by_server"),
             is_request=self._flag(place, table, "request"),
             begins=self._flag(place, table, "begins"),
             fails=self._object(place, table, "fails"),
         )
-        if rule.is_request and not rule.settled_by:
-            self._fail(place, "request", "true", "true only with settled_by")
+        if rule.is_request and not rule.settled_by and not rule.settled_by_server:
+            allowed = "true only with settled_by or settled_by_server"
+            self._fail(place, "request", "true", allowed)
         return rule
+
+    def _kind(self, place: str, table: Mapping[str, object], number: str) -> str:
+        """Statements of one kind have their keys in common, whichever rule they are of."""
+        if "kind" not in table:
+            return number
+        return self._text(place, table, "kind", _NAME, _NAME_ALLOWED)
 
     def _beat(self, place: str, table: Mapping[str, object]) -> BeatRule:
         self._known(place, table, _BEAT)
@@ -134,8 +147,8 @@ class _Reader:
             self._fail(place, "copy", repr(copies), "a list of names")
         match = self._pattern(place, table, "match") if "match" in table or not every else None
         reply = self._object(place, table, "reply")
-        if reply is None:
-            self._fail(place, "reply", "nothing", "a table")
+        if reply is None and (match is None or every):
+            self._fail(place, "reply", "nothing", "a table; nothing only with match alone")
         return BeatRule(Side(side), match, reply, tuple(copies), float(every))
 
     def _greeting(self, place: str, table: Mapping[str, object]) -> Pattern:
@@ -167,13 +180,13 @@ class _Reader:
                 self._fail(place, key, f"{text} = {value!r}", PATTERN)
         return Pattern(tuple(places))
 
-    def _paths(self, place: str, table: Mapping[str, object]) -> tuple[Path, ...]:
-        given = table.get("key", [])
+    def _paths(self, place: str, table: Mapping[str, object], key: str) -> tuple[Path, ...]:
+        given = table.get(key, [])
         several = given if isinstance(given, list) else [given]
         try:
             return tuple(read_path(self._as_text(part)) for part in several)
         except ValueError:
-            self._fail(place, "key", repr(given), "a path such as 'payload.id' or '1', or several")
+            self._fail(place, key, repr(given), "a path such as 'payload.id' or '1', or several")
 
     def _as_text(self, part: object) -> str:
         return part if isinstance(part, str) else self._bad(part)
@@ -250,8 +263,13 @@ class _Reader:
         return start + 1
 
 
-def _wanted(value: object) -> tuple[Scalar, ...] | Presence:
+def _wanted(value: object) -> Wanted:
     """What a pattern's value stands for. Raises ValueError."""
+    if isinstance(value, dict) and set(value) == {"matches"}:
+        try:
+            return re.compile(value["matches"])
+        except (re.error, TypeError):
+            raise ValueError(value) from None
     if isinstance(value, dict):
         if set(value) != {"present"} or not isinstance(value["present"], bool):
             raise ValueError(value)

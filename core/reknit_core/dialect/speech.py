@@ -48,13 +48,14 @@ class Heard:
 
     * `states`: statements to keep, each in place of an earlier one with the same key
     * `begins`: it begins the protocol, as every client does at first
-    * `takes_back`: keys of statements that are done when a server has heard this message. They
-      are said to one that will hear it yet, since it may not know how to take back what never was.
-      Each stands for all keys that begin with it
+    * `until_answered`: what it takes back is done only when the server says so
 
     From either side:
 
     * `settles`: the keys of statements that are done: answered for good, or taken back
+    * `takes_back`: keys of statements that are done when a server has heard this message. They
+      are said to one that will hear it yet, since it may not know how to take back what never was.
+      Each stands for all keys that begin with it. From a server: those that waited for its answer
     * `reply`: what the other side would say at once, and says nothing else by; while it is away
       the proxy says it (a heartbeat's answer), and nothing of this message is kept
     * `is_beat`: it says only that its side is there: of no use to a side that is away
@@ -85,6 +86,7 @@ class Heard:
     is_cut: bool = False
     half: bytes = b""
     takes_back: tuple[Key, ...] = ()
+    until_answered: bool = False
     is_beat: bool = False
     answers: tuple[Key, ...] = ()
     refuses: tuple[Key, ...] = ()

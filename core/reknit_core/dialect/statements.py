@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from reknit_core.dialect.speech import Key, Message, Statement
 
 MAX_STATEMENT = 64 * 1024  # bytes: a larger one is not kept, and the conversation is lost
+NEVER = 1 << 62  # a position: no server hears so far
 OVERHEAD = 128  # bytes that a statement counts beside its message
 
 
@@ -21,7 +22,7 @@ class Kept:
 
     `answered`: the client has had the server's answer. `confirms`: the position up to which an
     answer to it says that the server has heard the queue. `until`: the position behind the
-    message that takes it back, once a server has heard that.
+    message that takes it back, once a server has heard that; NEVER: until a server says so.
     """
 
     statement: Statement
@@ -73,6 +74,12 @@ class Statements:
             if kept.statement.key[: len(key)] == key and kept.until is None:
                 self._kept[kept.statement.key] = replace(kept, until=position)
                 self._taken_back += 1
+
+    def taken_back(self, key: Key) -> None:
+        """The server says that those are done which wait for that."""
+        for kept in self:
+            if kept.until == NEVER and kept.statement.key[: len(key)] == key:
+                self.settle(kept.statement.key)
 
     def heard(self, position: int) -> None:
         """A server has heard the queue up to `position`."""

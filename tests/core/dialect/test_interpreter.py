@@ -102,9 +102,12 @@ def test_a_later_statement_with_the_same_key_takes_the_place() -> None:
     assert session.interpreter.words() == [other]
 
 
+PAY = message(type="subscribe", id="1", payload={"query": "mutation { pay }"})
+
+
 def test_a_request_is_not_asked_twice_where_that_is_promised() -> None:
     session = Session()
-    session.client(INIT, TICKS)
+    session.client(INIT, PAY)
     session.server(ACK)
     (told,) = session.lost(20, repeats=False)
     assert json.loads(told.data)["type"] == "error"
@@ -116,9 +119,29 @@ def test_a_request_is_not_asked_twice_where_that_is_promised() -> None:
 
 def test_a_request_that_no_server_can_have_heard_is_asked() -> None:
     session = Session()
-    session.client(INIT, TICKS)
+    session.client(INIT, PAY)
     session.server(ACK)
     assert session.lost(10, repeats=False) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "is_repeated"),
+    [
+        ("subscription { ticks }", True),
+        ("  query A { a }", True),
+        ("{ a }", True),
+        ("mutation { pay }", False),
+        ("query A { a } mutation B { b }", False),
+        ("fragment F on A { a } query B { ...F }", False),
+        ("# mutation\n{ a }", False),
+        (None, False),
+    ],
+)
+def test_what_changes_nothing_is_asked_twice(query: str | None, is_repeated: bool) -> None:
+    session = Session()
+    session.client(INIT, message(type="subscribe", id="1", payload={"query": query}))
+    session.server(ACK)
+    assert (session.lost(20, repeats=False) == []) is is_repeated
 
 
 def test_a_server_that_takes_back_what_it_had_granted() -> None:
