@@ -11,7 +11,7 @@ from math import inf
 
 from reknit_core.dialect.halves import Halves
 from reknit_core.dialect.speech import NOTHING, Beat, Conversation, Heard, Key, Message, State
-from reknit_core.dialect.statements import NEVER, Kept, Statements
+from reknit_core.dialect.statements import NEVER, Statements
 from reknit_core.side import Side
 
 
@@ -65,7 +65,7 @@ class Interpreter:
         self._server_is_cut = False  # whether what the server says ends within something
         self._halves = Halves()  # where no server can go on without what came before
         self._last_end = 0  # of the client's last message
-        self._to_say: deque[Kept] = deque()
+        self._to_say: deque[Key] = deque()
         self._half: Message | None = None  # to say behind that
         self._awaited: Key | None = None
 
@@ -202,7 +202,7 @@ class Interpreter:
                 if failed is not None:
                     told.append(failed)
             else:
-                self._to_say.append(kept)
+                self._to_say.append(statement.key)
         self.hold = position
         self._hold_on()
         return told
@@ -211,7 +211,10 @@ class Interpreter:
         """What to tell the server now: up to a statement whose answer has to be awaited."""
         said = []
         while self._to_say and self._awaited is None:
-            statement = self._to_say.popleft().statement
+            kept = self.statements.get(self._to_say.popleft())
+            if kept is None or kept.end > self.hold:
+                continue  # it is settled meanwhile, or is said by the queue
+            statement = kept.statement
             again = self._conversation.again(statement)
             if again is not None:
                 said.append(again)
@@ -249,7 +252,7 @@ class Interpreter:
             "server_is_cut": self._server_is_cut,
             "halves": self._halves.freeze(),
             "last_end": self._last_end,
-            "to_say": [[*kept.statement.key] for kept in self._to_say],
+            "to_say": [[*key] for key in self._to_say],
             "half": None if self._half is None else [*self._half],
             "awaited": None if self._awaited is None else [*self._awaited],
         }
@@ -266,8 +269,7 @@ class Interpreter:
         self._server_is_cut = bool(each["server_is_cut"])
         self._halves.thaw(each["halves"])  # type: ignore[arg-type]
         self._last_end = each["last_end"]  # type: ignore[assignment]
-        found = (self.statements.get(tuple(key)) for key in each["to_say"])  # type: ignore[attr-defined]
-        self._to_say.extend(kept for kept in found if kept is not None)
+        self._to_say.extend(tuple(key) for key in each["to_say"])  # type: ignore[attr-defined]
         self._half = None if each["half"] is None else Message(*each["half"])  # type: ignore[misc]
         self._awaited = None if each["awaited"] is None else tuple(each["awaited"])  # type: ignore[arg-type]
 

@@ -161,6 +161,8 @@ class MqttConversation(StreamConversation[Packet]):
 
     def _from_client(self, each: Packet) -> Heard:
         body, said = each.body, Message(each.whole, False)
+        if not each.whole:  # it is too large to be kept
+            return Heard(lost=each.kind != Kind.PUBLISH or each.qos > 0)
         match each.kind:
             case Kind.CONNECT:
                 return self._connect(each)
@@ -220,6 +222,8 @@ class MqttConversation(StreamConversation[Packet]):
 
     def _from_server(self, each: Packet) -> Heard:
         body = each.body
+        if not each.whole:
+            return Heard()
         match each.kind:
             case Kind.CONNACK:
                 return self._connected(body)
@@ -279,7 +283,7 @@ class MqttConversation(StreamConversation[Packet]):
 
 
 def _filter(name: bytes) -> Key:
-    return ("filter", name.decode("utf-8", "surrogateescape"))
+    return ("filter", name.decode("latin-1"))
 
 
 def _filters(body: bytes, pos: int, options: int) -> list[tuple[bytes, bytes]]:

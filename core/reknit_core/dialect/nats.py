@@ -68,7 +68,9 @@ class NatsConversation(StreamConversation[Line]):
         delivered, limit = self._subscriptions.get(str(key[1]), (0, 0))
         if not limit:
             return said
-        return said._replace(data=said.data + f"UNSUB {key[1]} {limit - delivered}\r\n".encode())
+        return said._replace(
+            data=said.data + f"UNSUB {key[1]} {limit - delivered}\r\n".encode("latin-1")
+        )
 
     def beat(self, side: Side) -> Beat | None:
         """None: a PING is answered in its receiver's place, and that is enough."""
@@ -176,8 +178,9 @@ class NatsConversation(StreamConversation[Line]):
             case "INFO":
                 greets, self._is_informed = not self._is_informed, True
                 return Heard(greets=greets)
-            case "PONG" if self._pings:
-                key = self._pings.popleft()
+            case "PONG":
+                # One too many: the queue has said once more what was answered.
+                key = self._pings.popleft() if self._pings else _HELLO
                 return Heard(answers=(key,)) if key == _HELLO else Heard(settles=(key,))
             case "MSG" | "HMSG":
                 return self._delivered(each)
@@ -195,4 +198,4 @@ class NatsConversation(StreamConversation[Line]):
 
 
 def _line(each: Line) -> Message:
-    return Message(each.operation.encode() + b" " + each.rest + b"\r\n", False)
+    return Message(each.operation.encode("latin-1") + b" " + each.rest + b"\r\n", False)

@@ -19,7 +19,7 @@ class Line(NamedTuple):
     @property
     def words(self) -> list[str]:
         """The arguments."""
-        return self.rest.decode("utf-8", "surrogateescape").split()
+        return [word.decode("latin-1") for word in self.rest.split()]
 
 
 class LineReader(StreamReader[Line]):
@@ -35,7 +35,7 @@ class LineReader(StreamReader[Line]):
         if stop < 0:
             return Cut(None, None)
         operation, _, rest = data[pos:stop].strip().partition(b" ")
-        line = Line(operation.decode("ascii", "replace").upper(), rest.strip())
+        line = Line(operation.decode("latin-1").upper(), rest.strip())
         end = stop + 1
         if line.operation in _WITH_PAYLOAD:
             size = rest.rpartition(b" ")[2]

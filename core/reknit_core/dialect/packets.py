@@ -34,7 +34,10 @@ _LEFT_OUT = frozenset((Kind.CONNACK, Kind.SUBACK, Kind.PINGRESP))
 
 
 class Packet(NamedTuple):
-    """A packet: its first byte, and what follows its length; `whole`: all its bytes."""
+    """A packet: its first byte, and what follows its length; `whole`: all its bytes.
+
+    Of one too large to be kept there is only the first byte.
+    """
 
     first: int
     body: bytes
@@ -57,13 +60,18 @@ class PacketReader(StreamReader[Packet]):
     __slots__ = ()
 
     def cut(self, data: bytes, pos: int) -> Cut[Packet]:
-        """The packet that begins there; a large one is not told. Raises MalformedError."""
+        """The packet that begins there; of a large one only the first byte is told.
+
+        Raises MalformedError.
+        """
         found = _length(data, pos + 1)
         if found is None:
             return Cut(None, None)
         start, size = found
         end = start + size
-        if end > len(data) or end - pos > MAX_STATEMENT:
+        if end - pos > MAX_STATEMENT:
+            return Cut(end, Packet(data[pos], b"", b""))
+        if end > len(data):
             return Cut(end, None)
         return Cut(end, Packet(data[pos], data[start:end], data[pos:end]))
 

@@ -7,7 +7,7 @@ from reknit_core.dialect.builtin import FILES, built_in
 from reknit_core.dialect.mqtt import Mqtt
 from reknit_core.dialect.nats import Nats
 from reknit_core.dialect.phoenix import Phoenix
-from reknit_core.dialect.rules_file import DialectError, read_rules
+from reknit_core.dialect.rules_file import NAME, NAME_ALLOWED, DialectError, read_rules
 from reknit_core.dialect.signalr import SignalR
 from reknit_core.dialect.speech import Dialect, Offer
 from reknit_core.dialect.stomp import Stomp
@@ -60,8 +60,11 @@ class Registry:
         return registry
 
     def _with(self, dialect: Dialect, source: str) -> "Registry":
-        if dialect.name in RESERVED:
-            raise DialectError(f"{source}: the name {dialect.name!r} is reserved")
+        if dialect.name in RESERVED or not NAME.fullmatch(dialect.name):
+            allowed = f"{NAME_ALLOWED}; not {' or '.join(sorted(RESERVED))}"
+            raise DialectError(
+                f"{source}: the name {dialect.name!r} is not allowed; allowed: {allowed}"
+            )
         built_in = [each for each in self if each.name not in self._own]
         return Registry(built_in, [*self._own.values(), dialect])
 

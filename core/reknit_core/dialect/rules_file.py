@@ -9,8 +9,8 @@ from reknit_core.dialect.patterns import Path, Pattern, Presence, Wanted, read_p
 from reknit_core.dialect.rules import BeatRule, Rules, StatementRule
 from reknit_core.side import Side
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
-_NAME_ALLOWED = "lower-case letters, digits, dots and hyphens"
+NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
+NAME_ALLOWED = "lower-case letters, digits, dots and hyphens"
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 
 PATTERN = (
@@ -64,7 +64,7 @@ class _Reader:
 
     def read(self, data: Mapping[str, object]) -> Rules:
         self._known("", data, _TOP)
-        name = self._text("", data, "name", _NAME, _NAME_ALLOWED)
+        name = self._text("", data, "name", NAME, NAME_ALLOWED)
         ends = self._choice("", data, "on_server_loss", ("resume", "end"), "resume") == "end"
         statements = [
             self._statement(f"statement[{number}]", table, str(number))
@@ -134,7 +134,7 @@ class _Reader:
         """Statements of one kind have their keys in common, whichever rule they are of."""
         if "kind" not in table:
             return number
-        return self._text(place, table, "kind", _NAME, _NAME_ALLOWED)
+        return self._text(place, table, "kind", NAME, NAME_ALLOWED)
 
     def _beat(self, place: str, table: Mapping[str, object]) -> BeatRule:
         self._known(place, table, _BEAT)

@@ -84,4 +84,4 @@ def _read_head(head: bytes) -> tuple[str, dict[str, str]]:
 def _text(raw: bytes) -> str:
     """A header's name or value: escapes are resolved that are ones (1.2, "Value Encoding")."""
     plain = _ESCAPE.sub(lambda found: _ESCAPES[found[0]], raw) if b"\\" in raw else raw
-    return plain.decode("utf-8", "surrogateescape")
+    return plain.decode("latin-1")

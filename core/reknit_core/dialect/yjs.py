@@ -121,7 +121,7 @@ class YjsConversation:
     def _from_client(
         self, document: bytes, kind: int, reader: Lib0Reader, message: Message
     ) -> Heard | None:
-        name = document.decode("utf-8", "surrogateescape")
+        name = document.decode("latin-1")
         match kind:
             case 0 if reader.number() == _STEP_1:
                 return Heard(states=(Statement(("sync", name), message),))
@@ -161,7 +161,7 @@ class YjsConversation:
     ) -> Heard | None:
         if not self._named:
             return None
-        name = document.decode("utf-8", "surrogateescape")
+        name = document.decode("latin-1")
         key: Key = ("auth", name)
         match kind, reader.number() if kind == _AUTH else 0:
             case 2, 2:
