@@ -28,6 +28,7 @@ from reknit_core.dialect.speech import (
     State,
     Statement,
 )
+from reknit_core.dialect.statements import MAX_STATEMENT
 from reknit_core.side import Side
 
 SUBPROTOCOLS = frozenset(("mqtt", "mqttv3.1"))
@@ -41,7 +42,6 @@ _LAST_ID = 0xFFFF
 _PING: Key = ("ping",)
 _UNSPECIFIED = b"\x80"  # 2.4: unspecified error
 _MAX_ASKED = 256  # SUBSCRIBEs that are unanswered
-_MAX_FILTERS = 1024  # in one SUBSCRIBE
 
 
 class Mqtt:
@@ -203,13 +203,14 @@ class MqttConversation(StreamConversation[Packet]):
         """
         identifier = number(each.body, 0)
         start = properties(each.body, 2)[0] if self._is_5 else 2
-        head = each.body[:start]
+        head, filters = each.body[:start], _filters(each.body, start, 1)
+        size = len(filters) * len(head) + len(each.body)  # each has the properties
+        if len(self._asked) >= _MAX_ASKED or size > MAX_STATEMENT:
+            return Heard(lost=True)
         states = [Statement(("subscribe", identifier), Message(each.whole, False))]
-        for name, entry in _filters(each.body, start, 1):
+        for name, entry in filters:
             said = Message(packet(each.first, head + entry), False)
             states.append(Statement(_filter(name), said))
-        if len(self._asked) >= _MAX_ASKED or len(states) > _MAX_FILTERS:
-            return Heard(lost=True)
         self._asked[identifier] = [statement.key for statement in states[1:]]
         return Heard(states=tuple(states))
 
