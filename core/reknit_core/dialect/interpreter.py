@@ -117,7 +117,9 @@ class Interpreter:
         falls_back = False
         passed = []
         for part in heard:
-            falls_back |= self._renewed and any(map(self._was_asked_again, part.refuses))
+            falls_back |= self._renewed and any(
+                part.is_ours or self._was_asked_again(key) for key in part.refuses
+            )
             for key in (*part.settles, *part.answers):
                 self._confirm(key)
             self._note(part)

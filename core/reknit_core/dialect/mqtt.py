@@ -262,14 +262,11 @@ class MqttConversation(StreamConversation[Packet]):
         if identifier in self._again:
             keys = self._again.pop(identifier)
             refused = tuple(key for key, code in zip(keys, codes, strict=False) if code >= 0x80)
-            return Heard(answers=tuple(keys), refuses=refused, is_ours=True)
+            return Heard(refuses=refused, is_ours=True)
         keys = self._asked.pop(identifier, [])
         # A filter that the client was refused is none to subscribe to again.
         refused = tuple(key for key, code in zip(keys, codes, strict=False) if code >= 0x80)
-        settled = ("subscribe", identifier)
-        return Heard(
-            answers=tuple(key for key in keys if key not in refused), settles=(settled, *refused)
-        )
+        return Heard(settles=(("subscribe", identifier), *refused))
 
     def _free_identifier(self) -> int:
         """From the end: most clients count from 1."""
