@@ -9,6 +9,9 @@ from reknit_core.dialect.speech import NOTHING, Heard, Message, State
 from reknit_core.dialect.stream import MalformedError, StreamReader, Unit
 from reknit_core.side import Side
 
+PASSES = Heard()
+"""A unit that the dialect has no interest in: most are."""
+
 
 class _Readers(Protocol[Unit]):
     def __call__(self, *, holds_back: bool) -> StreamReader[Unit]: ...
@@ -53,14 +56,19 @@ class StreamConversation(Generic[Unit]):
         read: Callable[[Unit], Heard] = (
             self._from_client if side is Side.CLIENT else self._from_server
         )
-        heard: list[Heard] = []
         try:
-            for data, unit in reader.read(message.data):
-                heard.append(replace(read(unit) if unit is not None else Heard(), part=data))
+            parts = [
+                (data, PASSES if unit is None else read(unit))
+                for data, unit in reader.read(message.data)
+            ]
         except MalformedError:
             self._is_lost = True
             return (Heard(lost=True, part=held_back + message.data),)
-        if reader.has_passed_half:
+        has_passed_half = reader.has_passed_half
+        if not has_passed_half and len(parts) == 1 and parts[0] == (message.data, PASSES):
+            return NOTHING
+        heard = [replace(meaning, part=data) for data, meaning in parts]
+        if has_passed_half:
             heard.append(Heard(is_cut=True, half=reader.half, part=b""))
         self._is_lost = any(part.lost for part in heard)
         return tuple(heard)

@@ -9,7 +9,7 @@ be followed: then a server's loss ends the session, and the client connects anew
 
 from typing import Any
 
-from reknit_core.dialect.conversation import StreamConversation
+from reknit_core.dialect.conversation import PASSES, StreamConversation
 from reknit_core.dialect.packets import (
     Kind,
     Packet,
@@ -184,7 +184,7 @@ class MqttConversation(StreamConversation[Packet]):
                 return Heard(states=(Statement(_PING, said),))
             case Kind.AUTH:
                 return Heard(lost=True)
-        return Heard()
+        return PASSES
 
     def _connect(self, each: Packet) -> Heard:
         """Section 3.1: the protocol's name and level, flags, the keep alive."""
@@ -224,7 +224,7 @@ class MqttConversation(StreamConversation[Packet]):
     def _from_server(self, each: Packet) -> Heard:
         body = each.body
         if not each.whole:
-            return Heard()
+            return PASSES
         match each.kind:
             case Kind.CONNACK:
                 return self._connected(body)
@@ -243,7 +243,7 @@ class MqttConversation(StreamConversation[Packet]):
                 return Heard(lost=True)
             case Kind.DISCONNECT:  # of version 5: the client will connect anew by itself
                 return Heard(lost=True)
-        return Heard()
+        return PASSES
 
     def _connected(self, body: bytes) -> Heard:
         """A client that was told that its session is taken up relies on what that holds."""

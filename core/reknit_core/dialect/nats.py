@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from reknit_core.dialect.conversation import StreamConversation
+from reknit_core.dialect.conversation import PASSES, StreamConversation
 from reknit_core.dialect.nats_lines import Line, LineReader
 from reknit_core.dialect.speech import Beat, Heard, Key, Message, Offer, State, Statement
 from reknit_core.side import Side
@@ -117,7 +117,7 @@ class NatsConversation(StreamConversation[Line]):
             case "PING":
                 return self._ping()
             case "PONG" | "":
-                return Heard()
+                return PASSES
         self._is_quiet = False
         words = each.words
         match each.operation:
@@ -127,7 +127,7 @@ class NatsConversation(StreamConversation[Line]):
                 return Heard(states=(said,), lost=len(self._subscriptions) > _MAX_SUBSCRIPTIONS)
             case "UNSUB" if words:
                 return self._unsubscribe(words)
-        return Heard()
+        return PASSES
 
     def _connect(self, each: Line) -> Heard:
         self._pings.clear()
@@ -157,9 +157,9 @@ class NatsConversation(StreamConversation[Line]):
         sid, limit = words[0], words[1] if len(words) > 1 else "0"
         counts = self._subscriptions.get(sid)
         if counts is None:
-            return Heard()
+            return PASSES
         counts[1] = int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 10 else 0
-        return self._end(sid) if counts[0] >= counts[1] else Heard()
+        return self._end(sid) if counts[0] >= counts[1] else PASSES
 
     def _end(self, sid: str) -> Heard:
         del self._subscriptions[sid]
@@ -177,15 +177,15 @@ class NatsConversation(StreamConversation[Line]):
                 return self._delivered(each)
             case "-ERR" if each.rest.strip(b"'").lower().startswith(_NOT_ACCEPTED):
                 return Heard(refuses=(_HELLO,))
-        return Heard()
+        return PASSES
 
     def _delivered(self, each: Line) -> Heard:
         words = each.words
         counts = self._subscriptions.get(words[1]) if len(words) > 1 else None
         if counts is None:
-            return Heard()
+            return PASSES
         counts[0] += 1
-        return self._end(words[1]) if counts[1] and counts[0] >= counts[1] else Heard()
+        return self._end(words[1]) if counts[1] and counts[0] >= counts[1] else PASSES
 
 
 def _line(each: Line) -> Message:

@@ -10,7 +10,7 @@ client connects anew.
 from collections.abc import Mapping
 from typing import Any
 
-from reknit_core.dialect.conversation import StreamConversation
+from reknit_core.dialect.conversation import PASSES, StreamConversation
 from reknit_core.dialect.speech import Beat, Heard, Key, Message, Offer, State, Statement
 from reknit_core.dialect.stomp_frames import Frame, FrameReader
 from reknit_core.side import Side
@@ -145,7 +145,7 @@ class StompConversation(StreamConversation[Frame]):
         if "receipt" in headers:
             key = ("receipt", headers["receipt"])
             return Heard(states=(self._said(key, each, is_request=each.command == "SEND"),))
-        return Heard()
+        return PASSES
 
     def _ends(self, each: Frame, key: Key) -> Heard:
         """What is ended stands until a server has heard so; or has said so, if it is to say it.
@@ -191,7 +191,7 @@ class StompConversation(StreamConversation[Frame]):
                 return self._receipt(each.headers.get("receipt-id", ""))
             case "ERROR":  # the server closes the connection behind it
                 return Heard(refuses=(_CONNECT,))
-        return Heard()
+        return PASSES
 
     def _receipt(self, receipt: str) -> Heard:
         key = self._receipts.get(receipt)
