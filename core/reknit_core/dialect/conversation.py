@@ -47,7 +47,7 @@ class StreamConversation(Generic[Unit]):
         """What the units in a message mean."""
         reader = self._client if side is Side.CLIENT else self._server
         if self._is_lost:
-            return self._let_go(message) if reader.held_back else NOTHING
+            return self._let_go(message.data) if reader.held_back else NOTHING
         if away and not reader.is_inside:
             reply = self._idle(side, message.data)
             if reply is not None:
@@ -71,13 +71,15 @@ class StreamConversation(Generic[Unit]):
         if has_passed_half:
             heard.append(Heard(is_cut=True, half=reader.half, part=b""))
         self._is_lost = any(part.lost for part in heard)
+        if self._is_lost and reader.held_back:
+            heard += self._let_go(b"")
         return tuple(heard)
 
-    def _let_go(self, message: Message) -> tuple[Heard, ...]:
-        """What was held back goes on with the next message."""
+    def _let_go(self, data: bytes) -> tuple[Heard, ...]:
+        """What was held back goes on, with these bytes behind it."""
         held_back = self._server.held_back
         self._server = self._reader(holds_back=True)
-        return (Heard(part=held_back + message.data),)
+        return (Heard(part=held_back + data),)
 
     def begins_again(self) -> None:
         """What the lost server was saying is void."""
