@@ -50,6 +50,7 @@ export class ResumingWebSocket {
     url,
     { limit = 10000, retry = 1000, fresh = true, protocols = [], WebSocket = globalThis.WebSocket } = {},
   ) {
+    if (!WebSocket) throw new TypeError("there is no WebSocket here: pass the one of the package ws");
     this.#url = url;
     this.#options = { limit, retry, fresh, protocols, WebSocket };
     this.comeBack();

@@ -3,8 +3,8 @@
 These names are public, and stay; whatever else is in here may move. They are imported when they
 are first asked for, so that a program pays for what it uses.
 
-A program that moves the bytes itself takes `Contexts`, which keeps the sessions by connection id,
-and obeys each `ContextStateMachine`; core/README.md says how.
+A program that moves the bytes itself keeps a `Contexts`, which has the sessions by connection id,
+and a `Driver` for each; core/README.md says how.
 """
 
 from importlib import import_module
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         Undelivered,
     )
     from reknit_core.counters import Counters
-    from reknit_core.driver import Driver, Host, Transport, Wire
+    from reknit_core.driver import Driver, Transport, Wire
     from reknit_core.events import (
         Ask,
         ClientConnected,
@@ -33,12 +33,14 @@ if TYPE_CHECKING:
         Shutdown,
         StopAsking,
     )
+    from reknit_core.host import Host
     from reknit_core.leg.transit import Transit
     from reknit_core.lifecycle import TRANSITIONS, LifecycleError, State, Transition, Trigger
     from reknit_core.play.player import Player, ScenarioError
     from reknit_core.policy.policy import Delivery, Http, Overflow, Policy, PolicyError
     from reknit_core.policy.upstream import Upstream, parse_upstream
     from reknit_core.proxy.contexts import Contexts
+    from reknit_core.proxy.view import SessionView
     from reknit_core.queue.budget import Budget
     from reknit_core.queue.stream import Buffer
     from reknit_core.session.context import ContextStateMachine
@@ -50,7 +52,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "commands": "Answered AttemptFailed Command Dial Disconnect Dropped Transitioned Undelivered",
     "counters": "Counters",
-    "driver": "Driver Host Transport Wire",
+    "driver": "Driver Transport Wire",
+    "host": "Host",
     "events": "Ask ClientConnected ConnectionLost DialFailed Event ServerConnected Shutdown "
     "StopAsking",
     "lifecycle": "TRANSITIONS LifecycleError State Transition Trigger",
@@ -58,6 +61,7 @@ _HOMES = {
     "policy.policy": "Delivery Http Overflow Policy PolicyError",
     "policy.upstream": "Upstream parse_upstream",
     "proxy.contexts": "Contexts",
+    "proxy.view": "SessionView",
     "queue.budget": "Budget",
     "queue.stream": "Buffer",
     "session.context": "ContextStateMachine",
@@ -98,6 +102,7 @@ __all__ = [
     "Refusal",
     "ScenarioError",
     "ServerConnected",
+    "SessionView",
     "Shutdown",
     "Side",
     "State",

@@ -30,6 +30,7 @@ from reknit_core.commands import (
     Undelivered,
 )
 from reknit_core.events import ConnectionLost, DialFailed, Event, ServerConnected
+from reknit_core.host import NOBODY, Host
 from reknit_core.leg.transit import Transit
 from reknit_core.lifecycle import State
 from reknit_core.queue.stream import Buffer
@@ -69,25 +70,6 @@ class Transport(Protocol):
 
     def part(self, farewell: bytes, linger: float) -> None:
         """Close it, as Disconnect says: the session is done with it."""
-
-
-class Host(Protocol):
-    """What a session needs of its adapter beside the connections."""
-
-    def dial(self, dial: Dial) -> None:
-        """Connect at `dial.at` (seconds), then call connected() or dial_failed()."""
-
-    def call_off(self) -> None:
-        """The dial is not wanted any more."""
-
-    def wake(self, deadline: float) -> None:
-        """Call Driver.wake() at that time (seconds), in place of any that was named before."""
-
-    def tell(self, what: Event | Command, now: float) -> None:
-        """For the log: an event before it happens to the context, a command before it is obeyed."""
-
-    def over(self) -> None:
-        """The session is closed, and nothing of it is left."""
 
 
 class Wire:
@@ -280,7 +262,7 @@ class Driver:
                 self._part(wire, b"", 0.0)
         self._call_off(self.dialling)
         self.deadline = inf
-        self._host = _NOBODY
+        self._host = NOBODY
 
     def abandon(self) -> None:
         """The session ends by an error of the proxy, which left it in no state to go on from."""
@@ -313,7 +295,7 @@ class Driver:
         if self.hold is not None:
             self.hold()
         if context.state is State.CLOSED and not (self.client or self.server or self.dialling):
-            host, self._host = self._host, _NOBODY
+            host, self._host = self._host, NOBODY
             host.over()
 
     def pass_on(self, wire: Wire, other: Wire | None, now: float) -> None:
@@ -436,28 +418,6 @@ class Driver:
             wire.reads = reads
             wire.writes = wire.full
             wire.transport.watch(reads=reads, writes=wire.full)
-
-
-class _Nobody:
-    """The host of a session that is over: so that the two don't keep each other alive."""
-
-    def dial(self, dial: Dial) -> None:
-        pass
-
-    def call_off(self) -> None:
-        pass
-
-    def wake(self, deadline: float) -> None:
-        pass
-
-    def tell(self, what: Event | Command, now: float) -> None:
-        pass
-
-    def over(self) -> None:
-        pass
-
-
-_NOBODY: Final = _Nobody()
 
 
 def reason_of(error: OSError) -> str:

@@ -356,6 +356,26 @@ def test_leaving_python_does_not_pass_over_a_session_that_ended_too_early() -> N
     trio.run(run)
 
 
+def test_node_without_a_websocket_says_what_to_pass() -> None:
+    if not node_runs("-e", ""):
+        pytest.skip("needs Node")
+    script = f"""
+        import {{ ResumingWebSocket }} from {json.dumps((HELPERS / "resume.js").as_uri())};
+        try {{
+          new ResumingWebSocket("ws://127.0.0.1:9", {{ WebSocket: null }});
+        }} catch (error) {{
+          console.log(error.message);
+        }}
+    """
+    run = subprocess.run(
+        ["node", "--input-type=module", "-e", script],
+        capture_output=True,
+        check=True,
+        timeout=LIMIT,
+    )
+    assert "pass the one of the package ws" in run.stdout.decode()
+
+
 def test_node_says_when_too_much_is_unconfirmed() -> None:
     skip_without_ws()
     script = f"""

@@ -1,4 +1,4 @@
-"""Sessions with a dialect, in any order of events: never an error, never on in a half-known state."""
+"""Sessions with a dialect, in any order of events: a new server hears nothing out of turn."""
 
 import json
 import random

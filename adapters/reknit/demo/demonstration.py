@@ -224,7 +224,7 @@ def _log_to(handler: logging.Handler) -> Iterator[None]:
     """The proxy's log goes to that handler, and nowhere else, for a while."""
     logger = logging.getLogger("reknit")
     level, propagate, handlers = logger.level, logger.propagate, logger.handlers
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG)
     logger.propagate, logger.handlers = False, [handler]
     try:
         yield

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from logging import Handler, LogRecord
+from logging import INFO, Handler, LogRecord
 from typing import Protocol
 
 from reknit_core.lifecycle import State
@@ -131,11 +131,17 @@ class LogToView(Handler):
         self._view = view
 
     def emit(self, record: LogRecord) -> None:
-        """Show one line of the log; a session's label is left out, as there is one session."""
+        """Show one line of the log; a session's label is left out, as there is one session.
+
+        Its states are told at `debug` while the server is out: of that level these alone are shown.
+        """
+        is_state = getattr(record, "event", "") == "transition"
+        if record.levelno < INFO and not is_state:
+            return
         fields = record.args if isinstance(record.args, Mapping) else {}
         text = record.getMessage().removeprefix(f"{fields.get('session', '')} ")
         note = Note(self._board.at, text)
-        if getattr(record, "event", "") == "transition":
+        if is_state:
             note.state = self._board.state = State(fields["state"])
         self._board.notes.append(note)
         self._view.note(note)

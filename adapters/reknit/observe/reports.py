@@ -147,8 +147,8 @@ def _tell_remark(remark: Remark) -> None:
             )
         case OutageEnded(seconds, returned, ended, waiting):
             text = (
-                "the server is back after %(seconds).1f seconds: %(returned)d sessions have it "
-                "again, %(ended)d have ended, %(waiting)d wait"
+                "the server is back after %(seconds).1f seconds: %(returned)d sessions have "
+                "returned to it, %(ended)d have ended, %(waiting)d wait"
             )
             tell(
                 WARNING,

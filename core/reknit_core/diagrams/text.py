@@ -7,6 +7,7 @@ hand. The SVG has its own module, svg.py.
 from collections.abc import Mapping
 from textwrap import wrap
 
+from reknit_core.diagrams.closing_tables import closing_tables
 from reknit_core.diagrams.svg import NOTES, lifecycle_svg
 from reknit_core.lifecycle import INITIAL, TRANSITIONS, State
 from reknit_core.play.player import play
@@ -171,6 +172,8 @@ def _index(scenarios: Mapping[str, Scenario]) -> str:
         "",
         "Draw any other scenario with `reknit diagram FILE`, e.g. "
         "`reknit diagram tests/scenarios/heartbeat.scn`.",
+        "",
+        *closing_tables(),
     ]
     return _text(lines)
 

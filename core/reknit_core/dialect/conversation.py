@@ -9,6 +9,9 @@ from reknit_core.dialect.speech import NOTHING, Heard, Message, State
 from reknit_core.dialect.stream import MalformedError, StreamReader, Unit
 from reknit_core.side import Side
 
+PASSES = Heard()
+"""A unit that the dialect has no interest in: most are."""
+
 
 class _Readers(Protocol[Unit]):
     def __call__(self, *, holds_back: bool) -> StreamReader[Unit]: ...
@@ -44,7 +47,7 @@ class StreamConversation(Generic[Unit]):
         """What the units in a message mean."""
         reader = self._client if side is Side.CLIENT else self._server
         if self._is_lost:
-            return self._let_go(message) if reader.held_back else NOTHING
+            return self._let_go(message.data) if reader.held_back else NOTHING
         if away and not reader.is_inside:
             reply = self._idle(side, message.data)
             if reply is not None:
@@ -53,23 +56,30 @@ class StreamConversation(Generic[Unit]):
         read: Callable[[Unit], Heard] = (
             self._from_client if side is Side.CLIENT else self._from_server
         )
-        heard: list[Heard] = []
         try:
-            for data, unit in reader.read(message.data):
-                heard.append(replace(read(unit) if unit is not None else Heard(), part=data))
+            parts = [
+                (data, PASSES if unit is None else read(unit))
+                for data, unit in reader.read(message.data)
+            ]
         except MalformedError:
             self._is_lost = True
             return (Heard(lost=True, part=held_back + message.data),)
-        if reader.has_passed_half:
+        has_passed_half = reader.has_passed_half
+        if not has_passed_half and len(parts) == 1 and parts[0] == (message.data, PASSES):
+            return NOTHING
+        heard = [replace(meaning, part=data) for data, meaning in parts]
+        if has_passed_half:
             heard.append(Heard(is_cut=True, half=reader.half, part=b""))
         self._is_lost = any(part.lost for part in heard)
+        if self._is_lost and reader.held_back:
+            heard += self._let_go(b"")
         return tuple(heard)
 
-    def _let_go(self, message: Message) -> tuple[Heard, ...]:
-        """What was held back goes on with the next message."""
+    def _let_go(self, data: bytes) -> tuple[Heard, ...]:
+        """What was held back goes on, with these bytes behind it."""
         held_back = self._server.held_back
         self._server = self._reader(holds_back=True)
-        return (Heard(part=held_back + message.data),)
+        return (Heard(part=held_back + data),)
 
     def begins_again(self) -> None:
         """What the lost server was saying is void."""

@@ -8,6 +8,7 @@ becomes of it. When a new server has accepted, `reopen` begins: `words` gives wh
 from collections import deque
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 from reknit_core.dialect.halves import Halves
 from reknit_core.dialect.speech import NOTHING, Beat, Conversation, Heard, Key, Message, State
@@ -43,6 +44,7 @@ class Interpreter:
         "_halves",
         "_last_end",
         "_renewed",
+        "_server_greeted",
         "_server_is_cut",
         "_to_say",
         "confirmed",
@@ -62,6 +64,7 @@ class Interpreter:
         """The position up to which the server has heard the client, as its answers show."""
         self._greeted = False  # whether the client has had a server's greeting
         self._renewed = False  # whether the server is not the session's first one
+        self._server_greeted = False  # whether this server has greeted
         self._server_is_cut = False  # whether what the server says ends within something
         self._halves = Halves()  # where no server can go on without what came before
         self._last_end = 0  # of the client's last message
@@ -114,7 +117,9 @@ class Interpreter:
         falls_back = False
         passed = []
         for part in heard:
-            falls_back |= self._renewed and any(map(self._was_asked_again, part.refuses))
+            falls_back |= self._renewed and any(
+                part.is_ours or self._was_asked_again(key) for key in part.refuses
+            )
             for key in (*part.settles, *part.answers):
                 self._confirm(key)
             self._note(part)
@@ -122,8 +127,8 @@ class Interpreter:
                 self.statements.taken_back(key)
             had = [self._answered(key) and self._renewed for key in part.answers]
             if part.greets:
-                had.append(self._greeted)
-                self._greeted = True
+                had.append(self._greeted and not self._server_greeted)
+                self._greeted = self._server_greeted = True
             if not part.is_ours and not (had and all(had)):
                 passed.append(message.data if part.part is None else part.part)
         if falls_back:
@@ -178,6 +183,7 @@ class Interpreter:
         self._half = None
         self._awaited = None
         self.hold = inf
+        self._server_greeted = False
         self.is_lost |= self._server_is_cut  # the client would hear on within something
         self._conversation.begins_again()
 
@@ -248,6 +254,7 @@ class Interpreter:
             "hold": None if self.hold == inf else self.hold,
             "confirmed": self.confirmed,
             "greeted": self._greeted,
+            "server_greeted": self._server_greeted,
             "renewed": self._renewed,
             "server_is_cut": self._server_is_cut,
             "halves": self._halves.freeze(),
@@ -259,19 +266,20 @@ class Interpreter:
 
     def thaw(self, state: State) -> None:
         """Become what freeze() gave; the conversation is made from its part of it."""
-        each: dict[str, object] = dict(state)
-        self.statements.thaw(each["statements"])  # type: ignore[arg-type]
+        each: dict[str, Any] = dict(state)
+        self.statements.thaw(each["statements"])
         self.is_lost = bool(each["is_lost"])
-        self.hold = inf if each["hold"] is None else each["hold"]  # type: ignore[assignment]
-        self.confirmed = each["confirmed"]  # type: ignore[assignment]
+        self.hold = inf if each["hold"] is None else each["hold"]
+        self.confirmed = each["confirmed"]
         self._greeted = bool(each["greeted"])
+        self._server_greeted = bool(each["server_greeted"])
         self._renewed = bool(each["renewed"])
         self._server_is_cut = bool(each["server_is_cut"])
-        self._halves.thaw(each["halves"])  # type: ignore[arg-type]
-        self._last_end = each["last_end"]  # type: ignore[assignment]
-        self._to_say.extend(tuple(key) for key in each["to_say"])  # type: ignore[attr-defined]
-        self._half = None if each["half"] is None else Message(*each["half"])  # type: ignore[misc]
-        self._awaited = None if each["awaited"] is None else tuple(each["awaited"])  # type: ignore[arg-type]
+        self._halves.thaw(each["halves"])
+        self._last_end = each["last_end"]
+        self._to_say.extend(tuple(key) for key in each["to_say"])
+        self._half = None if each["half"] is None else Message(*each["half"])
+        self._awaited = None if each["awaited"] is None else tuple(each["awaited"])
 
 
 def _for_nobody(heard: tuple[Heard, ...]) -> Verdict | None:

@@ -9,7 +9,7 @@ be followed: then a server's loss ends the session, and the client connects anew
 
 from typing import Any
 
-from reknit_core.dialect.conversation import StreamConversation
+from reknit_core.dialect.conversation import PASSES, StreamConversation
 from reknit_core.dialect.packets import (
     Kind,
     Packet,
@@ -28,6 +28,7 @@ from reknit_core.dialect.speech import (
     State,
     Statement,
 )
+from reknit_core.dialect.statements import MAX_STATEMENT
 from reknit_core.side import Side
 
 SUBPROTOCOLS = frozenset(("mqtt", "mqttv3.1"))
@@ -41,7 +42,6 @@ _LAST_ID = 0xFFFF
 _PING: Key = ("ping",)
 _UNSPECIFIED = b"\x80"  # 2.4: unspecified error
 _MAX_ASKED = 256  # SUBSCRIBEs that are unanswered
-_MAX_FILTERS = 1024  # in one SUBSCRIBE
 
 
 class Mqtt:
@@ -184,7 +184,7 @@ class MqttConversation(StreamConversation[Packet]):
                 return Heard(states=(Statement(_PING, said),))
             case Kind.AUTH:
                 return Heard(lost=True)
-        return Heard()
+        return PASSES
 
     def _connect(self, each: Packet) -> Heard:
         """Section 3.1: the protocol's name and level, flags, the keep alive."""
@@ -203,13 +203,14 @@ class MqttConversation(StreamConversation[Packet]):
         """
         identifier = number(each.body, 0)
         start = properties(each.body, 2)[0] if self._is_5 else 2
-        head = each.body[:start]
+        head, filters = each.body[:start], _filters(each.body, start, 1)
+        size = len(filters) * len(head) + len(each.body)  # each has the properties
+        if len(self._asked) >= _MAX_ASKED or size > MAX_STATEMENT:
+            return Heard(lost=True)
         states = [Statement(("subscribe", identifier), Message(each.whole, False))]
-        for name, entry in _filters(each.body, start, 1):
+        for name, entry in filters:
             said = Message(packet(each.first, head + entry), False)
             states.append(Statement(_filter(name), said))
-        if len(self._asked) >= _MAX_ASKED or len(states) > _MAX_FILTERS:
-            return Heard(lost=True)
         self._asked[identifier] = [statement.key for statement in states[1:]]
         return Heard(states=tuple(states))
 
@@ -223,7 +224,7 @@ class MqttConversation(StreamConversation[Packet]):
     def _from_server(self, each: Packet) -> Heard:
         body = each.body
         if not each.whole:
-            return Heard()
+            return PASSES
         match each.kind:
             case Kind.CONNACK:
                 return self._connected(body)
@@ -242,7 +243,7 @@ class MqttConversation(StreamConversation[Packet]):
                 return Heard(lost=True)
             case Kind.DISCONNECT:  # of version 5: the client will connect anew by itself
                 return Heard(lost=True)
-        return Heard()
+        return PASSES
 
     def _connected(self, body: bytes) -> Heard:
         """A client that was told that its session is taken up relies on what that holds."""
@@ -261,14 +262,11 @@ class MqttConversation(StreamConversation[Packet]):
         if identifier in self._again:
             keys = self._again.pop(identifier)
             refused = tuple(key for key, code in zip(keys, codes, strict=False) if code >= 0x80)
-            return Heard(answers=tuple(keys), refuses=refused, is_ours=True)
+            return Heard(refuses=refused, is_ours=True)
         keys = self._asked.pop(identifier, [])
         # A filter that the client was refused is none to subscribe to again.
         refused = tuple(key for key, code in zip(keys, codes, strict=False) if code >= 0x80)
-        settled = ("subscribe", identifier)
-        return Heard(
-            answers=tuple(key for key in keys if key not in refused), settles=(settled, *refused)
-        )
+        return Heard(settles=(("subscribe", identifier), *refused))
 
     def _free_identifier(self) -> int:
         """From the end: most clients count from 1."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from reknit_core.dialect.conversation import StreamConversation
+from reknit_core.dialect.conversation import PASSES, StreamConversation
 from reknit_core.dialect.nats_lines import Line, LineReader
 from reknit_core.dialect.speech import Beat, Heard, Key, Message, Offer, State, Statement
 from reknit_core.side import Side
@@ -47,11 +47,10 @@ class Nats:
 class NatsConversation(StreamConversation[Line]):
     """Reads both directions' lines."""
 
-    __slots__ = ("_is_informed", "_is_quiet", "_pings", "_serial", "_subscriptions", "_to_greet")
+    __slots__ = ("_is_quiet", "_pings", "_serial", "_subscriptions", "_to_greet")
 
     def __init__(self) -> None:
         super().__init__(LineReader)
-        self._is_informed = False  # whether the server has said its first INFO
         self._to_greet = False  # whether the next PING is the first one after CONNECT
         self._is_quiet = True  # whether the client has said nothing since its last PING
         self._pings: deque[Key] = deque()  # that have no PONG yet
@@ -80,16 +79,10 @@ class NatsConversation(StreamConversation[Line]):
         """There are no requests."""
         return None
 
-    def begins_again(self) -> None:
-        """A new server says INFO at first. What it is asked is what the lost one did not answer."""
-        super().begins_again()
-        self._is_informed = False
-
     def freeze(self) -> State:
         """What is half read, what is asked, and what was delivered."""
         return {
             **super().freeze(),
-            "is_informed": self._is_informed,
             "to_greet": self._to_greet,
             "is_quiet": self._is_quiet,
             "pings": [[*key] for key in self._pings],
@@ -101,7 +94,6 @@ class NatsConversation(StreamConversation[Line]):
         """Become what freeze() gave."""
         super().thaw(state)
         each: dict[str, Any] = dict(state)
-        self._is_informed = each["is_informed"]
         self._to_greet = each["to_greet"]
         self._is_quiet = each["is_quiet"]
         self._pings = deque(tuple(key) for key in each["pings"])
@@ -125,7 +117,7 @@ class NatsConversation(StreamConversation[Line]):
             case "PING":
                 return self._ping()
             case "PONG" | "":
-                return Heard()
+                return PASSES
         self._is_quiet = False
         words = each.words
         match each.operation:
@@ -135,7 +127,7 @@ class NatsConversation(StreamConversation[Line]):
                 return Heard(states=(said,), lost=len(self._subscriptions) > _MAX_SUBSCRIPTIONS)
             case "UNSUB" if words:
                 return self._unsubscribe(words)
-        return Heard()
+        return PASSES
 
     def _connect(self, each: Line) -> Heard:
         self._pings.clear()
@@ -165,9 +157,9 @@ class NatsConversation(StreamConversation[Line]):
         sid, limit = words[0], words[1] if len(words) > 1 else "0"
         counts = self._subscriptions.get(sid)
         if counts is None:
-            return Heard()
+            return PASSES
         counts[1] = int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 10 else 0
-        return self._end(sid) if counts[0] >= counts[1] else Heard()
+        return self._end(sid) if counts[0] >= counts[1] else PASSES
 
     def _end(self, sid: str) -> Heard:
         del self._subscriptions[sid]
@@ -176,8 +168,7 @@ class NatsConversation(StreamConversation[Line]):
     def _from_server(self, each: Line) -> Heard:
         match each.operation:
             case "INFO":
-                greets, self._is_informed = not self._is_informed, True
-                return Heard(greets=greets)
+                return Heard(greets=True)
             case "PONG":
                 # One too many: the queue has said once more what was answered.
                 key = self._pings.popleft() if self._pings else _HELLO
@@ -186,15 +177,15 @@ class NatsConversation(StreamConversation[Line]):
                 return self._delivered(each)
             case "-ERR" if each.rest.strip(b"'").lower().startswith(_NOT_ACCEPTED):
                 return Heard(refuses=(_HELLO,))
-        return Heard()
+        return PASSES
 
     def _delivered(self, each: Line) -> Heard:
         words = each.words
         counts = self._subscriptions.get(words[1]) if len(words) > 1 else None
         if counts is None:
-            return Heard()
+            return PASSES
         counts[0] += 1
-        return self._end(words[1]) if counts[1] and counts[0] >= counts[1] else Heard()
+        return self._end(words[1]) if counts[1] and counts[0] >= counts[1] else PASSES
 
 
 def _line(each: Line) -> Message:

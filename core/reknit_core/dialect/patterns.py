@@ -36,7 +36,10 @@ class Pattern:
 
     def fits(self, document: object) -> bool:
         """Whether the document is as the pattern says."""
-        return all(_is_so(find(document, path), wanted) for path, wanted in self.places)
+        for path, wanted in self.places:  # noqa: SIM110 - it is done for every message
+            if not _is_so(find(document, path), wanted):
+                return False
+        return True
 
 
 class _Missing:
@@ -59,7 +62,7 @@ def find(document: object, path: Path) -> object:
     found = document
     for part in path:
         if isinstance(found, dict):
-            found = found.get(str(part), MISSING)
+            found = found.get(part if isinstance(part, str) else str(part), MISSING)
         elif isinstance(found, list) and isinstance(part, int) and part < len(found):
             found = found[part]
         else:
@@ -90,6 +93,8 @@ def _is_so(found: object, wanted: Wanted) -> bool:
         return (found is not MISSING) is wanted.value
     if isinstance(wanted, re.Pattern):
         return isinstance(found, str) and wanted.search(found) is not None
+    if isinstance(found, str):
+        return found in wanted
     return any(
         found == value and isinstance(found, bool) is isinstance(value, bool) for value in wanted
     )

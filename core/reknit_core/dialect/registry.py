@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
 from reknit_core.dialect.builtin import FILES, built_in
+from reknit_core.dialect.guarded import Guarded
 from reknit_core.dialect.mqtt import Mqtt
 from reknit_core.dialect.nats import Nats
 from reknit_core.dialect.phoenix import Phoenix
@@ -56,7 +57,7 @@ class Registry:
         """With dialects that were loaded from elsewhere, by where from. Raises DialectError."""
         registry = self
         for source, given in objects.items():
-            registry = registry._with(_as_dialect(given, source), source)
+            registry = registry._with(Guarded(_as_dialect(given, source)), source)
         return registry
 
     def _with(self, dialect: Dialect, source: str) -> "Registry":

@@ -160,15 +160,15 @@ class RuledConversation:
         return self._beat(Side.CLIENT, document, message, settled)
 
     def _from_server(self, document: object) -> tuple[Heard, ...]:
-        answers, refuses = [], []
+        answers: list[Key] = []
+        refuses: list[Key] = []
         for rule in self._rules.statements:
-            key = self._answered(rule, document)
-            if key is None:
-                continue
-            if _any(rule.awaits, document) or _any(rule.answered_by, document):
-                answers.append(key)
-            if _any(rule.refused_by, document):
-                refuses.append(key)
+            says = _any(rule.awaits, document) or _any(rule.answered_by, document)
+            refuses_it = _any(rule.refused_by, document)
+            key = self._answered(rule, document) if says or refuses_it else None
+            if key is not None:
+                answers += [key] if says else []
+                refuses += [key] if refuses_it else []
         settled = self._settled(document, Side.SERVER)
         greets = _any(self._rules.greetings, document)
         if answers or refuses or greets:
@@ -237,7 +237,10 @@ def _is_reply(rule: BeatRule, document: object) -> bool:
 
 
 def _any(several: tuple[Pattern, ...], document: object) -> bool:
-    return any(pattern.fits(document) for pattern in several)
+    for pattern in several:  # noqa: SIM110 - it is done for every message
+        if pattern.fits(document):
+            return True
+    return False
 
 
 def _key(rule: StatementRule, document: object) -> Key | None:

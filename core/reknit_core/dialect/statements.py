@@ -131,11 +131,6 @@ class Statements:
             statement = Statement(tuple(key), said, bool(awaits), bool(is_request))  # type: ignore[arg-type]
             self._add(Kept(statement, *rest))  # type: ignore[arg-type]
 
-    def restore(self, kept: list[Kept]) -> None:
-        """Take in what iterating gave in another process."""
-        for each in kept:
-            self._add(each)
-
     def _add(self, kept: Kept) -> None:
         self._kept[kept.statement.key] = kept
         self.size += _size(kept.statement)

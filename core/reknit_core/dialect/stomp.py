@@ -10,7 +10,7 @@ client connects anew.
 from collections.abc import Mapping
 from typing import Any
 
-from reknit_core.dialect.conversation import StreamConversation
+from reknit_core.dialect.conversation import PASSES, StreamConversation
 from reknit_core.dialect.speech import Beat, Heard, Key, Message, Offer, State, Statement
 from reknit_core.dialect.stomp_frames import Frame, FrameReader
 from reknit_core.side import Side
@@ -43,7 +43,7 @@ class Stomp:
 class StompConversation(StreamConversation[Frame]):
     """Reads both directions' frames."""
 
-    __slots__ = ("_agreed", "_asked", "_is_text", "_receipts", "_serial")
+    __slots__ = ("_agreed", "_asked", "_is_text", "_receipts", "_serial", "_waited")
 
     def __init__(self) -> None:
         super().__init__(FrameReader)
@@ -51,6 +51,7 @@ class StompConversation(StreamConversation[Frame]):
         self._asked = (0.0, 0.0)  # the client's heart-beat: what it sends, what it wants; ms
         self._agreed: tuple[str, float, float] | None = None  # the server's version and heart-beat
         self._receipts: dict[str, Key] = {}  # what a receipt is of; but for a SEND
+        self._waited: set[str] = set()  # those of them that have not come yet
         self._serial = 0  # of a frame in a transaction
 
     def hear(self, side: Side, message: Message, *, away: bool = False) -> tuple[Heard, ...]:
@@ -86,6 +87,7 @@ class StompConversation(StreamConversation[Frame]):
             "asked": [*self._asked],
             "agreed": None if self._agreed is None else [*self._agreed],
             "receipts": [[receipt, [*key]] for receipt, key in self._receipts.items()],
+            "waited": sorted(self._waited),
             "serial": self._serial,
         }
 
@@ -97,6 +99,7 @@ class StompConversation(StreamConversation[Frame]):
         self._asked = tuple(each["asked"])
         self._agreed = None if each["agreed"] is None else tuple(each["agreed"])
         self._receipts = {receipt: tuple(key) for receipt, key in each["receipts"]}
+        self._waited = set(each["waited"])
         self._serial = each["serial"]
 
     def _idle(self, side: Side, data: bytes) -> Message | None:
@@ -120,6 +123,7 @@ class StompConversation(StreamConversation[Frame]):
                 self._asked = _heartbeat(headers)
                 self._agreed = None
                 self._receipts.clear()
+                self._waited.clear()
                 return Heard(states=(self._said(_CONNECT, each, awaits=True),), begins=True)
             case "SUBSCRIBE":
                 key = _subscription(headers)
@@ -141,13 +145,20 @@ class StompConversation(StreamConversation[Frame]):
         if "receipt" in headers:
             key = ("receipt", headers["receipt"])
             return Heard(states=(self._said(key, each, is_request=each.command == "SEND"),))
-        return Heard()
+        return PASSES
 
     def _ends(self, each: Frame, key: Key) -> Heard:
-        """What is ended stands until a server has heard so; or has said so, if it is to say it."""
+        """What is ended stands until a server has heard so; or has said so, if it is to say it.
+
+        A transaction that ends without a receipt while receipts of its parts are to come is
+        neither: nobody says whether it was heard, and to forget it would forget those.
+        """
         receipt = each.headers.get("receipt")
         if receipt is None:
-            return Heard(takes_back=(key,))
+            is_lost = key[0] == "transaction" and any(
+                self._receipts[waited][: len(key)] == key for waited in self._waited
+            )
+            return Heard(takes_back=(key,), lost=is_lost)
         self._ask(each, ("end", *key))
         said = self._said(("end", receipt), each, is_request=each.command == "COMMIT")
         return Heard(states=(said,), takes_back=(key,), until_answered=True)
@@ -156,8 +167,11 @@ class StompConversation(StreamConversation[Frame]):
         """Keep of what a receipt is; without that it is passed on as often as it comes."""
         if "receipt" in each.headers:
             self._receipts[each.headers["receipt"]] = key
+            self._waited.add(each.headers["receipt"])
             if len(self._receipts) > _MAX_RECEIPTS:
-                del self._receipts[next(iter(self._receipts))]
+                oldest = next(iter(self._receipts))
+                del self._receipts[oldest]
+                self._waited.discard(oldest)
 
     def _said(
         self, key: Key, each: Frame, *, awaits: bool = False, is_request: bool = False
@@ -177,10 +191,11 @@ class StompConversation(StreamConversation[Frame]):
                 return self._receipt(each.headers.get("receipt-id", ""))
             case "ERROR":  # the server closes the connection behind it
                 return Heard(refuses=(_CONNECT,))
-        return Heard()
+        return PASSES
 
     def _receipt(self, receipt: str) -> Heard:
         key = self._receipts.get(receipt)
+        self._waited.discard(receipt)
         if key is None:
             return Heard(settles=(("receipt", receipt),))
         if key[0] != "end":

@@ -39,9 +39,10 @@ class FrameReader(StreamReader[Frame]):
         if between is not None:
             return Cut(between.end(), BEAT)
         head = _HEAD_END.search(data, pos)
-        if head is None or head.end() - pos > MAX_STATEMENT:
-            if b"\0" in data[pos:] or len(data) - pos > MAX_STATEMENT:
-                raise MalformedError
+        size = (len(data) if head is None else head.end()) - pos
+        if size > MAX_STATEMENT or data.find(b"\0", pos, pos + size) >= 0:
+            raise MalformedError
+        if head is None:
             return Cut(None, None)
         command, headers = _read_head(data[pos : head.start()])
         end = _end(data, head.end(), headers.get("content-length"))
@@ -64,7 +65,7 @@ def _end(data: bytes, body: int, length: str | None) -> int | None:
     if not length.isascii() or not length.isdigit() or len(length) > 12:
         raise MalformedError
     end = body + int(length) + 1
-    if end <= len(data) and data[end - 1] != 0:
+    if end <= len(data) and end - body <= MAX_STATEMENT and data[end - 1] != 0:
         raise MalformedError
     return end
 

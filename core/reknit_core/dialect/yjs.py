@@ -6,6 +6,7 @@ answers pass: to merge them twice is harmless, and by its own step 1 a server as
 lost one had not saved. What other clients are doing, they say themselves.
 """
 
+from enum import IntEnum
 from typing import Any
 
 from reknit_core.dialect.lib0 import Lib0Error, Lib0Reader, array, number
@@ -21,11 +22,25 @@ from reknit_core.dialect.speech import (
 )
 from reknit_core.side import Side
 
-# y-websocket's and hocuspocus's kinds of message.
-_SYNC, _AWARENESS, _AUTH, _CLOSE = 0, 1, 2, 7
 _STEP_1 = 0  # of y-protocols' sync
-_TOKEN, _DENIED, _AUTHENTICATED = 0, 1, 2  # of hocuspocus's authentication
 _MAX_DOCUMENTS = 1024
+
+
+class Kind(IntEnum):
+    """y-websocket's and hocuspocus's kinds of message."""
+
+    SYNC = 0
+    AWARENESS = 1
+    AUTH = 2
+    CLOSE = 7
+
+
+class Auth(IntEnum):
+    """Kinds of hocuspocus's authentication."""
+
+    TOKEN = 0
+    DENIED = 1
+    AUTHENTICATED = 2
 
 
 class Yjs:
@@ -123,14 +138,14 @@ class YjsConversation:
     ) -> Heard | None:
         name = document.decode("latin-1")
         match kind:
-            case 0 if reader.number() == _STEP_1:
+            case Kind.SYNC if reader.number() == _STEP_1:
                 return Heard(states=(Statement(("sync", name), message),))
-            case 1:
+            case Kind.AWARENESS:
                 return self._aware(document, name, reader.array())
-            case 2 if self._named and reader.number() == _TOKEN:
+            case Kind.AUTH if self._named and reader.number() == Auth.TOKEN:
                 said = Statement(("auth", name), message, awaits=True)
                 return Heard(states=(said,))
-            case 7 if self._named:
+            case Kind.CLOSE if self._named:
                 return self._close(name)
         return None
 
@@ -151,7 +166,7 @@ class YjsConversation:
                 return Heard(settles=(("awareness", name),))
             one = number(1) + update[start : reader.pos]
             head = array(document) if self._named else b""
-            said = Message(head + number(_AWARENESS) + array(one), False)
+            said = Message(head + number(Kind.AWARENESS) + array(one), False)
             is_lost = len(self._own) > _MAX_DOCUMENTS
             return Heard(states=(Statement(("awareness", name), said),), lost=is_lost)
         return None
@@ -163,16 +178,16 @@ class YjsConversation:
             return None
         name = document.decode("latin-1")
         key: Key = ("auth", name)
-        match kind, reader.number() if kind == _AUTH else 0:
-            case 2, 2:
+        match kind, reader.number() if kind == Kind.AUTH else 0:
+            case Kind.AUTH, Auth.AUTHENTICATED:
                 scope = reader.array() if not reader.is_done else b""
                 if len(self._scopes) >= _MAX_DOCUMENTS and name not in self._scopes:
                     return Heard(lost=True)
                 is_other = self._scopes.setdefault(name, scope) != scope
                 return Heard(answers=(key,), refuses=(key,) if is_other else ())
-            case 2, 1:
+            case Kind.AUTH, Auth.DENIED:
                 return Heard(answers=(key,), refuses=(key,))
-            case 7, _:
+            case Kind.CLOSE, _:
                 return self._close(name)
         return None
 

@@ -245,11 +245,7 @@ class Leg:
         at = lane[0][0]
         if at >= until:  # mostly so: all that is said follows all messages
             buffers = source.pending(until)
-            return (
-                buffers
-                if len(buffers) >= GATHER
-                else buffers + self._said(0, until, GATHER - len(buffers))
-            )
+            return buffers + self._said(0, until, GATHER - len(buffers))
         buffers = []
         at = source.sent
         for message in source.pending(until):
@@ -271,7 +267,7 @@ class Leg:
     def _said(self, start: int, position: int, most: int) -> list[Buffer]:
         """What stands in the lane from there on, and may follow up to that place."""
         here = takewhile(lambda said: said[0] <= position, islice(self.lane, start, None))
-        return [data for _, data in islice(here, most)]
+        return [data for _, data in islice(here, max(0, most))]
 
     def advance(self, taken: int, now: float) -> None:
         """The socket took `taken` bytes of what pending() gave; 0: it has no room now."""

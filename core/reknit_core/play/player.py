@@ -267,6 +267,7 @@ class Player:
     def _settle(self) -> None:
         if self._stage is not None:
             self._stage.rest(self.now)
+            self._stage.driver.context.check()
             if self._stage.driver.context.state is State.CLOSED:
                 self.contexts.forget(self._stage.driver.context)
 

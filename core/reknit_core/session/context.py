@@ -339,6 +339,7 @@ class ContextStateMachine:
         leg.advance(taken, now)
         if leg.early and leg.scanner is not None:
             self.receive_data(side, b"", now)  # the answer is on its way: now what came early
+            self.attention = True  # the other side may have been written to before
         if self.state is State.DRAINING:
             self._check_drained()
         elif leg.phase is Phase.LEAVING:

@@ -65,7 +65,8 @@ class ServerOutage:
         self._counters = counters
         self._waiting: set[str] = set()  # sessions that are known to be without the server
         self._returned: set[str] = set()  # that are so no more, in this outage
-        self._ended = 0
+        self._done = 0  # sessions that were among these, and are over
+        self._ended = 0  # that are over, and never were
         self._reason = ""
         self._began: float | None = None
         self._troubled = self._accepted = -inf  # when the server last was missed, and accepted
@@ -95,7 +96,7 @@ class ServerOutage:
         if self.is_on or not (self._many_wait() or (away and self._nobody_has_it())):
             return None
         self._began = now
-        self._ended = 0
+        self._done = self._ended = 0
         self._say_every = SAID_AFTER
         self._say_at = now + SAID_AFTER
         return OutageBegan(reason, self._count_waiting(), self._count_sessions())
@@ -111,6 +112,7 @@ class ServerOutage:
     def gone(self, label: str) -> None:
         """That session is over, or another process's."""
         self._ended += label in self._waiting
+        self._done += label in self._returned
         self._waiting.discard(label)
         self._returned.discard(label)
 
@@ -133,7 +135,7 @@ class ServerOutage:
         waiting = self._count_waiting()
         if self._is_back(now):
             seconds = self._accepted - self._began
-            ended = OutageEnded(seconds, len(self._returned), self._ended, waiting)
+            ended = OutageEnded(seconds, len(self._returned) + self._done, self._ended, waiting)
             self._began = None
             self._returned.clear()
             return ended

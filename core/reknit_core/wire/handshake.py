@@ -349,8 +349,11 @@ class ServerHandshake:
             size = end if end >= 0 else len(self._head) - len(_END) + 1
             if size > MAX_HEAD:
                 return Failed(f"the answer's head is over {MAX_HEAD} bytes")
-            if end < 0:  # it never ends, if an empty line without CR has stood in for the end
-                return _BARE if _EMPTY_LINE.search(self._head) else None
+            # A head whose end is an empty line without CR never ends; nor may it go on behind one.
+            if _EMPTY_LINE.search(self._head, 0, end + 2 if end >= 0 else len(self._head)):
+                return _BARE
+            if end < 0:
+                return None
             head, rest = self._head[: end + len(_END)], self._head[end + len(_END) :]
             if _INTERIM.match(head):
                 self._head = rest  # an interim answer: the final one follows (RFC 9110, 15.2)

@@ -117,15 +117,17 @@ def test_the_log_moves_the_picture() -> None:
     handler = LogToView(board, PlainView(board, console))
     moved = "%(session)s %(state)s by %(trigger)s"
     failed = "%(session)s attempt 1 failed"
-    for event, text, session, state in [
-        ("transition", moved, "0123456789ab", State.CONNECTED),
-        ("dial_failed", failed, "0123456789ab", State.CONNECTED),
-        ("transition", moved, "0123", State.SERVER_DOWN),
+    for level, event, text, session, state in [
+        (logging.INFO, "transition", moved, "0123456789ab", State.CONNECTED),
+        (logging.INFO, "dial_failed", failed, "0123456789ab", State.CONNECTED),
+        (logging.DEBUG, "transition", moved, "0123", State.SERVER_DOWN),  # in an outage
+        (logging.DEBUG, "dial_failed", failed, "0123", State.SERVER_DOWN),
     ]:
         fields = {"session": session, "state": state.value, "trigger": "this"}
-        handler.emit(logging.makeLogRecord({"msg": text, "args": fields, "event": event}))
+        record = {"levelno": level, "msg": text, "args": fields, "event": event}
+        handler.emit(logging.makeLogRecord(record))
         assert board.state is state
-    handler.emit(logging.makeLogRecord({"msg": "got SIGINT"}))
+    handler.emit(logging.makeLogRecord({"levelno": logging.INFO, "msg": "got SIGINT"}))
     assert board.state is State.SERVER_DOWN
     assert file.getvalue().splitlines() == [
         "  3.50    connected by this",

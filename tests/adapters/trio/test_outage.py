@@ -33,7 +33,7 @@ async def test_an_outage_is_a_few_lines(bench: Bench, level: str) -> None:
     for _ in range(SESSIONS):
         await bench.upstream.accept()
     await proxy.logged(
-        rf"WARNING the server is back after .* {SESSIONS} sessions have it again, 0 have ended"
+        rf"WARNING the server is back after .* {SESSIONS} sessions have returned to it, 0 "
     )
     said = [line for line in proxy.lines[before:] if level == "info" or "WARNING" in line]
     assert len(said) <= 2 + 4 * (level == "info")  # the first to be lost are told of one by one

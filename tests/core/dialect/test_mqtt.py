@@ -289,6 +289,16 @@ def test_a_broker_that_goes_away() -> None:
     assert session.is_lost
 
 
+def test_what_is_held_back_goes_on_when_nothing_will_be_left_out() -> None:
+    session = connected(first=connect(5), connack=b"\x20\x03\x00\x00\x00")
+    gone = binary(b"\xe0\x01\x8b" + b"\x90\x03\x00")
+    assert session.passes(*gone) == gone
+    session = connected()
+    assert session.passes(*binary(b"\x90")) == []
+    session.client(*binary(b"\x30\xff\xff\xff\xff\x01"))
+    assert session.passes(*binary(b"\x03")) == binary(b"\x90\x03")
+
+
 def test_many_open_subscribes_are_too_many() -> None:
     session = connected()
     for number in range(1, 258):

@@ -2,9 +2,20 @@
 
 import pytest
 from dialect_session import DialectSession, binary, text
+from reknit_core.dialect.interpreter import Verdict
 from reknit_core.dialect.registry import Registry, registry
 from reknit_core.dialect.rules_file import DialectError
-from reknit_core.dialect.speech import Conversation, Dialect, Offer, State
+from reknit_core.dialect.speech import (
+    Beat,
+    Conversation,
+    Dialect,
+    Heard,
+    Message,
+    Offer,
+    State,
+    Statement,
+)
+from reknit_core.side import Side
 
 NAMES = (
     "actioncable",
@@ -167,3 +178,55 @@ def test_a_file_with_a_reserved_name() -> None:
 def test_an_empty_registry() -> None:
     assert Registry([]).names == ()
     assert Registry([]).choose(Offer("/", "mqtt")) is None
+
+
+class Broken(Own):
+    name = "broken"
+
+    def speaks(self, offer: Offer) -> bool:
+        raise KeyError(offer)
+
+    def converse(self, state: State | None = None) -> Conversation | None:
+        return BrokenConversation()
+
+
+class BrokenConversation:
+    """Raises whatever it is asked, but for what begins with a plus."""
+
+    def hear(self, side: Side, message: Message, *, away: bool = False) -> tuple[Heard, ...]:
+        if message.data[:1] == b"+":
+            return (Heard(states=(Statement(("a",), message),)),)
+        raise ZeroDivisionError
+
+    def again(self, statement: Statement) -> Message | None:
+        raise ZeroDivisionError
+
+    def beat(self, side: Side) -> Beat | None:
+        raise ZeroDivisionError
+
+    def fails(self, statement: Statement) -> Message | None:
+        raise ZeroDivisionError
+
+    def begins_again(self) -> None:
+        raise ZeroDivisionError
+
+    def freeze(self) -> State:
+        return {}
+
+
+def test_a_users_own_that_raises_loses_its_own_conversation() -> None:
+    own = registry().with_objects({"x": Broken})
+    chosen = own.choose(Offer("/", "mqtt"))
+    assert chosen is not None
+    assert chosen.name == "mqtt"
+    session = DialectSession(own.find("broken"))
+    session.client(*text("+"))
+    assert session.interpreter.beat(Side.CLIENT) is None
+    session.lose()
+    assert session.words() == [b"+"]
+    assert not session.is_lost
+    assert session.client(*text("x")) == [Verdict(text("x")[0])]
+    assert session.is_lost
+    assert session.passes(*text("y")) == text("y")
+    with_own = registry().with_objects({"x": Own})
+    assert with_own.find("own").converse() is None

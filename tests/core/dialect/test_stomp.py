@@ -131,6 +131,17 @@ def test_a_transaction_stands_until_the_receipt_of_its_commit() -> None:
     assert reconnected(session) == [frame("BEGIN", transaction="u")]
 
 
+def test_a_transaction_that_ends_while_its_receipts_are_to_come() -> None:
+    session = connected()
+    session.client(*text(frame("BEGIN", transaction="t", receipt="b")))
+    session.server(*text(frame("RECEIPT", receipt_id="b")))
+    session.client(*text(frame("COMMIT", transaction="t")))
+    assert not session.is_lost
+    session.client(*text(frame("BEGIN", transaction="u", receipt="b")))
+    session.client(*text(frame("COMMIT", transaction="u")))
+    assert session.is_lost, "nobody says whether it was heard"
+
+
 @pytest.mark.parametrize(
     "said", [frame("SUBSCRIBE", id="1", destination="/a", ack="client"), frame("ACK", id="1")]
 )

@@ -105,6 +105,16 @@ def test_that_one_session_loses_its_server_is_no_outage() -> None:
     assert sessions.said == []
 
 
+def test_a_session_that_returned_and_then_ended_has_returned() -> None:
+    sessions = Sessions(2)
+    sessions.lose(0.0, *sessions.all)
+    sessions.fail(1.0, *sessions.all)
+    sessions.accept(2.0, *sessions.all)
+    sessions.end("s0", "s0")  # once more says nothing
+    sessions.wait(10.0)
+    assert sessions.said[-1] == OutageEnded(1.0, 2, 0, 0)
+
+
 def test_the_only_session_is_all_there_is() -> None:
     sessions = Sessions(1)
     sessions.lose(0.0, "s0")

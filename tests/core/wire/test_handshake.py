@@ -754,6 +754,8 @@ ANSWERS: dict[str, Callable[[bytes], bytes]] = {
 
 @given(st.sampled_from(list(ANSWERS)), edits, places_, st.booleans())
 @example("length", [], [10**4 - 1, 80], False)
+@example("length", [(15, 0, b"\r\n\n")], [20], False)
+@example("interim", [(12, 0, b"\r\n"), (12, 1, b"\r\n")], [15], False)
 def test_any_answer_bytes_in_any_split(
     kind: str, changes: list[tuple[int, int, bytes]], places: list[int], eof: bool
 ) -> None:

@@ -23,6 +23,7 @@ _SMALLEST = 2  # bytes of a frame
 def check(model: Model, context: ContextStateMachine) -> None:
     """An event is over: raise BrokenError where the context is not as the model has it."""
     model.event_over(context.next_deadline())
+    context.check()
     legs = ((model.client, context.client), (model.server, context.server))
     if context.state is not model.life.state:
         raise BrokenError(f"the state is {context.state.value}, and was not said")

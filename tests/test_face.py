@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import reknit
 import reknit_core
 
-FACES = [reknit_core]
+FACES = [reknit, reknit_core]
 
 
 def named_for_types(face: str) -> set[str]:
@@ -42,15 +43,26 @@ def test_each_name_is_there_and_documented(face: object, name: str) -> None:
         assert not value.__doc__.startswith(f"{name}(")  # that is a dataclass's own text
 
 
+def test_the_adapters_list() -> None:
+    assert " ".join(reknit.__all__) == (
+        "Address Listen Policy SessionView UnixPath Upstream __version__ parse_address "
+        "parse_upstream"
+    )
+
+
+def test_both_are_one_version() -> None:
+    assert reknit.__version__ == reknit_core.__version__
+
+
 def test_the_list() -> None:
     """A name that goes, or comes, is decided on: here."""
     assert " ".join(sorted(reknit_core.__all__)) == (
         "Answered Ask AttemptFailed Budget Buffer ClientConnected ClientHandshake Command "
-        "ConnectionLost ContextStateMachine Contexts Counters Delivery Dial DialFailed Disconnect "
-        "Driver Dropped Event Host Http LifecycleError Overflow Player Policy PolicyError Refusal "
-        "ScenarioError ServerConnected Shutdown Side State StopAsking TRANSITIONS Transit "
-        "Transition Transitioned Transport Trigger Undelivered UpgradeRequest Upstream Wire "
-        "__version__ parse_upstream"
+        "ConnectionLost ContextStateMachine Contexts Counters Delivery Dial DialFailed "
+        "Disconnect Driver Dropped Event Host Http LifecycleError Overflow Player Policy "
+        "PolicyError Refusal ScenarioError ServerConnected SessionView Shutdown Side State "
+        "StopAsking TRANSITIONS Transit Transition Transitioned Transport Trigger Undelivered "
+        "UpgradeRequest Upstream Wire __version__ parse_upstream"
     )
 
 
