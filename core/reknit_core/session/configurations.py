@@ -33,7 +33,7 @@ CONFIGURATIONS: dict[State, Phases] = {
     State.BOTH_DOWN: _pairs((_AWAY,), _SOUGHT),
     # Each side is told, answers, or is waited for once more, since messages are owed to it. It is
     # answered as soon as the other has been told.
-    State.CLOSING: _pairs((_CLOSING,), (_AWAY, _CLOSING, _RECEIVED))
+    State.CLOSING: _pairs((_CLOSING,), (_AWAY, _CLOSING, _RECEIVED, _LEAVING))
     | _pairs((_RECEIVED,), (_CLOSING, *_SOUGHT, _AWAY))
     | _pairs((_LEAVING,), (_AWAY, _CLOSING, *_SOUGHT, _LEAVING))
     | _pairs((_AWAY,), (_AWAY, _CLOSING, _RECEIVED, _LEAVING, *_SOUGHT))
