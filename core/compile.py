@@ -25,6 +25,7 @@ MODULES = (
     "core/reknit_core/leg/transit.py",
     "core/reknit_core/wire/frames.py",
     "core/reknit_core/wire/inband.py",
+    "core/reknit_core/wire/messages.py",
     "adapters/reknit/trio/links.py",
     "adapters/reknit/trio/reactor.py",
 )

@@ -62,6 +62,13 @@ class Transitioned:
 
 
 @dataclass(frozen=True, slots=True)
+class DialectChosen:
+    """The session has begun, and its messages are understood by the dialect of that name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Dropped:
     """A full queue has cost messages that were meant for this side.
 
@@ -90,4 +97,13 @@ class Answered:
     reason: str
 
 
-Command = Dial | AttemptFailed | Disconnect | Transitioned | Dropped | Undelivered | Answered
+Command = (
+    Dial
+    | AttemptFailed
+    | DialectChosen
+    | Disconnect
+    | Transitioned
+    | Dropped
+    | Undelivered
+    | Answered
+)

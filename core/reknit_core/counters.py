@@ -136,6 +136,7 @@ class Counters:
 
     __slots__ = (
         "dial_results",
+        "dialects",
         "dials",
         "handshakes",
         "redials",
@@ -156,6 +157,7 @@ class Counters:
         self.dials = 0  # for new sessions
         self.redials = 0  # further attempts, and after a loss
         self.dial_results: Counter[DialResult] = Counter()
+        self.dialects: Counter[str] = Counter()  # sessions by the dialect that was chosen
         self.to_client = Towards()
         self.to_server = Towards()
 

@@ -23,6 +23,7 @@ from reknit_core.commands import (
     AttemptFailed,
     Command,
     Dial,
+    DialectChosen,
     Disconnect,
     Dropped,
     Transitioned,
@@ -331,7 +332,9 @@ class Driver:
                 self._host.dial(command)
             case Disconnect():
                 self._disconnect(command)
-            case Transitioned() | AttemptFailed() | Dropped() | Undelivered() | Answered():
+            case Transitioned() | AttemptFailed() | DialectChosen() | Dropped():
+                pass  # the host has been told
+            case Undelivered() | Answered():
                 pass  # the host has been told
             case _:
                 assert_never(command)

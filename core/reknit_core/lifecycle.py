@@ -6,6 +6,8 @@ Rules that the table follows (design, "States"):
 * While one leg is away the context waits in `server_down`, `client_down` or `both_down`.
   Either return leads to the state that matches what is still away.
 * When both legs are up again, the queues drain first (`draining`), then it is `connected`.
+* A new server that knows nothing of the session, where its protocol is known, is told first what
+  it must know: `reopening`, or `reopening_alone` while the client is away.
 * A leg that ends the session on purpose leads to `closing` from every state that has a session,
   and to `closed` when both legs have ended. So does a session that fails: it can't go on without
   a gap, or a queue is full where that is to end it.
@@ -31,6 +33,8 @@ class State(Enum):
     SERVER_DOWN = "server_down"
     CLIENT_DOWN = "client_down"
     BOTH_DOWN = "both_down"
+    REOPENING = "reopening"
+    REOPENING_ALONE = "reopening_alone"
     DRAINING = "draining"
     CLOSING = "closing"
     CLOSED = "closed"
@@ -40,6 +44,8 @@ class Trigger(Enum):
     """What moves a context from one state to the next."""
 
     SERVER_ACCEPTED = "server_accepted"
+    SERVER_UNAWARE = "server_unaware"
+    SERVER_INFORMED = "server_informed"
     SERVER_REFUSED = "server_refused"
     SERVER_LOST = "server_lost"
     RETRIES_SPENT = "retries_spent"
@@ -75,6 +81,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(State.CONNECTED, Trigger.SESSION_FAILED, State.CLOSING),
     #
     Transition(State.SERVER_DOWN, Trigger.SERVER_ACCEPTED, State.DRAINING),
+    Transition(State.SERVER_DOWN, Trigger.SERVER_UNAWARE, State.REOPENING),
     Transition(State.SERVER_DOWN, Trigger.SERVER_REFUSED, State.CLOSED),
     Transition(State.SERVER_DOWN, Trigger.RETRIES_SPENT, State.CLOSED),
     Transition(State.SERVER_DOWN, Trigger.CLIENT_LOST, State.BOTH_DOWN),
@@ -88,12 +95,25 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(State.CLIENT_DOWN, Trigger.SESSION_FAILED, State.CLOSING),
     #
     Transition(State.BOTH_DOWN, Trigger.SERVER_ACCEPTED, State.CLIENT_DOWN),
+    Transition(State.BOTH_DOWN, Trigger.SERVER_UNAWARE, State.REOPENING_ALONE),
     Transition(State.BOTH_DOWN, Trigger.CLIENT_RETURNED, State.SERVER_DOWN),
     Transition(State.BOTH_DOWN, Trigger.SERVER_REFUSED, State.CLOSED),
     Transition(State.BOTH_DOWN, Trigger.RETRIES_SPENT, State.CLOSED),
     Transition(State.BOTH_DOWN, Trigger.GRACE_ENDED, State.CLOSED),
     Transition(State.BOTH_DOWN, Trigger.SESSION_ENDED, State.CLOSING),
     Transition(State.BOTH_DOWN, Trigger.SESSION_FAILED, State.CLOSING),
+    #
+    Transition(State.REOPENING, Trigger.SERVER_INFORMED, State.DRAINING),
+    Transition(State.REOPENING, Trigger.SERVER_LOST, State.SERVER_DOWN),
+    Transition(State.REOPENING, Trigger.CLIENT_LOST, State.REOPENING_ALONE),
+    Transition(State.REOPENING, Trigger.SESSION_ENDED, State.CLOSING),
+    Transition(State.REOPENING, Trigger.SESSION_FAILED, State.CLOSING),
+    #
+    Transition(State.REOPENING_ALONE, Trigger.SERVER_INFORMED, State.CLIENT_DOWN),
+    Transition(State.REOPENING_ALONE, Trigger.SERVER_LOST, State.BOTH_DOWN),
+    Transition(State.REOPENING_ALONE, Trigger.CLIENT_RETURNED, State.REOPENING),
+    Transition(State.REOPENING_ALONE, Trigger.SESSION_ENDED, State.CLOSING),
+    Transition(State.REOPENING_ALONE, Trigger.SESSION_FAILED, State.CLOSING),
     #
     Transition(State.DRAINING, Trigger.DRAINED, State.CONNECTED),
     Transition(State.DRAINING, Trigger.SERVER_LOST, State.SERVER_DOWN),

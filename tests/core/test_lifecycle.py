@@ -21,11 +21,15 @@ TABLE = {
         "server_down": "draining",
         "both_down": "client_down",
     },
+    "server_unaware": {"server_down": "reopening", "both_down": "reopening_alone"},
+    "server_informed": {"reopening": "draining", "reopening_alone": "client_down"},
     "server_refused": {"opening": "closed", "server_down": "closed", "both_down": "closed"},
     "server_lost": {
         "connected": "server_down",
         "draining": "server_down",
         "client_down": "both_down",
+        "reopening": "server_down",
+        "reopening_alone": "both_down",
     },
     "retries_spent": {"opening": "closed", "server_down": "closed", "both_down": "closed"},
     "client_lost": {
@@ -33,8 +37,13 @@ TABLE = {
         "connected": "client_down",
         "draining": "client_down",
         "server_down": "both_down",
+        "reopening": "reopening_alone",
     },
-    "client_returned": {"client_down": "draining", "both_down": "server_down"},
+    "client_returned": {
+        "client_down": "draining",
+        "both_down": "server_down",
+        "reopening_alone": "reopening",
+    },
     "grace_ended": {"client_down": "closed", "both_down": "closed"},
     "drained": {"draining": "connected"},
     "session_ended": {
@@ -44,6 +53,8 @@ TABLE = {
         "client_down": "closing",
         "both_down": "closing",
         "draining": "closing",
+        "reopening": "closing",
+        "reopening_alone": "closing",
     },
     "session_failed": {
         "connected": "closing",
@@ -51,6 +62,8 @@ TABLE = {
         "client_down": "closing",
         "both_down": "closing",
         "draining": "closing",
+        "reopening": "closing",
+        "reopening_alone": "closing",
     },
     "legs_closed": {"closing": "closed"},
 }

@@ -56,8 +56,9 @@ def revived(files: Files, contexts: Contexts, now: float) -> ContextStateMachine
 
 
 def held(context: ContextStateMachine) -> int:
-    """The bytes that a context's queues hold."""
-    return context.client.queue.held + context.server.queue.held
+    """The bytes that a context holds: in its queues, and of what a new server must be told."""
+    told = context.dialogue.held if context.dialogue else 0
+    return context.client.queue.held + context.server.queue.held + told
 
 
 class CrashingPlayer(Player):
@@ -92,6 +93,7 @@ class CrashingPlayer(Player):
             assert self._policy.delivery is Delivery.AT_MOST_ONCE
             return
         self.returns += 1
+        assert _said(after) == _said(expected)
         assert after.state is expected.state
         assert after.connection_id == expected.connection_id
         assert after._pinned == expected._pinned
@@ -132,6 +134,14 @@ class CrashingPlayer(Player):
         if deadline is not None and deadline <= self.now:  # nobody is waited for any longer
             twin.handle_timeout(self.now)
         return None if twin.state is State.CLOSED else twin
+
+
+def _said(context: ContextStateMachine) -> object:
+    """What is known of its messages, but for how far those go that mean nothing."""
+    if context.dialogue is None:
+        return None
+    form = context.dialogue.frozen()
+    return form.name, form.made, form.state and {**form.state, "last_end": 0}
 
 
 def _is_connected(side: object, context: ContextStateMachine) -> bool:

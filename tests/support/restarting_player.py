@@ -35,8 +35,9 @@ class RestartingPlayer(Player):
 
 
 def held(context: ContextStateMachine) -> int:
-    """The bytes that a context's queues hold."""
-    return context.client.queue.held + context.server.queue.held
+    """The bytes that a context holds: in its queues, and of what a new server must be told."""
+    told = context.dialogue.held if context.dialogue else 0
+    return context.client.queue.held + context.server.queue.held + told
 
 
 def play_restarting(scenario: Scenario) -> list[str]:

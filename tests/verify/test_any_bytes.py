@@ -11,7 +11,10 @@ import reknit_core.wire.handshake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reknit.verify.fuzz.bytes import SEEDS, TARGETS, broken
+from reknit.verify.fuzz.dialects import NAMES as WORDS_OF
 from reknit.verify.fuzz.plain import BETWEEN
+from reknit_core.dialect.interpreter import Interpreter, Verdict
+from reknit_core.dialect.stream import StreamReader
 from reknit_core.leg.retry import Retry
 from reknit_core.play.player import parse
 from reknit_core.wire.headers import HeaderList
@@ -91,6 +94,29 @@ def test_a_failure_in_a_session_is_a_scenario(monkeypatch: pytest.MonkeyPatch) -
     assert found is not None
     assert found.startswith("# Broken: ZeroDivisionError: once too often\n")
     assert parse(found).lines[-1].step is not None
+
+
+def test_a_stream_that_is_read_otherwise_when_it_is_cut_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(StreamReader, "half", b"")
+    monkeypatch.setattr(StreamReader, "_pass_over", lambda self, data: len(data) > 99)
+    assert "cut, " in (broken("streams", SEEDS["streams"][0]) or "")
+
+
+def test_a_half_that_is_forgotten_in_another_process_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    subscribe = b"\2\0\0\3\x82\6\0", b"\2\0\0\5\1\0\1a\1"  # in two messages
+    half = bytes((WORDS_OF.index("mqtt"),)) + b"".join(subscribe) + b"\0\0\2\0" + b"\1\0"
+    assert broken("dialects", half) is None
+    monkeypatch.setattr(StreamReader, "freeze", lambda self: [b"", 0])
+    assert "a taken over session" in (broken("dialects", half) or "")
+
+
+def test_a_servers_word_that_is_left_out_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Interpreter, "from_server", lambda *given, **named: Verdict(None))
+    assert any("left out" in (broken("dialects", seed) or "") for seed in SEEDS["dialects"])
 
 
 def python(program: str) -> subprocess.CompletedProcess[str]:

@@ -16,6 +16,8 @@ SCENARIOS = Path(__file__).parents[1] / "scenarios"
 BEYOND = {  # what the model does not know of
     "a_browser_is_told_by_a_close": "refusals by a Close frame",
     "bound_to_nothing": "what a session is bound to",
+    "dialect_at_most_once": "what a dialect says for a request that is not asked again",
+    "dialect_beats_for_the_server": "other dialects",
     "message_too_big": "the message limit",
     "message_too_big_in_fragments": "the message limit",
     "not_yours_by_cookie": "what a session is bound to",

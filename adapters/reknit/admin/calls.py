@@ -129,6 +129,7 @@ def _summary(link: Link, now: float) -> dict[str, object]:
     return {
         "session": link.label,
         "state": context.state.value,
+        "dialect": context.dialect,
         "state_seconds": round(now - recent.since, 3) if recent else None,
         "age_seconds": round(now - recent.began, 3) if recent else None,
         "waiting_bytes": {

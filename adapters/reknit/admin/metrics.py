@@ -86,6 +86,12 @@ class Metrics(Collector):
                 for row, number in counters.transitions.items()
             ),
         )
+        yield _counter(
+            "reknit_dialects",
+            "Sessions by the dialect that was chosen for them.",
+            ("dialect",),
+            (((name,), number) for name, number in counters.dialects.items()),
+        )
         yield from _messages({"client": seen.to_client, "server": seen.to_server})
         yield _gauge(
             "reknit_queue_age_seconds",

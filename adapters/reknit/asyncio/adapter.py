@@ -10,16 +10,14 @@ from typing import Protocol
 
 from reknit_core import Buffer, ContextStateMachine, Transit
 from reknit_core.commands import (
-    AttemptFailed,
     Command,
     Dial,
-    Dropped,
     Transitioned,
-    Undelivered,
 )
 from reknit_core.driver import Driver, Wire, reason_of
 from reknit_core.events import Event
 from reknit_core.lifecycle import State
+from reknit_core.telemetry.teller import Change
 
 from reknit.observe.reports import Reports
 from reknit.sockets.stream import StreamSocket
@@ -153,7 +151,7 @@ class Session:
 
     def tell(self, what: Event | Command, now: float) -> None:
         """Log it, and have a session forgotten that is closed."""
-        if isinstance(what, Transitioned | AttemptFailed | Dropped | Undelivered):
+        if isinstance(what, Change):
             self._keeper.reports.report(self.label, self.driver.context.state, what, now)
             if isinstance(what, Transitioned) and what.state is State.CLOSED:
                 self._keeper.forget(self)

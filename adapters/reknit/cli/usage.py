@@ -18,7 +18,7 @@ _HEADINGS = (
     ("TLS", r"tls_.*|upstream_.+"),
     ("Reconnecting to the server", r"retry_.*|server_retry_codes"),
     ("Waiting for the client", r"client_.*|grace_for"),
-    ("Messages", r"delivery|confirm_.*|replay_.*|queue_.*|overflow_.*|message_.*"),
+    ("Messages", r"delivery|dialect|confirm_.*|replay_.*|queue_.*|overflow_.*|message_.*"),
     ("Resuming a session", r"id_.*|bind|resume_.*|require_minted_id"),
     ("Access control", r"allow_origin|trust_forwarded|connection_limit|address_.*"),
     ("Request to the server", r"host"),

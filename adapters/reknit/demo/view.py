@@ -21,6 +21,8 @@ BAR = 22  # characters
 _COLOURS = {
     State.CONNECTED: "bold green",
     State.DRAINING: "bold yellow",
+    State.REOPENING: "bold yellow",
+    State.REOPENING_ALONE: "bold red",
     State.SERVER_DOWN: "bold red",
     State.CLIENT_DOWN: "bold red",
     State.BOTH_DOWN: "bold red",

@@ -6,7 +6,7 @@ from logging import DEBUG, INFO, WARNING
 from math import inf
 from typing import assert_never
 
-from reknit_core.commands import AttemptFailed, Dropped, Transitioned, Undelivered
+from reknit_core.commands import AttemptFailed, DialectChosen, Dropped, Transitioned, Undelivered
 from reknit_core.counters import Counters
 from reknit_core.lifecycle import State
 from reknit_core.telemetry.losses import MoreLosses
@@ -89,6 +89,9 @@ def _tell_change(level: int, session: str, now_in: State, change: Change) -> Non
                 attempt=attempt,
                 reason=reason,
             )
+        case DialectChosen(name):
+            text = "%(session)s speaks %(dialect)s"
+            tell(level, "dialect", text, session=session, state=now_in.value, dialect=name)
         case Dropped(side, total):
             text = "%(session)s queue full: %(total)d to the %(side)s dropped"
             tell(

@@ -7,18 +7,16 @@ import trio
 from reknit_core import Buffer, ContextStateMachine, Transit
 from reknit_core.commands import (
     Answered,
-    AttemptFailed,
     Command,
     Dial,
-    Dropped,
     Transitioned,
-    Undelivered,
 )
 from reknit_core.driver import Driver, Wire
 from reknit_core.events import Event
 from reknit_core.lifecycle import State
 from reknit_core.proxy.admission import Guest
 from reknit_core.telemetry.recent import Recent
+from reknit_core.telemetry.teller import Change
 
 from reknit.sockets.stream import StreamSocket
 from reknit.sockets.transit import in_transit
@@ -137,7 +135,7 @@ class Link(Timed):
         if isinstance(what, Answered):
             if self.on_answer is not None:
                 self.on_answer(what)
-        elif isinstance(what, Transitioned | AttemptFailed | Dropped | Undelivered):
+        elif isinstance(what, Change):
             self.reactor.report(self, what)
             if isinstance(what, Transitioned) and what.state is State.CLOSED:
                 self.reactor.forget(self)

@@ -21,9 +21,11 @@ PLACES = {  # column and row of each state
     State.SERVER_DOWN: (0, 2),
     State.DRAINING: (1, 2),
     State.CLIENT_DOWN: (2, 2),
-    State.BOTH_DOWN: (1, 3),
-    State.CLOSED: (1, 4),
-    State.CLOSING: (3, 4),
+    State.REOPENING: (1, 3),
+    State.REOPENING_ALONE: (1, 4),
+    State.BOTH_DOWN: (1, 5),
+    State.CLOSED: (1, 6),
+    State.CLOSING: (3, 6),
 }
 LINE = 18  # height of a line of a label
 _MIDDLE = 1  # the column to which a picture is symmetrical
@@ -99,12 +101,28 @@ class Grid:
 
 
 LABELLED = Grid(
-    1180, 772, (184, 510, 836, 1052), (106, 228, 376, 524, 700), 184, 58, frame=30, lane=34, gap=26
+    1180,
+    1008,
+    (184, 510, 836, 1052),
+    (106, 228, 376, 496, 616, 760, 936),
+    184,
+    58,
+    frame=30,
+    lane=34,
+    gap=26,
 )
 """With room for what each arrow stands for."""
 
 LIVE = Grid(
-    520, 508, (91, 236, 381, 458), (44, 140, 250, 360, 468), 106, 54, frame=14, lane=14, gap=22
+    520,
+    688,
+    (91, 236, 381, 463),
+    (44, 140, 250, 340, 430, 540, 648),
+    106,
+    54,
+    frame=14,
+    lane=14,
+    gap=18,
 )
 """With room for a number at each arrow, and readable on a telephone."""
 
@@ -252,11 +270,17 @@ class Layout:
             low, high = min(y, other_y), max(y, other_y)
             if low < self.frame.bottom < high:
                 low = self.frame.bottom
-            return _beside(texts, x, (low + high) / 2)
+            return _beside(texts, x, (low + high) / 2, left=self._has_twin_at_its_right(arrow))
         leg = path[:2] if path[0][1] == path[1][1] else path[-2:]
         index, count = self._place(arrow, self._level_end(arrow))
         below = arrow.way is not _Way.AROUND and index == count - 1 > 0
         return _along(texts, (leg[0][0] + leg[1][0]) / 2, leg[0][1], below=below)
+
+    def _has_twin_at_its_right(self, arrow: Arrow) -> bool:
+        """Whether the opposite arrow runs beside it: then there is no room between the two."""
+        found = self._at[arrow.target, arrow.side(arrow.target)]
+        behind = found[found.index(arrow) + 1 :]
+        return any((twin.target, twin.source) == (arrow.source, arrow.target) for twin in behind)
 
     def _level_end(self, arrow: Arrow) -> State:
         """The end at which an arrow runs across, and which says at what height."""
@@ -288,10 +312,13 @@ class Layout:
                 return x + shift, area.bottom
 
 
-def _beside(lines: tuple[str, ...], x: float, middle: float) -> Label:
-    """To the right of an arrow that runs up or down."""
+def _beside(lines: tuple[str, ...], x: float, middle: float, *, left: bool = False) -> Label:
+    """To the right of an arrow that runs up or down, or to its left."""
     width = max(map(len, lines)) * _LETTER
     top = middle - len(lines) * LINE / 2
+    if left:
+        area = Rectangle(x - 10 - width, top, x - 10, top + len(lines) * LINE)
+        return Label(lines, x - 10, top + LINE - 5, "end", area)
     area = Rectangle(x + 10, top, x + 10 + width, top + len(lines) * LINE)
     return Label(lines, x + 10, top + LINE - 5, "start", area)
 

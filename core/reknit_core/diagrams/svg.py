@@ -11,6 +11,8 @@ NOTES = {
     State.SERVER_DOWN: "client messages queue",
     State.CLIENT_DOWN: "server messages queue",
     State.BOTH_DOWN: "both are waited for",
+    State.REOPENING: "the server is told",
+    State.REOPENING_ALONE: "so it is, for no client",
     State.DRAINING: "queues empty in order",
     State.CLOSING: "Close frames pass",
     State.CLOSED: "over",
@@ -30,6 +32,8 @@ COLOURS = {
     State.SERVER_DOWN: "away",
     State.CLIENT_DOWN: "away",
     State.BOTH_DOWN: "away",
+    State.REOPENING: "wait",
+    State.REOPENING_ALONE: "away",
 }
 """What kind of state each is."""
 

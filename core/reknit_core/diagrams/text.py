@@ -129,7 +129,7 @@ def _outcome(kind: str, text: str) -> str:
     if kind == "!":
         return f"Note over P: {_escape(f'left out: {text}')}"
     name, _, what = text.partition(" ")
-    if name == "dial" and what.startswith("failed"):
+    if name == "dialect" or (name == "dial" and what.startswith("failed")):
         return f"Note over P: {_escape(text)}"
     if name == "dial":
         return f"P--)S: {_escape(text)}"

@@ -252,6 +252,7 @@ def _outline(context: ContextStateMachine) -> tuple[object, ...]:
         client.asked,
         server.asked,
         *context.terms,
+        context.dialogue and context.dialogue.changes,
     )
 
 

@@ -3,6 +3,7 @@
 When the form changes after a release, `BEFORE` counts up, and this says again what is new.
 """
 
+from math import inf
 from typing import Any
 
 import msgspec
@@ -29,6 +30,7 @@ def upgraded(form: dict[str, Any]) -> FrozenContext:
             }
         form["server"]["wall"] = None
         form["server"]["retry"] |= {"refusals": 0, "reason": ""}
+        form |= {"dialogue": None, "reopening_until": inf, "beat_at": inf}
         form["pinned"] |= {"_host": "", "named": True, "pared": False}
     except (KeyError, TypeError) as error:
         raise msgspec.ValidationError(f"no form of version {BEFORE}: {error}") from None

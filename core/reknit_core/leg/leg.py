@@ -10,6 +10,8 @@ from itertools import islice, takewhile
 from math import inf
 from typing import ClassVar, assert_never
 
+from reknit_core.dialect.speech import Message
+from reknit_core.leg.dialogue import Dialogue
 from reknit_core.leg.leg_forms import FrozenLeg
 from reknit_core.leg.phase import Phase
 from reknit_core.leg.probe import Judgement, Probe
@@ -21,6 +23,7 @@ from reknit_core.queue.stream import GATHER, Buffer
 from reknit_core.side import Side
 from reknit_core.wire.controls import close_frame, pong_frame
 from reknit_core.wire.frames import FrameScanner, Opcode
+from reknit_core.wire.messages import MessageScanner, message_frame
 
 MAX_LANE = 64  # buffers: a peer that sends more control frames than are taken is no longer read
 MIN_MESSAGE = 2  # bytes of the smallest one: a frame's header
@@ -41,6 +44,7 @@ class Leg:
 
     __slots__ = (
         "asked",
+        "dialogue",
         "drained",
         "early",
         "ended",
@@ -75,6 +79,7 @@ class Leg:
         self.full = False  # whether the socket took less than it was given
         self.drained = _NEVER  # when it last took more after that
         self.asked = False  # whether it has had a request of the operator's: its counts are off
+        self.dialogue: Dialogue | None = None  # what is known of this session's messages
         self.ended = False  # whether the peer has ended its stream, in a session that ends
 
     # -- As data ---------------------------------------------------------------------------------
@@ -116,6 +121,10 @@ class Leg:
         """What reads this peer's frames. `nonce`: what the proxy's own Pings to it begin with."""
         masked = self.side is Side.CLIENT
         limit = self.policy.message_limit
+        if self.dialogue is not None and self.dialogue.interpreter is not None:
+            return MessageScanner(
+                masked=masked, deflate=deflate, limit=limit, nonce=nonce, listener=self
+            )
         return FrameScanner(masked=masked, deflate=deflate, limit=limit, nonce=nonce)
 
     def gone(self) -> None:
@@ -138,6 +147,42 @@ class Leg:
         if self.pinged is not None and self.phase is Phase.OPEN:
             self.pong(self.pinged)
         self.pinged = None
+
+    # -- Messages of a session whose dialect is known ----------------------------------------------
+
+    def hear(self, message: Message, start: int, size: int) -> Message | None:
+        """What passes in the place of this peer's message: see Listener."""
+        dialogue = self.dialogue
+        assert dialogue is not None
+        end = self.queue.received + start + size
+        return dialogue.hear(self.side, message, end, away=self.other.phase is not Phase.OPEN)
+
+    def miss(self) -> None:
+        """A message passes unseen: its end can't be told enough of what was said."""
+        if self.dialogue is not None:
+            self.dialogue.lose()
+
+    def say_for(self, message: Message) -> None:
+        """Let the other end get a message in this peer's place, which is away."""
+        assert self.dialogue is not None
+        frame = message_frame(self.other.side, message)
+        self.queue.append(frame, len(frame), 1)
+        self.dialogue.count_made(self.side)
+
+    def tell(self, message: Message) -> None:
+        """Let this peer have a message before all that is queued, and what follows that."""
+        source = self.source
+        frame = message_frame(self.side, message)
+        lane = self.lane
+        place = next((i for i, (at, _) in enumerate(lane) if at > source.sent), len(lane))
+        lane.insert(place, (source.sent, frame))
+
+    def _reach(self) -> int:
+        """The position in `source` up to which this peer may have it now."""
+        tail = self.source.tail
+        if self.side is Side.CLIENT or self.dialogue is None:
+            return tail
+        return int(min(tail, self.dialogue.hold))
 
     # -- Bytes -----------------------------------------------------------------------------------
 
@@ -192,14 +237,15 @@ class Leg:
         lane = self.lane
         source = self.source
         open_ = self.phase is Phase.OPEN or self.phase is Phase.CLOSE_RECEIVED
+        tail = source.tail if self.dialogue is None else self._reach()
         if not lane:
-            return source.pending(source.tail) if open_ else []
-        until = source.tail if open_ else max(position for position, _ in lane)
+            return source.pending(tail) if open_ else []
+        until = tail if open_ else min(tail, max(position for position, _ in lane))
         said = 0
         at = lane[0][0]
         if at >= until:  # mostly so: all that is said follows all messages
-            buffers = source.pending(at)
-            return buffers + self._said(0, at, GATHER - len(buffers))
+            buffers = source.pending(until)
+            return buffers + self._said(0, until, GATHER - len(buffers))
         buffers = []
         at = source.sent
         for message in source.pending(until):

@@ -1,5 +1,7 @@
 """A leg as data, with what it has asked and how its server is dialled."""
 
+from typing import Any
+
 from reknit_core.form import Form, Moment
 from reknit_core.leg.phase import Phase
 from reknit_core.leg.transit import Transit
@@ -65,3 +67,11 @@ class FrozenServer(FrozenLeg):
     since: Moment
     wall: float | None
     dial_at: Moment
+
+
+class FrozenDialogue(Form):
+    """A session in its dialect: see Dialogue. `state`: None if nothing is known of messages."""
+
+    name: str
+    state: dict[str, Any] | None
+    made: list[int]

@@ -11,6 +11,7 @@ from reknit_core.commands import (
     AttemptFailed,
     Command,
     Dial,
+    DialectChosen,
     Disconnect,
     Dropped,
     Transitioned,
@@ -246,6 +247,8 @@ class Stage:
                 self._write_line("=", what.state.value)
             case AttemptFailed(_, failure, reason):
                 self._out(f"dial failed {failure.value} {quote(reason.encode())}")
+            case DialectChosen(name):
+                self._out(f"dialect {name}")
             case Dropped(side, total):
                 self._out(f"{side.value} dropped total={total}")
             case Undelivered(side, messages, size):

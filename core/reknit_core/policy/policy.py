@@ -273,6 +273,13 @@ class Policy:
     client_retry_codes: frozenset[int] = _codes(
         (1001,), "Close codes after which the session waits for the client; others end it."
     )
+    dialect: str = _setting(
+        "auto",
+        "What the proxy understands of the messages, to tell a new server what it must know: by "
+        "the handshake (auto), nothing (none), or a dialect's name.",
+        pattern=r"[a-z0-9][a-z0-9.-]{0,63}",
+        words="auto, none, or the name of a dialect",
+    )
     queue_bytes: int = _setting(
         4 * 2**20,
         "Size of a queue: bytes that wait in one direction of a session.",

@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 from reknit_core.codes import GAP, NOT_YOURS, UNKNOWN
 from reknit_core.counters import Counters, Resume
+from reknit_core.dialect.choice import Dialects
 from reknit_core.events import ClientConnected
 from reknit_core.lifecycle import State
+from reknit_core.policy.dialects import dialects_of
 from reknit_core.policy.forwarded import TrustedProxies
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
@@ -57,14 +59,23 @@ _CANNOT_RESUME = _No(409, "cannot_resume", GAP, Resume.REFUSED)
 
 
 class Contexts:
-    """Every session that can be resumed. `randomness` gives that many random bytes."""
+    """Every session that can be resumed. `randomness` gives that many random bytes.
+
+    `dialects`: what is known of the messages; None: those that come with the proxy, as the
+    policy says. Raises PolicyError if it names none of them.
+    """
 
     def __init__(
-        self, policy: Policy, upstream: Upstream, randomness: Callable[[int], bytes]
+        self,
+        policy: Policy,
+        upstream: Upstream,
+        randomness: Callable[[int], bytes],
+        dialects: Dialects | None = None,
     ) -> None:
         self._policy = policy
         self._upstream = upstream
         self._randomness = randomness
+        self._dialects = dialects or dialects_of(policy)
         self._proxies = TrustedProxies(policy.trust_forwarded)
         self.budget = Budget(policy.queue_total)
         self._contexts: dict[str, ContextStateMachine] = {}
@@ -114,7 +125,14 @@ class Contexts:
         A dial that was under way is among its commands again.
         """
         context = ContextStateMachine.thawed(
-            form, self._policy, self._upstream, self.budget, self.counters, self._habits, now
+            form,
+            self._policy,
+            self._upstream,
+            self.budget,
+            self.counters,
+            self._habits,
+            now,
+            self._dialects,
         )
         self.counters.began(context.state)
         known = self._contexts.get(context.connection_id)
@@ -173,6 +191,7 @@ class Contexts:
             self.budget,
             self.counters,
             self._habits,
+            self._dialects,
         )
         self._put(context)
         self.counters.began(context.state)

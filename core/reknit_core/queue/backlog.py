@@ -108,6 +108,12 @@ class Backlog(Stream):
         self._seek(start)
         self._handed = start
 
+    def confirm_to(self, position: int) -> None:
+        """The receiver has shown that it has had all up to there."""
+        mark = self._end_before(min(position, self.sent))
+        if mark[0] > self.confirmed:
+            self.confirm(*mark)
+
     def drop_oldest(self, max_bytes: int, max_messages: int) -> Cut:
         """Cut the oldest messages until no more than that is unconfirmed.
 

@@ -77,6 +77,11 @@ class Stream:
         return self.tail, self.count
 
     @property
+    def received(self) -> int:
+        """The end of all bytes, those of a message included that is not complete."""
+        return self._received
+
+    @property
     def held(self) -> int:
         """Bytes that are held here, those kept for replay and of an incomplete message included."""
         return self._received - self._base

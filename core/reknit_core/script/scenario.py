@@ -38,7 +38,7 @@ INDENT = " " * 7
 _LINE = re.compile(r"(?:@(\S+)\s*)?([><=!])\s*(.*)")
 _TIME = re.compile(r"\d{1,9}(?:\.\d{1,6})?")
 _WORD = re.compile(r'(?:[^\s"=]+=)?"(?:[^"\\]|\\.)*"(?=\s|$)|[^\s"]+(?=\s|$)')
-_OUTCOMES = ("client", "server", "dial")
+_OUTCOMES = ("client", "server", "dial", "dialect")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ CONFIGURATIONS: dict[State, Phases] = {
     State.OPENING: _pairs((_HANDSHAKE,), _SOUGHT),
     State.CONNECTED: _pairs((_OPEN,), (_OPEN,)),
     State.DRAINING: _pairs((_OPEN,), (_OPEN,)),
+    State.REOPENING: _pairs((_OPEN,), (_OPEN,)),
+    State.REOPENING_ALONE: _pairs((_AWAY,), (_OPEN,)),
     State.SERVER_DOWN: _pairs((_OPEN,), _SOUGHT),
     State.CLIENT_DOWN: _pairs((_AWAY,), (_OPEN,)),
     State.BOTH_DOWN: _pairs((_AWAY,), _SOUGHT),

@@ -22,6 +22,7 @@ from reknit_core.commands import (
     AttemptFailed,
     Command,
     Dial,
+    DialectChosen,
     Disconnect,
     Dropped,
     Failure,
@@ -29,6 +30,8 @@ from reknit_core.commands import (
     Undelivered,
 )
 from reknit_core.counters import Counters, DialResult, Resume
+from reknit_core.dialect.choice import NO_DIALECTS, Dialects
+from reknit_core.dialect.speech import Offer
 from reknit_core.events import (
     Ask,
     ClientConnected,
@@ -42,6 +45,7 @@ from reknit_core.events import (
 from reknit_core.form import Moment
 from reknit_core.leg.asking import ask, has_replied, is_asked, stop_asking
 from reknit_core.leg.dialling import AskAgain, Dialling, Missed
+from reknit_core.leg.dialogue import Dialogue
 from reknit_core.leg.leg import NOBODY, Leg
 from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket, hello_frame
 from reknit_core.leg.phase import Phase
@@ -81,8 +85,10 @@ LAST_TURNS = 4  # scans of what a connection has left that find nothing but cont
 _CLIENT: Final = Side.CLIENT
 _OPEN: Final = Phase.OPEN
 
-_SERVER_AWAY = frozenset((State.SERVER_DOWN, State.BOTH_DOWN))
-_CLIENT_AWAY = frozenset((State.CLIENT_DOWN, State.BOTH_DOWN))
+_REOPENING = frozenset((State.REOPENING, State.REOPENING_ALONE))
+_SERVER_AWAY = frozenset((State.SERVER_DOWN, State.BOTH_DOWN)) | _REOPENING
+_CLIENT_AWAY = frozenset((State.CLIENT_DOWN, State.BOTH_DOWN, State.REOPENING_ALONE))
+_BEATS_FOR = {State.SERVER_DOWN: Side.SERVER, State.CLIENT_DOWN: Side.CLIENT}
 
 OVER = "the session has ended"
 _LEAVING = (GOING_AWAY, "")
@@ -105,7 +111,7 @@ class ContextStateMachine:
 
     `nonce`: a few unguessable bytes, by which the proxy knows its own Pongs. `budget` counts the
     bytes that wait in all sessions, `counters` what happens in them, `habits` is what they have
-    learned of the servers.
+    learned of the servers. `dialects` says what is known of a session's messages.
     """
 
     __slots__ = (
@@ -114,6 +120,7 @@ class ContextStateMachine:
         "_confirms",
         "_counters",
         "_deadlines",
+        "_dialects",
         "_drain_to",
         "_habits",
         "_nonce",
@@ -124,6 +131,7 @@ class ContextStateMachine:
         "_upstream",
         "attention",
         "client",
+        "dialogue",
         "server",
         "state",
     )
@@ -137,6 +145,7 @@ class ContextStateMachine:
         budget: Budget,
         counters: Counters,
         habits: Habits,
+        dialects: Dialects = NO_DIALECTS,
     ) -> None:
         self._policy = policy
         self._upstream = upstream
@@ -144,6 +153,7 @@ class ContextStateMachine:
         self._nonce = nonce
         self._counters = counters
         self._habits = habits
+        self._dialects = dialects
         eager = policy.delivery is Delivery.AT_MOST_ONCE
         to_server = Backlog(eager=eager, window=policy.replay_window, budget=budget)
         to_client = Backlog(eager=eager, window=policy.replay_window, budget=budget)
@@ -153,6 +163,7 @@ class ContextStateMachine:
         )
         self.client.other = self.server
         self.server.other = self.client
+        self.dialogue: Dialogue | None = None  # once a dialect is chosen
         self.state = INITIAL
         self.attention = False
         """True when commands() or next_deadline() may have news since commands() was called."""
@@ -173,6 +184,11 @@ class ContextStateMachine:
     def connection_id(self) -> str:
         """The session's connection id."""
         return self._pinned.connection_id
+
+    @property
+    def dialect(self) -> str | None:
+        """The name of the dialect by which its messages are understood."""
+        return None if self.dialogue is None else self.dialogue.name
 
     @property
     def nonce(self) -> bytes:
@@ -244,9 +260,12 @@ class ContextStateMachine:
             opening_until=Moment(deadlines.opening),
             grace_until=Moment(deadlines.grace),
             close_until=Moment(deadlines.close),
+            reopening_until=Moment(deadlines.reopening),
+            beat_at=Moment(deadlines.beat),
             drain_to=self._drain_to,
             parting=self._parting,
             recover=self._recover,
+            dialogue=None if self.dialogue is None else self.dialogue.frozen(),
         )
 
     @classmethod
@@ -259,12 +278,16 @@ class ContextStateMachine:
         counters: Counters,
         habits: Habits,
         now: float,
+        dialects: Dialects = NO_DIALECTS,
     ) -> "ContextStateMachine":
         """The context that frozen() gave `form` of, with its connections; time stood still.
 
         A dial that was under way is among its commands again.
         """
-        context = cls(policy, upstream, form.pinned, form.nonce, budget, counters, habits)
+        context = cls(policy, upstream, form.pinned, form.nonce, budget, counters, habits, dialects)
+        if form.dialogue is not None:
+            dialect = dialects.named(form.dialogue.name)
+            context._speak(Dialogue.thawed(form.dialogue, dialect, policy.queue_bytes))
         shift = now - form.now
         deflate = form.pinned.compression is not None
         context.client.thaw(form.client, shift, deflate=deflate, nonce=form.nonce)
@@ -274,10 +297,14 @@ class ContextStateMachine:
         deadlines.opening = form.opening_until + shift
         deadlines.grace = form.grace_until + shift
         deadlines.close = form.close_until + shift
+        deadlines.reopening = form.reopening_until + shift
+        deadlines.beat = form.beat_at + shift
         context.state = form.state
         context._drain_to = form.drain_to
         context._parting = form.parting
         context._recover = form.recover
+        if context.dialogue is not None:
+            context.dialogue.count(budget, over=form.parted)
         if form.parted:
             context.client.other = context.server.other = NOBODY
         if context.server.phase is Phase.DIALLING:
@@ -340,6 +367,8 @@ class ContextStateMachine:
 
     def discard(self) -> None:
         """Free what the queues hold: a bug of ours has ended the session."""
+        if self.dialogue is not None:
+            self.dialogue.count(self.client.queue.budget, over=True)
         self.client.queue.clear()
         self.server.queue.clear()
 
@@ -394,9 +423,12 @@ class ContextStateMachine:
             self.attention |= leg.other.deadline() < self._deadlines.armed
         if self._bounded and scanner.messages and leg.phase is _OPEN:
             self._bound(leg, now)
-        queue.alarm = 0 if self._bounded else leg.next_alarm(confirms=self._confirms)
+        each = self._bounded or leg.dialogue is not None
+        queue.alarm = 0 if each else leg.next_alarm(confirms=self._confirms)
         if leg.asked and has_replied(leg):
             self._stop_asking(leg, "")
+        if leg.dialogue is not None:
+            self._heed(leg.dialogue, now)
 
     def _bound(self, leg: Leg, now: float) -> None:
         """Hold the leg's queue to its bounds; what that drops is never silent."""
@@ -407,6 +439,8 @@ class ContextStateMachine:
             reason = f"too much waits for the {leg.other.side.value}"
             self._end(Trigger.SESSION_FAILED, OVERFLOW, reason, now)
         elif queue.dropped > before:
+            if self.dialogue is not None:
+                self.dialogue.lose()  # a hole in what was said, and the places behind it move
             if self.state is State.DRAINING:
                 self._check_drained()  # what was to go out first may be gone
             self._counters.towards(leg.other.side).dropped_bytes += tail - queue.tail
@@ -587,7 +621,13 @@ class ContextStateMachine:
             if self.state is State.CLOSING:
                 self._settle(now)
             else:
-                self._end(Trigger.GRACE_ENDED, GOING_AWAY, "client did not return", now)
+                half_told = self.state is State.REOPENING_ALONE
+                trigger = Trigger.SESSION_ENDED if half_told else Trigger.GRACE_ENDED
+                self._end(trigger, GOING_AWAY, "client did not return", now)
+        if now >= self._deadlines.reopening:
+            self._fall_back("the server did not answer in time what it was told", now)
+        if now >= self._deadlines.beat:
+            self._beat(now)
         if now >= self._deadlines.close:
             self._deadlines.close = inf
             self._close_late(now, look)
@@ -658,6 +698,7 @@ class ContextStateMachine:
             self._part(client, now)
         else:
             self._fire(Trigger.CLIENT_RETURNED, "")
+            self._await_beat(now)
             self._start_draining()
 
     def _open_client(self, server_headers: HeaderList, now: float, *, returned: bool) -> None:
@@ -667,7 +708,7 @@ class ContextStateMachine:
         assert handshake is not None
         client.handshake = None
         self._counters.handshakes[101] += 1
-        known = counts(client.queue, client.source) if returned else None
+        known = counts(client.queue, client.source, self._made(client)) if returned else None
         told = self._pinned.told_client(self._policy, known)
         headers = (*server_headers, *told, *self._pinned.agreed_headers())
         client.say(handshake.accept(self._pinned.subprotocol, headers), client.source.sent)
@@ -683,7 +724,7 @@ class ContextStateMachine:
 
     def _server_connected(self, now: float, wall: float | None) -> None:
         server = self.server
-        known = counts(server.queue, server.source)
+        known = counts(server.queue, server.source, self._made(server))
         attempt = server.dialling.retry.attempt
         request = self._pinned.server_request(self._policy, self._upstream, attempt, known)
         server.say(server.dialling.begin(request, now, wall), server.source.sent)
@@ -738,26 +779,39 @@ class ContextStateMachine:
                 return
             self._counters.resumes[Side.SERVER, Resume.RESUMED] += 1
             self._go_on(server, received)
+            if received is None and not self._reopen(now):
+                self._fall_back("a new server can't be told enough", now)
+                return
+        else:
+            self._choose_dialect()
         self._open(server, now)
         if self.state is State.CLOSING:
             self._part(server, now)
+        elif self.dialogue is not None and self.dialogue.is_reopening:
+            self._fire(Trigger.SERVER_UNAWARE, "")
         else:
             if self._fire(Trigger.SERVER_ACCEPTED, "") is State.CONNECTED:
                 self._deadlines.opening = inf
                 headers = for_client(answer.headers, self._policy.id_header_name)
                 self._open_client(headers, now, returned=False)
             self._start_draining()
+        self._await_beat(now)
         server.early = answer.rest
 
     def _gap(self, reason: str, now: float) -> None:
         """A server that counts has not got what is gone here, or claims what was never sent."""
         self._recover = False
+        self._drop_server(GAP, reason, now)
+
+    def _drop_server(self, code: int, reason: str, now: float) -> None:
+        """The session can't go on with this server: the client is told by that code."""
         self._disconnect(self.server)
+        self._server_gone()
         self.server.gone()
         if self.state is State.CLOSING:
             self._settle(now)
         else:
-            self._end(Trigger.SESSION_FAILED, GAP, reason, now)
+            self._end(Trigger.SESSION_FAILED, code, reason, now)
 
     def _awaits(self, generation: int) -> bool:
         server = self.server
@@ -774,6 +828,112 @@ class ContextStateMachine:
         # A full queue may have been cut since: then `tail` has moved back.
         if up.sent >= min(to_server, up.tail) and down.sent >= min(to_client, down.tail):
             self._fire(Trigger.DRAINED, "")
+
+    # -- A session whose dialect is known ----------------------------------------------------------
+
+    def _choose_dialect(self) -> None:
+        """The session begins: see what is known of its messages."""
+        pinned = self._pinned
+        dialect = self._dialects.choose(Offer(pinned.target, pinned.subprotocol))
+        if dialect is not None:
+            self._speak(Dialogue.begun(dialect, self._policy.queue_bytes))
+            self._counters.dialects[dialect.name] += 1
+            self._command(DialectChosen(dialect.name))
+
+    def _speak(self, dialogue: Dialogue) -> None:
+        self.dialogue = dialogue
+        if dialogue.interpreter is not None:  # else no message has to be seen
+            self.client.dialogue = self.server.dialogue = dialogue
+
+    def _made(self, leg: Leg) -> int:
+        """How many of that leg's messages were said in its peer's place."""
+        return 0 if self.dialogue is None else self.dialogue.made[leg.side]
+
+    def _reopen(self, now: float) -> bool:
+        """A server has accepted that may know nothing of the session: tell it, if that can be."""
+        dialogue = self.dialogue
+        if dialogue is None:
+            return True
+        if dialogue.interpreter is None:
+            return False
+        server = self.server
+        for message in dialogue.interpreter.reopen(server.source.sent, repeats=self._confirms):
+            server.say_for(message)
+        if dialogue.ends:
+            return False
+        for message in dialogue.interpreter.words():
+            server.tell(message)
+        dialogue.count(server.queue.budget)
+        if dialogue.is_reopening:
+            self._deadlines.reopening = now + self._policy.connect_timeout
+        return True
+
+    def _heed(self, dialogue: Dialogue, now: float) -> None:
+        """Do what follows from what was heard."""
+        if self.client.other is NOBODY:
+            return  # what came behind it has ended all
+        interpreter = dialogue.interpreter
+        assert interpreter is not None
+        server = self.server
+        replies, dialogue.replies = dialogue.replies, []
+        if self.state not in ENDED:
+            for side, message in replies:
+                (self.client if side is _CLIENT else server).say_for(message)
+                self.attention = True
+        if dialogue.falls_back:
+            self._fall_back("the server did not take what it was told", now)
+        elif server.scanner is not None:
+            server.source.confirm_to(int(interpreter.confirmed))
+            interpreter.heard_to(server.source.confirmed)
+            if self._deadlines.reopening != inf:
+                self._go_on_telling(dialogue, now)
+        dialogue.count(server.queue.budget)
+
+    def _go_on_telling(self, dialogue: Dialogue, now: float) -> None:
+        """The new server may have answered: say what follows; all is said and answered at last."""
+        assert dialogue.interpreter is not None
+        for message in dialogue.interpreter.words():
+            self.server.tell(message)
+        self.attention = True  # more may go to the server
+        if dialogue.is_reopening:
+            return
+        self._deadlines.reopening = inf
+        if self.state in _REOPENING:
+            self._fire(Trigger.SERVER_INFORMED, "")
+            self._await_beat(now)
+            self._start_draining()
+
+    def _fall_back(self, reason: str, now: float) -> None:
+        """A new server does not know what it must: the client begins anew, as it would itself."""
+        assert self.dialogue is not None
+        self.dialogue.lose()
+        self._drop_server(SERVICE_RESTART, reason, now)
+
+    def _server_gone(self) -> None:
+        """The server's connection is gone, and what was told on it is void."""
+        if self.dialogue is not None:
+            self._deadlines.reopening = inf
+            self.dialogue.server_lost()
+            self.dialogue.count(self.client.queue.budget)
+
+    def _ends_with_server(self) -> bool:
+        """Whether the session is over when its server is lost."""
+        return self.dialogue is not None and self.dialogue.ends
+
+    def _await_beat(self, now: float) -> None:
+        """A side may have gone, or come: whether heartbeats are to be said in its place."""
+        if self.dialogue is not None:
+            side = _BEATS_FOR.get(self.state)
+            beat = None if side is None else self.dialogue.beat(side)
+            self._deadlines.beat = inf if beat is None else now + beat.every
+
+    def _beat(self, now: float) -> None:
+        self._await_beat(now)
+        side = _BEATS_FOR.get(self.state)
+        if side is not None and self.dialogue is not None:
+            beat = self.dialogue.beat(side)
+            if beat is not None:
+                (self.client if side is _CLIENT else self.server).say_for(beat.message)
 
     # -- A leg is lost -------------------------------------------------------------------------
 
@@ -803,15 +963,22 @@ class ContextStateMachine:
         self._stop_asking(leg, f"the {leg.side.value} was lost")
         leg.gone()
         server = leg is self.server
+        if server:
+            self._server_gone()
         if self.state in ENDED:
             if self._worth_waiting(leg):
                 self._await_return(leg, reason, now)
             self._settle(now)
         elif self.state is State.OPENING:
             self._end(Trigger.CLIENT_LOST, GOING_AWAY, reason, now)
+        elif server and self._ends_with_server():
+            self._end(
+                Trigger.SESSION_ENDED, SERVICE_RESTART, "the server was lost", now, cause=reason
+            )
         else:
             self._fire(Trigger.SERVER_LOST if server else Trigger.CLIENT_LOST, reason)
             self._await_return(leg, reason, now)
+            self._await_beat(now)
 
     def _await_return(self, leg: Leg, reason: str, now: float) -> None:
         if leg is self.client:
@@ -919,7 +1086,7 @@ class ContextStateMachine:
         told, if not the `code`.
         """
         self._parting = (code, reason)
-        self._deadlines.opening = inf
+        self._deadlines.opening = self._deadlines.beat = inf
         for leg in (self.client, self.server):
             self._stop_asking(leg, OVER)
         self._fire(trigger, cause or reason)
@@ -932,6 +1099,8 @@ class ContextStateMachine:
         farewell = FAREWELLS[leg.side, leg.phase]
         match farewell:
             case Farewell.CLOSE:
+                if leg is self.server and leg.source.sent == leg.source.tail:
+                    self._server_gone()  # nothing comes for which it would have to be told more
                 common, reason = self._parting
                 leg.say(close_frame(leg.side, code or common, reason), leg.source.tail)
                 leg.phase = Phase.CLOSING
@@ -953,6 +1122,8 @@ class ContextStateMachine:
 
     def _worth_waiting(self, leg: Leg) -> bool:
         """Whether a session that ends on purpose still owes this leg messages."""
+        if leg is self.server and self._ends_with_server():
+            return False
         owed = leg.source.sent < leg.source.tail
         return owed and self._recover and self.state is State.CLOSING
 
@@ -975,6 +1146,8 @@ class ContextStateMachine:
                 self._counters.towards(leg.side).add_lost(size, messages)
                 if messages:
                     self._command(Undelivered(leg.side, messages, size))
+            if self.dialogue is not None:
+                self.dialogue.count(self.client.queue.budget, over=True)
             self.client.other = self.server.other = NOBODY
 
     # -- Helpers -------------------------------------------------------------------------------

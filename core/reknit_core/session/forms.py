@@ -1,7 +1,7 @@
 """A session as data: its legs, on what terms it stands, and when what is due."""
 
 from reknit_core.form import Form, Moment
-from reknit_core.leg.leg_forms import FrozenClient, FrozenServer
+from reknit_core.leg.leg_forms import FrozenClient, FrozenDialogue, FrozenServer
 from reknit_core.lifecycle import State
 from reknit_core.terms.pinned import Pinned
 
@@ -20,6 +20,9 @@ class FrozenContext(Form):
     opening_until: Moment
     grace_until: Moment
     close_until: Moment
+    reopening_until: Moment
+    beat_at: Moment
     drain_to: tuple[int, int]
     parting: tuple[int, str]
     recover: bool
+    dialogue: FrozenDialogue | None

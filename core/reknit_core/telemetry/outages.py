@@ -39,9 +39,9 @@ class Outages:
         servers, clients = self._lost
         self._lost = self._count_lost()
         states = self._counters.states
-        both = states[State.BOTH_DOWN]
+        both = states[State.BOTH_DOWN] + states[State.REOPENING_ALONE]
         moment = Moment(
-            states[State.SERVER_DOWN] + both,
+            states[State.SERVER_DOWN] + states[State.REOPENING] + both,
             states[State.CLIENT_DOWN] + both,
             self._lost[0] - servers,
             self._lost[1] - clients,

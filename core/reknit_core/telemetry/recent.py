@@ -10,6 +10,7 @@ from reknit_core.commands import (
     AttemptFailed,
     Command,
     Dial,
+    DialectChosen,
     Disconnect,
     Dropped,
     Transitioned,
@@ -117,6 +118,8 @@ class Recent:
                 why = f": {reason}" if reason else ""
                 comment = f"{INDENT}# {trigger.value}{printable(why)}"
                 return [outcome_line("=", state.value), comment]
+            case DialectChosen(name):
+                return [outcome_line("<", f"dialect {name}")]
             case Dropped(side, total):
                 return [outcome_line("<", f"{side.value} dropped total={total}")]
             case Undelivered(side, messages, size):

@@ -19,7 +19,8 @@ SAID_AFTER = 10.0  # an outage that goes on is said so; then each time after twi
 SAID_AT_LEAST = 3600.0
 LOOK = 0.5  # between two looks at whether the server is back
 
-_WITH_SERVER = (State.CONNECTED, State.DRAINING, State.CLIENT_DOWN)
+_RETURNING = (State.DRAINING, State.REOPENING, State.REOPENING_ALONE)
+_WITH_SERVER = (State.CONNECTED, State.CLIENT_DOWN, *_RETURNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +157,8 @@ class ServerOutage:
         calm = now - self._troubled
         if not self._is_accepted() or calm < CALM:
             return False
-        draining = self._counters.states[State.DRAINING]
-        return calm >= STRAGGLERS or not (self._count_waiting() or draining)
+        returning = any(self._counters.states[state] for state in _RETURNING)
+        return calm >= STRAGGLERS or not (self._count_waiting() or returning)
 
     def _many_wait(self) -> bool:
         return self._count_waiting() >= max(FEW, self._count_sessions() // SHARE)

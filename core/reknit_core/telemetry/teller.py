@@ -7,17 +7,26 @@ them is a detail, and the outage is what is said. A loss is never said only in d
 from enum import Enum
 from typing import assert_never
 
-from reknit_core.commands import AttemptFailed, Dropped, Failure, Transitioned, Undelivered
+from reknit_core.commands import (
+    AttemptFailed,
+    DialectChosen,
+    Dropped,
+    Failure,
+    Transitioned,
+    Undelivered,
+)
 from reknit_core.counters import Counters
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.telemetry.losses import Losses, MoreLosses
 from reknit_core.telemetry.server_outage import Outage, ServerOutage
 from reknit_core.wire.reasons import shortened
 
-Change = Transitioned | AttemptFailed | Dropped | Undelivered
+Change = Transitioned | AttemptFailed | DialectChosen | Dropped | Undelivered
 Remark = Outage | MoreLosses
 
 _FAILURES = (Trigger.RETRIES_SPENT, Trigger.SESSION_FAILED)
+
+_ACCEPTED = (Trigger.SERVER_ACCEPTED, Trigger.SERVER_UNAWARE)
 
 
 class Volume(Enum):
@@ -49,6 +58,8 @@ class Teller:
                 self._miss(label, reason, now, away=failure is Failure.AWAY)
                 often = attempt & (attempt - 1)  # said at the 1st, 2nd, 4th, 8th, …
                 return Volume.DETAIL if often or self._outage.is_on else Volume.NEWS
+            case DialectChosen():
+                return Volume.NEWS
             case Dropped(_, total):
                 if self._losses.admit(now):
                     return Volume.TROUBLE
@@ -89,7 +100,7 @@ class Teller:
         if trigger is Trigger.SERVER_LOST:
             self._miss(label, change.reason, now)
         concerned = self._outage.concerns(label)
-        if trigger is Trigger.SERVER_ACCEPTED:
+        if trigger in _ACCEPTED:
             concerned |= self._outage.is_on and state is not State.CONNECTED
             self._outage.accepted(label, now)
         elif state is State.CLOSED:

@@ -38,6 +38,7 @@ class Totals(msgspec.Struct):
     dial_results: dict[DialResult, int]
     to_client: Way
     to_server: Way
+    dialects: dict[str, int] = {}  # msgspec copies it
 
 
 def take_totals(contexts: Contexts) -> Totals:
@@ -53,6 +54,7 @@ def take_totals(contexts: Contexts) -> Totals:
         dict(counters.dial_results),
         _way(counters.to_client, seen.to_client),
         _way(counters.to_server, seen.to_server),
+        dict(counters.dialects),
     )
 
 
@@ -65,6 +67,7 @@ def add_totals(counters: Counters, totals: Totals) -> None:
     counters.dials += totals.dials
     counters.redials += totals.redials
     counters.dial_results.update(totals.dial_results)
+    counters.dialects.update(totals.dialects)
     _add_way(counters.to_client, totals.to_client)
     _add_way(counters.to_server, totals.to_server)
 

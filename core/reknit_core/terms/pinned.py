@@ -90,6 +90,11 @@ class Pinned:
             pared,
         )
 
+    @property
+    def target(self) -> str:
+        """The path and query that the client asks for, without what is the proxy's own."""
+        return self._target
+
     def server_request(
         self, policy: Policy, upstream: Upstream, attempt: int, counts: HeaderList
     ) -> ServerRequest:
@@ -212,12 +217,13 @@ class Pinned:
         return None
 
 
-def counts(queue: Backlog, source: Backlog) -> HeaderList:
+def counts(queue: Backlog, source: Backlog, made: int = 0) -> HeaderList:
     """What a leg's peer is told on a return: how many of its messages have been taken.
 
-    `queue`: what came from it. `source`: what goes to it, of which messages may be dropped.
+    `queue`: what came from it, but for `made` messages, which were said in its place. `source`:
+    what goes to it, of which messages may be dropped.
     """
-    taken = str(queue.count + queue.dropped).encode()
+    taken = str(queue.count + queue.dropped - made).encode()
     if not source.dropped:
         return ((RECEIVED, taken),)
     return ((RECEIVED, taken), (b"x-reconnect-dropped", str(source.dropped).encode()))

@@ -46,12 +46,14 @@ LEFT_OUT = {
     | {"boundary", "controls", "messages", "violation"}
     | {"_turn"},
     Probe: {"_policy", "_source"},
-    IncomingWebSocket: {"other", "policy", "source"},
-    OutgoingWebSocket: {"other", "policy", "source"},
+    # What is known of the messages is the context's.
+    IncomingWebSocket: {"dialogue", "other", "policy", "source"},
+    OutgoingWebSocket: {"dialogue", "other", "policy", "source"},
     Dialling: set(),
     Retry: {"_policy", "_seed"},
     Deadlines: set(),
     ContextStateMachine: {"_policy", "_upstream", "_counters", "_habits", "_bounded", "_confirms"}
+    | {"_dialects"}
     # None is there while a context is frozen; and one that was thawed needs attention.
     | {"_commands", "attention"},
     ClientHandshake: {"rest", "_handshake", "_subprotocols"}
@@ -79,6 +81,8 @@ NAMES = {  # where a form has another name for an attribute
         "opening": "opening_until",
         "grace": "grace_until",
         "close": "close_until",
+        "reopening": "reopening_until",
+        "beat": "beat_at",
     },
     OutgoingWebSocket: {"dialling": "retry"},
     ContextStateMachine: {"_deadlines": "grace_until"},

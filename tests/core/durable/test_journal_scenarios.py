@@ -12,7 +12,12 @@ from reknit_core.play.player import parse
 
 FILES = sorted((Path(__file__).parents[2] / "scenarios").glob("*.scn"))
 # A loss would be their end.
-OVER_AT_ONCE = ("close_in_opening", "opening_server_lost", "grace_for_who_can_return")
+OVER_AT_ONCE = (
+    "close_in_opening",
+    "opening_server_lost",
+    "grace_for_who_can_return",
+    "dialect_ends_with_its_server",
+)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -43,7 +43,7 @@ def refused(name: str, value: object) -> PolicyError:
 
 
 def test_every_field_is_one_of_these() -> None:
-    sorts = (NUMBERS, NAMES, CODES, STATUSES, LISTS, FLAGS, CHOICES, ["bind", "host"])
+    sorts = (NUMBERS, NAMES, CODES, STATUSES, LISTS, FLAGS, CHOICES, ["bind", "dialect", "host"])
     assert sorted(name for names in sorts for name in names) == sorted(SETTINGS)
     assert list(SETTINGS) == [item.name for item in fields(Policy)]
     for setting in SETTINGS.values():

@@ -30,6 +30,12 @@ from reknit_core.wire.handshake import (
 from reknit_core.wire.wire_forms import FrozenAnswer
 
 from reknit.verify.fuzz.choices import Choices, pieces
+from reknit.verify.fuzz.dialects import (
+    DIALECT_SEEDS,
+    STREAM_SEEDS,
+    feed_dialects,
+    feed_streams,
+)
 from reknit.verify.fuzz.happenings import play
 from reknit.verify.fuzz.plain import BETWEEN, feed_plain
 
@@ -172,6 +178,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "plain": feed_plain,
     "frames": feed_frames,
     "session": play,
+    "dialects": feed_dialects,
+    "streams": feed_streams,
 }
 """By name. The first byte of a handshake says how it is cut into reads: 0 not at all."""
 
@@ -209,6 +217,8 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         b"\x00\x00\x02\x00\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00" + bytes(65536),
     ),
     "session": (bytes(range(256)), bytes(40), b"\x01" * 60),
+    "dialects": DIALECT_SEEDS,
+    "streams": STREAM_SEEDS,
 }
 """What a fuzzer may begin with."""
 

@@ -7,6 +7,7 @@ from reknit_core.leg.transit import SLOWEST
 from reknit_core.lifecycle import State
 from reknit_core.queue.backlog import Backlog
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.side import Side
 
 from reknit.verify.model.end import End
 from reknit.verify.model.model import Model
@@ -34,7 +35,7 @@ def check(model: Model, context: ContextStateMachine) -> None:
     for end, leg in legs:
         if end.here and leg.phase in (Phase.AWAY, Phase.DIALLING):
             raise BrokenError(f"the connection of the {end.side.value} is not dropped")
-        _check_flow(end, leg)
+        _check_flow(end, leg, is_told=_is_told(context, end))
         _check_pings(end, leg)
         _check_silence(model, end, leg)
         _check_bounds(model, end, leg)
@@ -65,10 +66,16 @@ def _check_incoming(end: End, leg: Leg, *, ended: bool) -> None:
     end.incoming.check_waiting(waiting, source.dropped, away=away)
 
 
-def _check_flow(end: End, leg: Leg) -> None:
+def _is_told(context: ContextStateMachine, end: End) -> bool:
+    """Whether what waits for that end has to wait for its answer."""
+    dialogue = context.dialogue
+    return end.side is Side.SERVER and dialogue is not None and dialogue.is_reopening
+
+
+def _check_flow(end: End, leg: Leg, *, is_told: bool) -> None:
     """What can go on does."""
     name = end.side.value
-    owed = end.incoming.owed
+    owed = 0 if is_told else end.incoming.owed
     if owed and leg.phase is Phase.OPEN and end.takes_all:
         raise BrokenError(f"{owed} messages wait for the {name}, which would take them")
     if owed and end.told and not end.closing and leg.phase not in _AWAY:
@@ -125,8 +132,11 @@ def _check_bounds(model: Model, end: End, leg: Leg) -> None:
 def _check_budget(context: ContextStateMachine) -> None:
     queues = (context.client.queue, context.server.queue)
     used = queues[0].budget.used
-    if used != sum(map(held, queues)):
-        raise BrokenError(f"{used} bytes are counted, {[held(queue) for queue in queues]} are held")
+    sizes = [held(queue) for queue in queues]
+    if context.dialogue is not None:
+        sizes.append(context.dialogue.held)
+    if used != sum(sizes):
+        raise BrokenError(f"{used} bytes are counted, {sizes} are held")
     over = context.client.phase is context.server.phase is Phase.AWAY
     if context.state is State.CLOSED and over and used:
         raise BrokenError(f"{used} bytes are held when all is over")

@@ -17,6 +17,7 @@ class End:
         self.other: End  # the one that it talks to
         self.said: dict[str, set[int]] = {}  # its Pings and Pongs that may still come out, and
         # before which of its messages
+        self.made = 0  # messages that the proxy has said in its place
         self.passed: set[str] = set()  # its Pings that the other end has got
         self.held = 0  # bytes of what it has sent that the proxy holds
         self.asked: str | None = None  # the Ping that it has sent just now
@@ -36,7 +37,7 @@ class End:
         self.acks_all = True  # whether its system acknowledges all at once
         self.settled = takes_all  # whether it did so when the present event began
         self.rest = b""  # of a frame that it has sent in part
-        self.taken_before = self.outgoing.taken  # what earlier connections have brought
+        self.taken_before = self.outgoing.taken - self.made  # what earlier connections have brought
         self.dropped_before = len(self.incoming.dropped)  # of what should have come to it
         self.questions: list[str] = []  # the other end's Pings that it has not answered
         self.heard = now  # when it last sent something

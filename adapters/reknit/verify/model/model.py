@@ -36,8 +36,9 @@ from reknit_core.wire.frames import Opcode
 
 from reknit.verify.model.end import End
 from reknit.verify.model.owner import Owner
-from reknit.verify.model.phases import CLIENT_AWAY, ENDED, SERVER_AWAY, Lifecycle
-from reknit.verify.model.traffic import BrokenError, Direction
+from reknit.verify.model.phases import CLIENT_AWAY, ENDED, REOPENING, SERVER_AWAY, Lifecycle
+from reknit.verify.model.talk import BEGINS, Talk
+from reknit.verify.model.traffic import TICK, BrokenError, Direction
 
 _DROPS = (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST)
 _OWN_CODES = ("1001", "1002", "1013", "4409", "4410", "4413")  # core/README.md, "on the wire"
@@ -58,6 +59,7 @@ class Model:
         self.now = 0.0
         self.life = Lifecycle(policy, self.now)
         self.owner = Owner()
+        self.talk = Talk()
         to_server = self._direction("the server", policy.overflow_to_server)
         to_client = self._direction("the client", policy.overflow_to_client)
         self.client = End(Side.CLIENT, to_server, to_client)
@@ -101,6 +103,8 @@ class Model:
         who, _, what = text.partition(" ")
         if kind == "=":
             self._enter(State(text))
+        elif who == "dialect":
+            self.talk.dialect = what
         elif who == "dial":
             self._dial(what)
         else:
@@ -239,7 +243,10 @@ class Model:
         if raw:
             end.closing = True  # it breaks the protocol
             return
-        for opcode, phrase in end.say(data, self.now):
+        count = len(end.outgoing.sent)
+        controls = end.say(data, self.now)
+        self.talk.sent(end, count, self.life.state)
+        for opcode, phrase in controls:
             if opcode is not Opcode.CLOSE:
                 end.asked = phrase if opcode is Opcode.PING else None
                 continue
@@ -269,8 +276,25 @@ class Model:
         owed = (self.client.owed, self.server.owed)
         self.life.enter(state, self.now, undone=self._undone, owed=owed)
 
+    def _check_told(self, what: str) -> None:
+        """Nothing goes on while a new server has not answered what it was told."""
+        if self.life.state in REOPENING and what != BEGINS:
+            raise BrokenError(f"{what} while the server is told")
+
+    def _falls_back(self) -> bool:
+        """Whether the session ends because a new server can't be told, or has not answered."""
+        life = self.life
+        lost = bool(self.talk.dialect) and life.state not in SERVER_AWAY and not self.server.here
+        if lost or life.is_half_told(self.now):
+            life.final = True
+            return True
+        waited = self.now >= life.grace_until - TICK
+        return life.state is State.REOPENING_ALONE and waited
+
     def _check_cause(self) -> None:
         """The session ends on purpose: an end has closed it, or a queue is full."""
+        if self._falls_back():
+            return
         if not (self.client.closing or self.server.closing):
             self.life.recovers = False
             if Overflow.CLOSE not in (self.policy.overflow(side) for side in Side):
@@ -295,7 +319,9 @@ class Model:
             case "message":
                 if end.told:
                     raise BrokenError(f"the {end.side.value} got a message behind its Close")
-                end.incoming.receive(what)
+                if not self.talk.is_said_again(end, what):
+                    self._check_told(what)
+                    end.incoming.receive(what)
             case "ping" | "pong":
                 if what != "ping probe":
                     end.get(what)
@@ -343,6 +369,8 @@ class Model:
         end.here = False
         if self.life.state in ENDED:
             end.given_up = end.talks
+        elif self.life.is_half_told(self.now):
+            pass
         elif self._timed_out and end.talks and not end.closing:
             end.check_silence(self.now, self.policy.heartbeat_timeout, confirms=self.confirms)
 

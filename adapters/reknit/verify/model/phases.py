@@ -7,8 +7,9 @@ from reknit_core.policy.policy import Policy
 
 from reknit.verify.model.traffic import TICK, BrokenError
 
-CLIENT_AWAY = frozenset((State.CLIENT_DOWN, State.BOTH_DOWN))
+CLIENT_AWAY = frozenset((State.CLIENT_DOWN, State.BOTH_DOWN, State.REOPENING_ALONE))
 SERVER_AWAY = frozenset((State.SERVER_DOWN, State.BOTH_DOWN))
+REOPENING = frozenset((State.REOPENING, State.REOPENING_ALONE))
 ENDED = frozenset((State.CLOSING, State.CLOSED))
 
 _LATER = (408, 425, 429)
@@ -29,6 +30,7 @@ class Lifecycle:
         self.grace_until = inf  # in closing: not before then
         self.recovers = True  # whether an end that is away is still waited for, if owed something
         self._opening_until = now + policy.handshake_wait
+        self.reopening_until = inf  # for a new server to answer what it is told
         self._slack = TICK  # how much later than due a limit may end
         self._attempt = -1  # the last dial's
         self._accepted_at: float | None = None  # while that connection lasts
@@ -67,6 +69,7 @@ class Lifecycle:
         if late > allowed:
             self.grace_until += late
             self._opening_until += late
+            self.reopening_until += late
 
     # -- The server ----------------------------------------------------------------------------
 
@@ -100,6 +103,7 @@ class Lifecycle:
     def accepted(self, now: float) -> None:
         """The server has accepted."""
         self._accepted_at = now
+        self.reopening_until = now + self._policy.connect_timeout
         self.may_fail("refused")
 
     def disagreed(self, *, must: bool) -> None:
@@ -172,8 +176,14 @@ class Lifecycle:
         if not reason:
             raise BrokenError(f"closed from {old.value} with {owed} messages owed, before its time")
 
+    def is_half_told(self, now: float) -> bool:
+        """Whether a new server has not answered in time what it was told."""
+        return self.state in REOPENING and now >= self.reopening_until - TICK
+
     def check_time(self, now: float) -> None:
         """The state has not lasted too long."""
+        if self.state in REOPENING and now > self.reopening_until + self._slack:
+            raise BrokenError(f"the server was told in vain since {self.reopening_until}")
         if self.state in CLIENT_AWAY and now > self.grace_until + self._slack:
             raise BrokenError(f"the grace ended at {self.grace_until}")
         if self.state is State.OPENING and now > self._opening_until + self._slack:

@@ -40,6 +40,7 @@ class Direction:
         self.proved = 0  # and of that, the proxy must know this much
         self.claimed = 0  # what the proxy takes to be confirmed
         self.released = 0  # the most that ever was
+        self.resumed = 0  # `next` when the receiver's present connection began
         self.begun = 0  # `next` when the present event began
         self.pinged = 0  # where the receiver stood when the proxy's last Ping came
         self.asked = 0  # where it stood at least when that Ping was made
@@ -67,7 +68,7 @@ class Direction:
             self.next = self.confirmed = self.proved = self.claimed
         elif self._confirms:
             self.next = self.claimed  # what is not confirmed goes out again
-        self.begun = self.pinged = self.asked = self.next
+        self.begun = self.pinged = self.asked = self.resumed = self.next
 
     def can_go_on_after(self, received: int) -> bool | None:
         """Whether a receiver that says so may go on; None: it depends."""

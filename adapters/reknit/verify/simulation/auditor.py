@@ -14,6 +14,7 @@ from reknit_core.commands import (
     AttemptFailed,
     Command,
     Dial,
+    DialectChosen,
     Disconnect,
     Dropped,
     Failure,
@@ -101,7 +102,7 @@ class Auditor:
                 self._transitioned(name, command)
             case Dropped():
                 self.note(name, f"{command.total} messages dropped")
-            case Disconnect() | Undelivered() | Answered():
+            case DialectChosen() | Disconnect() | Undelivered() | Answered():
                 pass
             case _:
                 assert_never(command)
@@ -117,7 +118,7 @@ class Auditor:
         now = self._network.now
         policy = self._policy
         match change.trigger:
-            case Trigger.SERVER_ACCEPTED:
+            case Trigger.SERVER_ACCEPTED | Trigger.SERVER_UNAWARE:
                 record.accepted_at = now
                 record.failure = None
             case Trigger.SERVER_LOST:
@@ -141,7 +142,12 @@ class Auditor:
             case Trigger.SERVER_REFUSED:
                 if record.failure is not Failure.FINAL and record.accepted_at != -inf:
                     self.note(name, f"ended by a refusal that is not final: {change.reason}")
-            case Trigger.LEGS_CLOSED | Trigger.CLIENT_RETURNED | Trigger.DRAINED:
+            case (
+                Trigger.LEGS_CLOSED
+                | Trigger.CLIENT_RETURNED
+                | Trigger.DRAINED
+                | Trigger.SERVER_INFORMED
+            ):
                 pass
             case _:
                 assert_never(change.trigger)
@@ -180,13 +186,13 @@ def _goes_on(driver: Driver) -> bool:
     client, server = driver.client is not None, driver.server is not None
     dialling, timer = bool(driver.dialling), driver.deadline < inf
     match driver.context.state:
-        case State.CONNECTED | State.DRAINING:
+        case State.CONNECTED | State.DRAINING | State.REOPENING:
             return client and server
         case State.OPENING:
             return client and timer and (server or dialling)
         case State.SERVER_DOWN:
             return client and (dialling or server)
-        case State.CLIENT_DOWN:
+        case State.CLIENT_DOWN | State.REOPENING_ALONE:
             return server and timer
         case State.BOTH_DOWN:
             return timer and (dialling or server)

@@ -1,0 +1,62 @@
+"""What the reference model knows of sessions with a dialect, told as simply as can be.
+
+It follows one protocol, graphql-transport-ws, of which it knows three things: that a server's first
+answer to `connection_init` is the only one that a client gets; that who is away has its Pongs said
+for it; and that a new server hears again what was said before. Of what it may not hear again, and
+of other dialects, it knows nothing.
+"""
+
+from reknit_core.dialect.speech import Message
+from reknit_core.lifecycle import State
+from reknit_core.script.phrases import describe
+from reknit_core.side import Side
+from reknit_core.wire.messages import message_frame
+
+from reknit.verify.model import traffic
+from reknit.verify.model.end import End
+from reknit.verify.model.phases import CLIENT_AWAY, SERVER_AWAY
+
+PROTOCOL = "graphql-transport-ws"
+BEGINS = 'message "{\\"type\\":\\"connection_init\\"}"'
+_ANSWER = 'message "{\\"type\\":\\"connection_ack\\"}"'
+_PING = 'message "{\\"type\\":\\"ping\\"}"'
+_PONG = b'{"type":"pong"}'
+
+
+class Talk:
+    """What becomes of the messages of one session."""
+
+    def __init__(self) -> None:
+        self.dialect = ""  # its name, once one is chosen
+        self._answered = False  # whether the client has had the answer
+
+    def sent(self, end: End, count: int, state: State) -> None:
+        """That end has sent all its messages behind the first `count`: some never pass."""
+        if self.dialect != PROTOCOL:
+            return
+        outgoing = end.outgoing
+        new, outgoing.sent[count:] = outgoing.sent[count:], []
+        for message in new:
+            away = CLIENT_AWAY if end.side is Side.SERVER else SERVER_AWAY
+            if message.phrase == _PING and state in away:
+                wire = message_frame(end.side, Message(_PONG, True))
+                phrase = f"message {describe(_PONG)}"
+                end.other.outgoing.send(traffic.Message(wire, phrase))
+                end.other.made += 1
+            elif message.phrase == _ANSWER and end.side is Side.SERVER and self._answered:
+                pass
+            else:
+                self._answered |= message.phrase == _ANSWER
+                outgoing.send(message)
+        if end.side is Side.SERVER:  # its answers show what it has had
+            end.incoming.confirm_up_to(end.incoming.next)
+
+    def is_said_again(self, end: End, phrase: str) -> bool:
+        """Whether an end gets what it, or the one before it, has had already."""
+        incoming = end.incoming
+        if not self.dialect or end.side is Side.CLIENT or incoming.next != incoming.resumed:
+            return False
+        following = incoming.sent[incoming.next : incoming.next + 1]
+        if following and following[0].phrase == phrase:
+            return False
+        return any(message.phrase == phrase for message in incoming.sent[: incoming.next])

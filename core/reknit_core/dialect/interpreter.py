@@ -1,0 +1,289 @@
+"""One session's conversation: what is heard, what is kept of it, and what a new server is told.
+
+The session hands in each whole message with the place that it has in its queue, and asks what
+becomes of it. When a new server has accepted, `reopen` begins: `words` gives what to say now, and
+`hold` says how far the queue may be sent, until `is_reopening` is False.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from reknit_core.dialect.halves import Halves
+from reknit_core.dialect.speech import NOTHING, Beat, Conversation, Heard, Key, Message, State
+from reknit_core.dialect.statements import NEVER, Statements
+from reknit_core.side import Side
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of a message.
+
+    `passes`: it goes to the other side, in this form; None: it is left out. `reply`: what its
+    sender gets in the other side's place. `falls_back`: the new server did not take what it was
+    told: the session ends, so that the client begins anew. `begins_anew`: the client begins its
+    protocol, which it had begun before: it knows nothing of this session, and wants a server that
+    does neither.
+    """
+
+    passes: Message | None
+    reply: Message | None = None
+    falls_back: bool = False
+    begins_anew: bool = False
+
+
+class Interpreter:
+    """What the proxy knows of one session's conversation."""
+
+    __slots__ = (
+        "_awaited",
+        "_conversation",
+        "_greeted",
+        "_half",
+        "_halves",
+        "_last_end",
+        "_renewed",
+        "_server_greeted",
+        "_server_is_cut",
+        "_to_say",
+        "confirmed",
+        "hold",
+        "is_lost",
+        "statements",
+    )
+
+    def __init__(self, conversation: Conversation, limit: int) -> None:
+        self._conversation = conversation
+        self.statements = Statements(limit)
+        self.is_lost = False
+        """Whether a server's loss ends the session, since a new one could not be told enough."""
+        self.hold = inf
+        """The position in the client's queue up to which it may be sent."""
+        self.confirmed = 0
+        """The position up to which the server has heard the client, as its answers show."""
+        self._greeted = False  # whether the client has had a server's greeting
+        self._renewed = False  # whether the server is not the session's first one
+        self._server_greeted = False  # whether this server has greeted
+        self._server_is_cut = False  # whether what the server says ends within something
+        self._halves = Halves()  # where no server can go on without what came before
+        self._last_end = 0  # of the client's last message
+        self._to_say: deque[Key] = deque()
+        self._half: Message | None = None  # to say behind that
+        self._awaited: Key | None = None
+
+    @property
+    def is_reopening(self) -> bool:
+        """Whether the server has not yet heard, or not yet answered, what it must."""
+        return bool(self._to_say) or self._awaited is not None or self.hold != inf
+
+    @property
+    def begun(self) -> bool:
+        """Whether the client has said anything that a new server must hear."""
+        return len(self.statements) > 0
+
+    # -- What is heard -----------------------------------------------------------------------------
+
+    def from_client(self, message: Message, end: int, *, server_away: bool) -> Verdict:
+        """A client's message, which ends at position `end` of its queue if it passes."""
+        heard = self._conversation.hear(Side.CLIENT, message, away=server_away)
+        if heard is NOTHING:
+            self._last_end = end
+            return Verdict(message)
+        if server_away and (left := _for_nobody(heard)) is not None:
+            return left
+        begins_anew = False
+        for place, part in enumerate(heard):
+            self._note(part)
+            begins_anew |= part.begins and self.begun
+            confirms = end if place == len(heard) - 1 else self._last_end
+            for statement in part.states:
+                if not self.is_lost:
+                    self.is_lost = not self.statements.keep(statement, end, confirms)
+            for key in part.takes_back:
+                self.statements.take_back(key, NEVER if part.until_answered else end)
+            if part.is_cut:
+                self.is_lost |= not self._halves.add(end, Message(part.half, message.is_text))
+        self._last_end = end
+        return Verdict(message, begins_anew=begins_anew)
+
+    def from_server(self, message: Message, *, client_away: bool) -> Verdict:
+        """A server's message."""
+        heard = self._conversation.hear(Side.SERVER, message, away=client_away)
+        if heard is NOTHING:
+            self._server_is_cut = False
+            return Verdict(message)
+        self._server_is_cut = any(part.is_cut for part in heard)
+        falls_back = False
+        passed = []
+        for part in heard:
+            falls_back |= self._renewed and any(
+                part.is_ours or self._was_asked_again(key) for key in part.refuses
+            )
+            for key in (*part.settles, *part.answers):
+                self._confirm(key)
+            self._note(part)
+            for key in part.takes_back:
+                self.statements.taken_back(key)
+            had = [self._answered(key) and self._renewed for key in part.answers]
+            if part.greets:
+                had.append(self._greeted and not self._server_greeted)
+                self._greeted = self._server_greeted = True
+            if not part.is_ours and not (had and all(had)):
+                passed.append(message.data if part.part is None else part.part)
+        if falls_back:
+            return Verdict(None, falls_back=True)
+        if client_away and (left := _for_nobody(heard)) is not None:
+            return left
+        data = b"".join(passed)
+        if data == message.data and passed:
+            return Verdict(message)
+        return Verdict(Message(data, message.is_text) if data else None)
+
+    def heard_to(self, position: int) -> None:
+        """A server has heard the client's queue up to `position`, and it is kept no longer."""
+        self.statements.heard(position)
+        self._halves.forget(position)
+
+    def beat(self, side: Side) -> Beat | None:
+        """What that side sends by itself, and the proxy in its place while it is away."""
+        return self._conversation.beat(side)
+
+    def _note(self, heard: Heard) -> None:
+        self.is_lost |= heard.lost
+        for key in heard.settles:
+            self.statements.settle(key)
+            self._is_heard(key)
+
+    def _confirm(self, key: Key) -> None:
+        kept = self.statements.get(key)
+        if kept is not None:
+            self.confirmed = max(self.confirmed, kept.confirms)
+
+    def _answered(self, key: Key) -> bool:
+        had = self.statements.answer(key)
+        self._is_heard(key)
+        return had
+
+    def _is_heard(self, key: Key) -> None:
+        """The server has answered this: what waits for that goes on."""
+        if self._awaited == key:
+            self._awaited = None
+            self._hold_on()
+
+    def _was_asked_again(self, key: Key) -> bool:
+        kept = self.statements.get(key)
+        return kept is not None and kept.answered
+
+    # -- A new server ------------------------------------------------------------------------------
+
+    def server_lost(self) -> None:
+        """The server is gone: what it had not answered, the next one is told again."""
+        self._to_say.clear()
+        self._half = None
+        self._awaited = None
+        self.hold = inf
+        self._server_greeted = False
+        self.is_lost |= self._server_is_cut  # the client would hear on within something
+        self._conversation.begins_again()
+
+    def reopen(self, position: int, *, repeats: bool) -> list[Message]:
+        """A new server has accepted, and is sent the queue from `position` on.
+
+        `repeats`: whether a request may be asked twice; if not, those that a server may have heard
+        are given up. Returns what tells the client so; where nothing can, the conversation is lost,
+        since the client would wait for ever.
+        """
+        self._renewed = True
+        self.heard_to(position)
+        self._half = self._halves.at(position)
+        self.is_lost |= self._half is not None and not self._half.data
+        told = []
+        for kept in self.statements.before(position):
+            statement = kept.statement
+            if statement.is_request and not repeats:
+                self.statements.settle(statement.key)
+                failed = self._conversation.fails(statement)
+                self.is_lost |= failed is None
+                if failed is not None:
+                    told.append(failed)
+            else:
+                self._to_say.append(statement.key)
+        self.hold = position
+        self._hold_on()
+        return told
+
+    def words(self) -> list[Message]:
+        """What to tell the server now: up to a statement whose answer has to be awaited."""
+        said = []
+        while self._to_say and self._awaited is None:
+            kept = self.statements.get(self._to_say.popleft())
+            if kept is None or kept.end > self.hold:
+                continue  # it is settled meanwhile, or is said by the queue
+            statement = kept.statement
+            again = self._conversation.again(statement)
+            if again is not None:
+                said.append(again)
+            if statement.awaits and again is not None:
+                self._awaited = statement.key
+        if self._half is not None and not self._to_say and self._awaited is None:
+            said.append(self._half)
+            self._half = None
+        self._hold_on()
+        return said
+
+    def _hold_on(self) -> None:
+        """Say how far the queue may go: all is told, or the next statement in it awaits."""
+        if self.hold == inf or self._to_say or self._half or self._awaited is not None:
+            return
+        following = next(self.statements.awaiting(int(self.hold)), None)
+        if following is None:
+            self.hold = inf
+        else:
+            self.hold = following.end
+            self._awaited = following.statement.key
+
+    # -- In another process ------------------------------------------------------------------------
+
+    def freeze(self) -> State:
+        """All that is known of the session, as data."""
+        return {
+            "conversation": self._conversation.freeze(),
+            "statements": self.statements.freeze(),
+            "is_lost": self.is_lost,
+            "hold": None if self.hold == inf else self.hold,
+            "confirmed": self.confirmed,
+            "greeted": self._greeted,
+            "server_greeted": self._server_greeted,
+            "renewed": self._renewed,
+            "server_is_cut": self._server_is_cut,
+            "halves": self._halves.freeze(),
+            "last_end": self._last_end,
+            "to_say": [[*key] for key in self._to_say],
+            "half": None if self._half is None else [*self._half],
+            "awaited": None if self._awaited is None else [*self._awaited],
+        }
+
+    def thaw(self, state: State) -> None:
+        """Become what freeze() gave; the conversation is made from its part of it."""
+        each: dict[str, Any] = dict(state)
+        self.statements.thaw(each["statements"])
+        self.is_lost = bool(each["is_lost"])
+        self.hold = inf if each["hold"] is None else each["hold"]
+        self.confirmed = each["confirmed"]
+        self._greeted = bool(each["greeted"])
+        self._server_greeted = bool(each["server_greeted"])
+        self._renewed = bool(each["renewed"])
+        self._server_is_cut = bool(each["server_is_cut"])
+        self._halves.thaw(each["halves"])
+        self._last_end = each["last_end"]
+        self._to_say.extend(tuple(key) for key in each["to_say"])
+        self._half = None if each["half"] is None else Message(*each["half"])
+        self._awaited = None if each["awaited"] is None else tuple(each["awaited"])
+
+
+def _for_nobody(heard: tuple[Heard, ...]) -> Verdict | None:
+    """What becomes of a message that means nothing but a heartbeat, to a side that is away."""
+    if len(heard) == 1 and (heard[0].reply is not None or heard[0].is_beat):
+        return Verdict(None, heard[0].reply)
+    return None

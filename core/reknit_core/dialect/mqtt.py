@@ -1,0 +1,299 @@
+"""MQTT 3.1, 3.1.1 and 5: connected again, subscribed again, unacknowledged messages sent again.
+
+CONNECT is repeated as it was. Each topic filter is a statement of its own, subscribed under a
+packet identifier that the client does not use; a SUBSCRIBE without an answer is repeated whole.
+A PUBLISH of QoS 1 or 2 stands until it is acknowledged, and is sent again with DUP (3.1.1, section
+4.4). What can't be repeated, topic aliases and an AUTH exchange (5), is a conversation that can't
+be followed: then a server's loss ends the session, and the client connects anew.
+"""
+
+from typing import Any
+
+from reknit_core.dialect.conversation import PASSES, StreamConversation
+from reknit_core.dialect.packets import (
+    Kind,
+    Packet,
+    PacketReader,
+    number,
+    packet,
+    properties,
+    text_end,
+)
+from reknit_core.dialect.speech import (
+    Beat,
+    Heard,
+    Key,
+    Message,
+    Offer,
+    State,
+    Statement,
+)
+from reknit_core.dialect.statements import MAX_STATEMENT
+from reknit_core.side import Side
+
+SUBPROTOCOLS = frozenset(("mqtt", "mqttv3.1"))
+
+_CONNECT: Key = ("connect",)
+_PINGREQ = b"\xc0\x00"
+_PINGRESP = Message(b"\xd0\x00", False)
+_DUP = 0x08
+_TOPIC_ALIAS = 0x23
+_LAST_ID = 0xFFFF
+_PING: Key = ("ping",)
+_UNSPECIFIED = b"\x80"  # 2.4: unspecified error
+_MAX_ASKED = 256  # SUBSCRIBEs that are unanswered
+
+
+class Mqtt:
+    """The dialect."""
+
+    name = "mqtt"
+    summary = "Connected and subscribed again; what a broker had not acknowledged is sent again."
+
+    def speaks(self, offer: Offer) -> bool:
+        """Whether the agreed subprotocol is one of MQTT's (section 6)."""
+        return offer.subprotocol in SUBPROTOCOLS
+
+    def converse(self, state: State | None = None) -> "MqttConversation":
+        """A session's conversation."""
+        conversation = MqttConversation()
+        if state is not None:
+            conversation.thaw(state)
+        return conversation
+
+
+class MqttConversation(StreamConversation[Packet]):
+    """Reads both directions' packets."""
+
+    __slots__ = (
+        "_again",
+        "_asked",
+        "_had_session",
+        "_is_5",
+        "_is_connected",
+        "_keepalive",
+        "_next",
+        "_pinged",
+    )
+
+    def __init__(self) -> None:
+        super().__init__(PacketReader)
+        self._is_5 = False
+        self._keepalive = 0.0  # seconds
+        self._is_connected = False  # whether a server has accepted the client
+        self._had_session = False  # whether the client was told that its session is taken up
+        self._pinged = False  # whether a PINGREQ of the client is unanswered
+        self._asked: dict[int, list[Key]] = {}  # by the identifier of a SUBSCRIBE of the client
+        self._again: dict[int, list[Key]] = {}  # by that of one of the proxy
+        self._next = _LAST_ID  # the identifier of the proxy's next SUBSCRIBE
+
+    def _idle(self, side: Side, data: bytes) -> Message | None:
+        """A PINGREQ, unless an earlier one is to be answered first."""
+        is_idle = side is Side.CLIENT and data == _PINGREQ and not self._pinged
+        return _PINGRESP if is_idle else None
+
+    def again(self, statement: Statement) -> Message | None:
+        """A PUBLISH is marked as a duplicate; a SUBSCRIBE gets an identifier of the proxy's."""
+        data = statement.said.data
+        match statement.key[0]:
+            case "publish" if data[0] >> 4 == Kind.PUBLISH:
+                return Message(bytes((data[0] | _DUP,)) + data[1:], False)
+            case "filter":
+                if any(statement.key in keys for keys in self._asked.values()):
+                    return None  # the client's own SUBSCRIBE stands
+                identifier = self._free_identifier()
+                self._again[identifier] = [statement.key]
+                ((_, each),) = PacketReader().read(data)
+                assert each is not None
+                body = identifier.to_bytes(2, "big") + each.body[2:]
+                return Message(packet(each.first, body), False)
+        return statement.said
+
+    def beat(self, side: Side) -> Beat | None:
+        """A broker ends a connection that is silent for one and a half keep alives (3.1.2.10)."""
+        if side is Side.CLIENT and self._is_connected and self._keepalive:
+            return Beat(Message(_PINGREQ, False), self._keepalive / 2)
+        return None
+
+    def fails(self, statement: Statement) -> Message | None:
+        """MQTT 5 has a reason code for a PUBLISH that was not taken (3.4.2.1)."""
+        if not self._is_5:
+            return None
+        ((_, each),) = PacketReader().read(statement.said.data)
+        assert each is not None
+        kind = Kind.PUBACK if each.qos == 1 else Kind.PUBREC
+        identifier = int(statement.key[1]).to_bytes(2, "big")
+        return Message(packet(kind << 4, identifier + _UNSPECIFIED), False)
+
+    def begins_again(self) -> None:
+        """What the lost broker was saying, and what the proxy asked it, is void."""
+        super().begins_again()
+        self._again.clear()
+
+    def freeze(self) -> State:
+        """What is half read, what is asked, and what was agreed."""
+        return {
+            "is_5": self._is_5,
+            "keepalive": self._keepalive,
+            "is_connected": self._is_connected,
+            "had_session": self._had_session,
+            "pinged": self._pinged,
+            **super().freeze(),
+            "asked": [[number, [[*key] for key in keys]] for number, keys in self._asked.items()],
+            "again": [[number, [[*key] for key in keys]] for number, keys in self._again.items()],
+            "next": self._next,
+        }
+
+    def thaw(self, state: State) -> None:
+        """Become what freeze() gave."""
+        each: dict[str, Any] = dict(state)
+        self._is_5 = each["is_5"]
+        self._keepalive = each["keepalive"]
+        self._is_connected = each["is_connected"]
+        self._had_session = each["had_session"]
+        self._pinged = each["pinged"]
+        super().thaw(state)
+        self._asked = {number: [tuple(key) for key in keys] for number, keys in each["asked"]}
+        self._again = {number: [tuple(key) for key in keys] for number, keys in each["again"]}
+        self._next = each["next"]
+
+    # -- What packets mean -------------------------------------------------------------------------
+
+    def _from_client(self, each: Packet) -> Heard:
+        body, said = each.body, Message(each.whole, False)
+        if not each.whole:  # it is too large to be kept
+            return Heard(lost=each.kind != Kind.PUBLISH or each.qos > 0)
+        match each.kind:
+            case Kind.CONNECT:
+                return self._connect(each)
+            case Kind.SUBSCRIBE:
+                return self._subscribe(each)
+            case Kind.UNSUBSCRIBE:
+                start = properties(body, 2)[0] if self._is_5 else 2
+                taken = tuple(_filter(name) for name, _ in _filters(body, start, 0))
+                key = ("unsubscribe", number(body, 0))
+                return Heard(states=(Statement(key, said),), settles=taken)
+            case Kind.PUBLISH if each.qos:
+                return self._publish(each)
+            case Kind.PUBLISH if self._is_5 and _has_alias(body, text_end(body, 0)):
+                return Heard(lost=True)
+            case Kind.PUBREL:  # said twice, it does nothing twice
+                return Heard(states=(Statement(("publish", number(body, 0)), said),))
+            case Kind.PINGREQ:
+                self._pinged = True
+                return Heard(states=(Statement(_PING, said),))
+            case Kind.AUTH:
+                return Heard(lost=True)
+        return PASSES
+
+    def _connect(self, each: Packet) -> Heard:
+        """Section 3.1: the protocol's name and level, flags, the keep alive."""
+        level = text_end(each.body, 0)
+        self._is_5 = each.body[level : level + 1] == b"\x05"
+        self._keepalive = float(number(each.body, level + 2))
+        self._is_connected = self._had_session = self._pinged = False
+        self._asked.clear()
+        said = Statement(_CONNECT, Message(each.whole, False), awaits=True)
+        return Heard(states=(said,), begins=True)
+
+    def _subscribe(self, each: Packet) -> Heard:
+        """The whole until it is answered; one for each filter, as they are taken back one by one.
+
+        `_asked` is bounded, as one for each identifier would be much.
+        """
+        identifier = number(each.body, 0)
+        start = properties(each.body, 2)[0] if self._is_5 else 2
+        head, filters = each.body[:start], _filters(each.body, start, 1)
+        size = len(filters) * len(head) + len(each.body)  # each has the properties
+        if len(self._asked) >= _MAX_ASKED or size > MAX_STATEMENT:
+            return Heard(lost=True)
+        states = [Statement(("subscribe", identifier), Message(each.whole, False))]
+        for name, entry in filters:
+            said = Message(packet(each.first, head + entry), False)
+            states.append(Statement(_filter(name), said))
+        self._asked[identifier] = [statement.key for statement in states[1:]]
+        return Heard(states=tuple(states))
+
+    def _publish(self, each: Packet) -> Heard:
+        topic = text_end(each.body, 0)
+        if self._is_5 and _has_alias(each.body, topic + 2):
+            return Heard(lost=True)
+        key = ("publish", number(each.body, topic))
+        return Heard(states=(Statement(key, Message(each.whole, False), is_request=True),))
+
+    def _from_server(self, each: Packet) -> Heard:
+        body = each.body
+        if not each.whole:
+            return PASSES
+        match each.kind:
+            case Kind.CONNACK:
+                return self._connected(body)
+            case Kind.SUBACK:
+                return self._subscribed(body)
+            case Kind.UNSUBACK:
+                return Heard(settles=(("unsubscribe", number(body, 0)),))
+            case Kind.PUBACK | Kind.PUBCOMP:
+                return Heard(settles=(("publish", number(body, 0)),))
+            case Kind.PUBREC if self._is_5 and body[2:3] >= b"\x80":
+                return Heard(settles=(("publish", number(body, 0)),))
+            case Kind.PINGRESP:
+                was_asked, self._pinged = self._pinged, False
+                return Heard(settles=(_PING,), is_beat=not was_asked)
+            case Kind.AUTH:
+                return Heard(lost=True)
+            case Kind.DISCONNECT:  # of version 5: the client will connect anew by itself
+                return Heard(lost=True)
+        return PASSES
+
+    def _connected(self, body: bytes) -> Heard:
+        """A client that was told that its session is taken up relies on what that holds."""
+        refused = body[1:2] != b"\x00"
+        has_session = body[:1] == b"\x01"
+        if self._is_connected:
+            refused |= self._had_session and not has_session
+        elif not refused:
+            self._is_connected = True
+            self._had_session = has_session
+        return Heard(answers=(_CONNECT,), refuses=(_CONNECT,) if refused else ())
+
+    def _subscribed(self, body: bytes) -> Heard:
+        identifier = number(body, 0)
+        codes = body[properties(body, 2)[0] if self._is_5 else 2 :]
+        if identifier in self._again:
+            keys = self._again.pop(identifier)
+            refused = tuple(key for key, code in zip(keys, codes, strict=False) if code >= 0x80)
+            return Heard(refuses=refused, is_ours=True)
+        keys = self._asked.pop(identifier, [])
+        # A filter that the client was refused is none to subscribe to again.
+        refused = tuple(key for key, code in zip(keys, codes, strict=False) if code >= 0x80)
+        return Heard(settles=(("subscribe", identifier), *refused))
+
+    def _free_identifier(self) -> int:
+        """From the end: most clients count from 1."""
+        while self._next in self._again or self._next in self._asked:
+            self._step()
+        found = self._next
+        self._step()
+        return found
+
+    def _step(self) -> None:
+        self._next = self._next - 1 if self._next > 1 else _LAST_ID
+
+
+def _filter(name: bytes) -> Key:
+    return ("filter", name.decode("latin-1"))
+
+
+def _filters(body: bytes, pos: int, options: int) -> list[tuple[bytes, bytes]]:
+    """Topic filters, each with its whole entry: `options` bytes more than its name."""
+    found = []
+    while pos < len(body):
+        end = text_end(body, pos)
+        found.append((body[pos + 2 : end], body[pos : end + options]))
+        pos = end + options
+    return found
+
+
+def _has_alias(body: bytes, pos: int) -> bool:
+    """Whether the properties of a PUBLISH that begin there have a topic alias (3.3.2.3.4)."""
+    return _TOPIC_ALIAS in properties(body, pos)[1]

@@ -1,0 +1,89 @@
+"""All dialects by name: those that come with the proxy, and the users' own."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+
+from reknit_core.dialect.builtin import FILES, built_in
+from reknit_core.dialect.guarded import Guarded
+from reknit_core.dialect.mqtt import Mqtt
+from reknit_core.dialect.nats import Nats
+from reknit_core.dialect.phoenix import Phoenix
+from reknit_core.dialect.rules_file import NAME, NAME_ALLOWED, DialectError, read_rules
+from reknit_core.dialect.signalr import SignalR
+from reknit_core.dialect.speech import Dialect, Offer
+from reknit_core.dialect.stomp import Stomp
+from reknit_core.dialect.yjs import HOCUSPOCUS, Y_WEBSOCKET
+
+RESERVED = frozenset(("auto", "none"))
+"""What stands in a dialect's place, and can't name one."""
+
+
+class Registry:
+    """Dialects, sorted by name. The users' own come before those of the same name, or offer."""
+
+    __slots__ = ("_dialects", "_own")
+
+    def __init__(self, built_in: Iterable[Dialect], own: Iterable[Dialect] = ()) -> None:
+        self._own = {dialect.name: dialect for dialect in own}
+        everything = {dialect.name: dialect for dialect in built_in} | self._own
+        self._dialects = dict(sorted(everything.items()))
+
+    def __iter__(self) -> Iterator[Dialect]:
+        return iter(self._dialects.values())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all dialects, sorted."""
+        return (*self._dialects,)
+
+    def choose(self, offer: Offer) -> Dialect | None:
+        """The dialect that a session which opened so certainly speaks; None: it is not known."""
+        everything: tuple[Dialect, ...] = (*self._own.values(), *self)
+        return next((dialect for dialect in everything if dialect.speaks(offer)), None)
+
+    def find(self, name: str) -> Dialect:
+        """The dialect of that name. Raises DialectError, which says what there is."""
+        if name not in self._dialects:
+            allowed = ", ".join((*sorted(RESERVED), *self.names))
+            raise DialectError(f"dialect {name!r} is not known; allowed: {allowed}, or a TOML file")
+        return self._dialects[name]
+
+    def with_file(self, text: str, source: str) -> tuple["Registry", Dialect]:
+        """With the dialect of a TOML file, `source` is its name for people. Raises DialectError."""
+        rules = read_rules(text, source)
+        return self._with(rules, source), rules
+
+    def with_objects(self, objects: Mapping[str, object]) -> "Registry":
+        """With dialects that were loaded from elsewhere, by where from. Raises DialectError."""
+        registry = self
+        for source, given in objects.items():
+            registry = registry._with(Guarded(_as_dialect(given, source)), source)
+        return registry
+
+    def _with(self, dialect: Dialect, source: str) -> "Registry":
+        if dialect.name in RESERVED or not NAME.fullmatch(dialect.name):
+            allowed = f"{NAME_ALLOWED}; not {' or '.join(sorted(RESERVED))}"
+            raise DialectError(
+                f"{source}: the name {dialect.name!r} is not allowed; allowed: {allowed}"
+            )
+        built_in = [each for each in self if each.name not in self._own]
+        return Registry(built_in, [*self._own.values(), dialect])
+
+
+@cache
+def registry() -> Registry:
+    """The dialects that come with the proxy."""
+    classes = (Mqtt(), Stomp(), Nats(), Phoenix(), SignalR(), Y_WEBSOCKET, HOCUSPOCUS)
+    return Registry([*classes, *map(built_in, FILES)])
+
+
+def _as_dialect(given: object, source: str) -> Dialect:
+    """A dialect, or that which a class of such makes. Raises DialectError."""
+    try:
+        made = given() if isinstance(given, type) else given
+        if isinstance(made, Dialect) and isinstance(made.name, str):
+            return made
+    except Exception as error:
+        raise DialectError(f"{source}: {type(error).__name__}: {error}") from error
+    needs = "name, summary, speaks() and converse()"
+    raise DialectError(f"{source}: {given!r} is no dialect: it needs {needs}")

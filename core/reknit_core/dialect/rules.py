@@ -1,0 +1,260 @@
+"""A dialect that is data: rules over JSON messages, as a TOML file gives them (rules_file.py)."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from reknit_core.dialect import patterns
+from reknit_core.dialect.patterns import MISSING, Path, Pattern
+from reknit_core.dialect.speech import (
+    NOTHING,
+    Beat,
+    Heard,
+    Key,
+    Message,
+    Offer,
+    State,
+    Statement,
+)
+from reknit_core.side import Side
+
+Names = tuple[str | int, ...]
+
+_MAX_REFS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StatementRule:
+    """A client's message that is a statement, and what the server says to it.
+
+    `kind` tells statements apart whose keys are alike; `key`: where the protocol's own name for
+    it stands. `awaits`, `answered_by`: a server's answer to it, for which it is held back or not.
+    `refused_by`: the server won't have it. `settled_by`: it is done, whoever says so;
+    `settled_by_server`: if the server does. `ref`: what an answer and a refusal repeat of it, where
+    that is not its key.
+    """
+
+    kind: str
+    match: Pattern
+    key: tuple[Path, ...] = ()
+    ref: tuple[Path, ...] = ()
+    awaits: tuple[Pattern, ...] = ()
+    answered_by: tuple[Pattern, ...] = ()
+    refused_by: tuple[Pattern, ...] = ()
+    settled_by: tuple[Pattern, ...] = ()
+    settled_by_server: tuple[Pattern, ...] = ()
+    is_request: bool = False
+    begins: bool = False
+    fails: dict[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BeatRule:
+    """A heartbeat: what one side sends, and what the other answers; or sends each `every` seconds.
+
+    One without a reply only says that its side is there. `copies`: the members that the answer
+    takes over from what it answers.
+    """
+
+    side: Side
+    match: Pattern | None
+    reply: dict[str, object] | None
+    copies: tuple[str, ...] = ()
+    every: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """A dialect. `ends`: it has no rules, a server's loss ends the session."""
+
+    name: str
+    summary: str
+    subprotocols: frozenset[str] = frozenset()
+    target: re.Pattern[str] | None = None
+    ends: bool = False
+    statements: tuple[StatementRule, ...] = ()
+    beats: tuple[BeatRule, ...] = ()
+    greetings: tuple[Pattern, ...] = field(default=())
+
+    def speaks(self, offer: Offer) -> bool:
+        """Whether the session's subprotocol, or its target, is one of this dialect's."""
+        if offer.subprotocol in self.subprotocols:
+            return True
+        return self.target is not None and self.target.search(offer.target) is not None
+
+    def converse(self, state: State | None = None) -> "RuledConversation | None":
+        """A conversation by these rules."""
+        if self.ends:
+            return None
+        conversation = RuledConversation(self)
+        if state is not None:
+            conversation.thaw(state)
+        return conversation
+
+
+class RuledConversation:
+    """Holds each message against the rules."""
+
+    __slots__ = ("_refs", "_rules")
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._refs: dict[Key, Names] = {}  # of statements: what their answers repeat
+
+    def hear(self, side: Side, message: Message, *, away: bool = False) -> tuple[Heard, ...]:
+        """What the message means; nothing, if it is no JSON object or array."""
+        document = patterns.decode(message.data)
+        if document is MISSING:
+            return NOTHING
+        if side is Side.CLIENT:
+            return self._from_client(document, message)
+        return self._from_server(document)
+
+    def again(self, statement: Statement) -> Message:
+        """The same once more."""
+        return statement.said
+
+    def beat(self, side: Side) -> Beat | None:
+        """The first beat that this side sends by itself."""
+        for rule in self._rules.beats:
+            if rule.side is side and rule.every and rule.reply is not None:
+                return Beat(Message(patterns.encode(rule.reply), True), rule.every)
+        return None
+
+    def fails(self, statement: Statement) -> Message | None:
+        """What the statement's rule has for the client, with the statement's name in it."""
+        kind = statement.key[0]
+        rules = (rule for rule in self._rules.statements if rule.kind == kind and rule.fails)
+        rule = next(rules, None)
+        if rule is None or rule.fails is None:
+            return None
+        names = zip(rule.key, statement.key[1:], strict=True)
+        members = {str(path[-1]): value for path, value in names}
+        return Message(patterns.encode({**rule.fails, **members}), True)
+
+    def begins_again(self) -> None:
+        """Nothing is half said between two JSON messages."""
+
+    def freeze(self) -> State:
+        """What answers repeat."""
+        return {"refs": [[[*key], [*ref]] for key, ref in self._refs.items()]}
+
+    def thaw(self, state: State) -> None:
+        """Become what freeze() gave."""
+        each: dict[str, Any] = dict(state)
+        self._refs = {tuple(key): tuple(ref) for key, ref in each["refs"]}
+
+    # -- From either side --------------------------------------------------------------------------
+
+    def _from_client(self, document: object, message: Message) -> tuple[Heard, ...]:
+        for rule in self._rules.statements:
+            if rule.match.fits(document):
+                key = _key(rule, document)
+                if key is None:
+                    continue
+                self._refer(rule, key, document)
+                awaits = bool(rule.awaits)
+                said = Statement(key, message, awaits=awaits, is_request=rule.is_request)
+                return (Heard(states=(said,), begins=rule.begins),)
+        settled = self._settled(document, Side.CLIENT)
+        return self._beat(Side.CLIENT, document, message, settled)
+
+    def _from_server(self, document: object) -> tuple[Heard, ...]:
+        answers: list[Key] = []
+        refuses: list[Key] = []
+        for rule in self._rules.statements:
+            says = _any(rule.awaits, document) or _any(rule.answered_by, document)
+            refuses_it = _any(rule.refused_by, document)
+            key = self._answered(rule, document) if says or refuses_it else None
+            if key is not None:
+                answers += [key] if says else []
+                refuses += [key] if refuses_it else []
+        settled = self._settled(document, Side.SERVER)
+        greets = _any(self._rules.greetings, document)
+        if answers or refuses or greets:
+            heard = Heard(
+                settles=settled, answers=tuple(answers), refuses=tuple(refuses), greets=greets
+            )
+            return (heard,)
+        return self._beat(Side.SERVER, document, None, settled)
+
+    def _answered(self, rule: StatementRule, document: object) -> Key | None:
+        """Which statement of this rule the document may be an answer to."""
+        key = _key(rule, document)
+        if key is None or not rule.ref:
+            return key
+        return key if _names(rule.ref, document) == self._refs.get(key, ()) else None
+
+    def _refer(self, rule: StatementRule, key: Key, document: object) -> None:
+        """Keep what the answer to a statement will repeat."""
+        names = _names(rule.ref, document)
+        if names:
+            self._refs[key] = names
+            if len(self._refs) > _MAX_REFS:
+                del self._refs[next(iter(self._refs))]
+
+    def _settled(self, document: object, side: Side) -> tuple[Key, ...]:
+        keys = [
+            _key(rule, document)
+            for rule in self._rules.statements
+            if _any(rule.settled_by, document)
+            or (side is Side.SERVER and _any(rule.settled_by_server, document))
+        ]
+        if side is Side.SERVER:
+            keys += [
+                _beat_key(number)
+                for number, rule in enumerate(self._rules.beats)
+                if rule.side is Side.CLIENT and _is_reply(rule, document)
+            ]
+        return tuple(key for key in keys if key is not None)
+
+    def _beat(
+        self, side: Side, document: object, message: Message | None, settled: tuple[Key, ...]
+    ) -> tuple[Heard, ...]:
+        """A heartbeat. A client's stands until it has its reply."""
+        for number, rule in enumerate(self._rules.beats):
+            if rule.side is not side or rule.match is None or not rule.match.fits(document):
+                continue
+            if rule.reply is None:
+                return (Heard(settles=settled, is_beat=True),)
+            found = {name: patterns.find(document, (name,)) for name in rule.copies}
+            copied = {name: value for name, value in found.items() if value is not MISSING}
+            reply = Message(patterns.encode({**rule.reply, **copied}), True)
+            states = () if message is None else (Statement(_beat_key(number), message),)
+            return (Heard(states=states, settles=settled, reply=reply),)
+        return (Heard(settles=settled),) if settled else NOTHING
+
+
+def _beat_key(number: int) -> Key:
+    return ("beat", number)
+
+
+def _is_reply(rule: BeatRule, document: object) -> bool:
+    """Whether the document is what this heartbeat is answered with."""
+    wanted = {} if rule.match is None or rule.reply is None else rule.reply
+    plain = [(name, value) for name, value in wanted.items() if isinstance(value, (str, int))]
+    return bool(plain) and all(patterns.find(document, (name,)) == value for name, value in plain)
+
+
+def _any(several: tuple[Pattern, ...], document: object) -> bool:
+    for pattern in several:  # noqa: SIM110 - it is done for every message
+        if pattern.fits(document):
+            return True
+    return False
+
+
+def _key(rule: StatementRule, document: object) -> Key | None:
+    """By what the document names a statement of this rule; None if it names none."""
+    names = _names(rule.key, document)
+    return None if len(names) < len(rule.key) else (rule.kind, *names)
+
+
+def _names(paths: tuple[Path, ...], document: object) -> Names:
+    """What stands at the paths; nothing, unless a text or a whole number stands at each."""
+    names: list[str | int] = []
+    for path in paths:
+        name = patterns.find(document, path)
+        if isinstance(name, bool) or not isinstance(name, (str, int)):
+            return ()
+        names.append(name)
+    return tuple(names)

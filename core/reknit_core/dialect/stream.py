@@ -1,0 +1,120 @@
+"""Protocols that are a stream of bytes: units cut out of messages that may hold several, or half.
+
+A reader is made for each direction. Large units are passed over, not kept.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from reknit_core.dialect.statements import MAX_STATEMENT
+
+Unit = TypeVar("Unit")
+
+
+class MalformedError(ValueError):
+    """Bytes that are none of the protocol."""
+
+
+class Piece(NamedTuple, Generic[Unit]):
+    """What passes on of one unit in a message; `unit`: what it is, once that is known."""
+
+    data: bytes
+    unit: Unit | None
+
+
+class Cut(NamedTuple, Generic[Unit]):
+    """Where a unit ends, and what it is; None: that is not known yet."""
+
+    end: int | None
+    unit: Unit | None
+
+
+class StreamReader(Generic[Unit]):
+    """Cuts units out of one direction's bytes.
+
+    `holds_back`: whether units that may be left out pass on only when they are whole.
+    """
+
+    __slots__ = ("_held", "_holds_back", "_skip")
+
+    UNTIL: bytes = b""
+    """The byte at which a large unit ends whose length is not known."""
+
+    def __init__(self, *, holds_back: bool = False) -> None:
+        self._holds_back = holds_back
+        self._held = b""  # of a unit that isn't whole
+        self._skip = 0  # bytes of a large one still to come; -1: up to UNTIL
+
+    @abstractmethod
+    def cut(self, data: bytes, pos: int) -> Cut[Unit]:
+        """The unit that begins there. Raises MalformedError."""
+
+    @abstractmethod
+    def may_be_left_out(self, begun: bytes) -> bool:
+        """Whether the unit that begins so is, or may become, one that may be left out."""
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the bytes so far end within a unit."""
+        return bool(self._held) or self._skip != 0
+
+    @property
+    def has_passed_half(self) -> bool:
+        """Whether a part of a unit has passed on."""
+        return self._skip != 0 or (bool(self._held) and not self._is_held_back)
+
+    @property
+    def held_back(self) -> bytes:
+        """Bytes that have not passed on."""
+        return self._held if self._is_held_back else b""
+
+    @property
+    def half(self) -> bytes:
+        """The bytes so far of the unit that isn't whole; none if it is too large."""
+        return self._held
+
+    @property
+    def _is_held_back(self) -> bool:
+        return self._holds_back and self.may_be_left_out(self._held)
+
+    def read(self, data: bytes) -> Iterator[Piece[Unit]]:
+        """The next bytes, unit by unit. Raises MalformedError."""
+        before = 0 if self._is_held_back else len(self._held)  # bytes that have passed on
+        data = self._held + data
+        self._held = b""
+        pos = self._pass_over(data)
+        if pos:
+            yield Piece(data[:pos], None)
+        while pos < len(data):
+            here = max(pos, before)
+            end, unit = self.cut(data, pos)
+            known = len(data) + 1 if end is None else end
+            if known - pos > MAX_STATEMENT:
+                self._skip = -1 if end is None else max(0, end - len(data))
+                yield Piece(data[here:known], unit)
+            elif known <= len(data):
+                yield Piece(data[here:known], unit)
+            else:
+                self._held = data[pos:]
+                yield Piece(b"" if self._is_held_back else data[here:], None)
+            pos = known
+
+    def _pass_over(self, data: bytes) -> int:
+        """Where the rest of a large unit ends."""
+        if self._skip >= 0:
+            pos = min(self._skip, len(data))
+            self._skip -= pos
+            return pos
+        pos = data.find(self.UNTIL) + 1
+        if pos:
+            self._skip = 0
+        return pos or len(data)
+
+    def freeze(self) -> list[object]:
+        """What is half read."""
+        return [self._held, self._skip]
+
+    def thaw(self, state: Any) -> None:
+        """Become what freeze() gave."""
+        self._held, self._skip = state

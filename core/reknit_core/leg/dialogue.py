@@ -1,0 +1,162 @@
+"""A session whose protocol is known: what its dialect makes of each message, and of a new server.
+
+Both legs hand in what they scan. What the session has to do about it waits here until it has
+looked at all that came with one read.
+"""
+
+from math import inf
+
+from reknit_core.dialect.interpreter import Interpreter, Verdict
+from reknit_core.dialect.speech import Beat, Conversation, Dialect, Heard, Message, State, Statement
+from reknit_core.leg.leg_forms import FrozenDialogue
+from reknit_core.queue.budget import Budget
+from reknit_core.side import Side
+
+
+class Dialogue:
+    """One session in its dialect, which is called `name`.
+
+    `limit`: bytes that its statements may take.
+    """
+
+    __slots__ = (
+        "_noted",
+        "falls_back",
+        "held",
+        "interpreter",
+        "made",
+        "name",
+        "replies",
+    )
+
+    def __init__(self, name: str, conversation: Conversation | None, limit: int) -> None:
+        self.name = name
+        self._noted = None if conversation is None else _Noted(conversation)
+        self.interpreter = None if self._noted is None else Interpreter(self._noted, limit)
+        """None: a server's loss ends the session, and its messages need not be seen."""
+        self.made: dict[Side, int] = dict.fromkeys(Side, 0)
+        """How many messages were said in that side's place, and are in what comes from it."""
+        self.replies: list[tuple[Side, Message]] = []
+        """What is to be said in a side's place."""
+        self.falls_back = False  # whether the server did not take what it was told
+        self.held = 0
+        """Bytes of statements, as the budget counts them."""
+
+    @classmethod
+    def begun(cls, dialect: Dialect, limit: int) -> "Dialogue":
+        """A new session's."""
+        return cls(dialect.name, dialect.converse(), limit)
+
+    @classmethod
+    def thawed(cls, form: FrozenDialogue, dialect: Dialect | None, limit: int) -> "Dialogue":
+        """That one which frozen() gave `form` of. Without its dialect it can't be followed."""
+        state = form.state
+        if dialect is None or state is None:
+            return cls(form.name, None, limit)
+        dialogue = cls(form.name, dialect.converse(state["conversation"]), limit)
+        dialogue.made = dict(zip(Side, form.made, strict=True))
+        if dialogue.interpreter is not None:
+            dialogue.interpreter.thaw(state)
+        return dialogue
+
+    def frozen(self) -> FrozenDialogue:
+        """The dialogue as data."""
+        state = None if self.interpreter is None else dict(self.interpreter.freeze())
+        return FrozenDialogue(self.name, state, [self.made[side] for side in Side])
+
+    @property
+    def changes(self) -> int:
+        """Differs when what frozen() gives may."""
+        return 0 if self._noted is None else self._noted.changes
+
+    @property
+    def ends(self) -> bool:
+        """Whether the session ends with its server: a new one could not be told enough."""
+        return self.interpreter is None or self.interpreter.is_lost
+
+    @property
+    def hold(self) -> float:
+        """The position in the client's queue up to which the server may have it now."""
+        return inf if self.interpreter is None else self.interpreter.hold
+
+    @property
+    def is_reopening(self) -> bool:
+        """Whether a new server still has to hear, or to answer, what it must."""
+        return self.interpreter is not None and self.interpreter.is_reopening
+
+    def hear(self, side: Side, message: Message, end: int, *, away: bool) -> Message | None:
+        """What becomes of that side's message, which ends at that position of its queue."""
+        interpreter = self.interpreter
+        if interpreter is None:
+            return message
+        verdict: Verdict
+        if side is Side.CLIENT:
+            verdict = interpreter.from_client(message, end, server_away=away)
+            absent = Side.SERVER
+        else:
+            verdict = interpreter.from_server(message, client_away=away)
+            absent = Side.CLIENT
+        if verdict.reply is not None:
+            self.replies.append((absent, verdict.reply))
+        self.falls_back |= verdict.falls_back
+        return verdict.passes
+
+    def lose(self) -> None:
+        """Something can't be followed: from now on the session ends with its server."""
+        if self.interpreter is not None and self._noted is not None:
+            self.interpreter.is_lost = True
+            self._noted.changes += 1
+
+    def count_made(self, side: Side) -> None:
+        """Something was said in that side's place."""
+        self.made[side] += 1
+        if self._noted is not None:
+            self._noted.changes += 1
+
+    def server_lost(self) -> None:
+        """What was under way with that server is void."""
+        self.falls_back = False
+        if self.interpreter is not None:
+            self.interpreter.server_lost()
+
+    def beat(self, side: Side) -> Beat | None:
+        """What that side says by itself, and somebody must in its place."""
+        return None if self.interpreter is None else self.interpreter.beat(side)
+
+    def count(self, budget: Budget, *, over: bool = False) -> None:
+        """Let the budget know what the statements take; nothing when the session is `over`."""
+        size = 0 if over or self.interpreter is None else self.interpreter.statements.size
+        budget.used += size - self.held
+        self.held = size
+
+
+class _Noted:
+    """A conversation, with a number that differs when something may have changed in it."""
+
+    __slots__ = ("_conversation", "changes")
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self.changes = 0
+
+    def hear(self, side: Side, message: Message, *, away: bool = False) -> tuple[Heard, ...]:
+        heard = self._conversation.hear(side, message, away=away)
+        if heard:
+            self.changes += 1
+        return heard
+
+    def again(self, statement: Statement) -> Message | None:
+        return self._conversation.again(statement)
+
+    def beat(self, side: Side) -> Beat | None:
+        return self._conversation.beat(side)
+
+    def fails(self, statement: Statement) -> Message | None:
+        return self._conversation.fails(statement)
+
+    def begins_again(self) -> None:
+        self.changes += 1
+        self._conversation.begins_again()
+
+    def freeze(self) -> State:
+        return self._conversation.freeze()

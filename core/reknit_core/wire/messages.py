@@ -1,0 +1,256 @@
+"""A scanner that sees messages whole, and asks what becomes of each.
+
+The beginning of one that is not complete waits here. One that is too large to be seen passes as
+it is, from there on.
+"""
+
+import zlib
+from collections.abc import Iterator
+from typing import Protocol
+
+from wsproto.frame_protocol import FrameProtocol
+
+from reknit_core.dialect.speech import Message
+from reknit_core.side import Side
+from reknit_core.wire.frames import ControlFrame, FrameScanner, Opcode, message_ends, unmask
+from reknit_core.wire.wire_forms import FrozenScanner
+
+MAX_SEEN = 256 * 1024  # bytes: a larger message, also when inflated, passes unseen
+
+_FLUSHED = b"\x00\x00\xff\xff"  # RFC 7692, section 7.2.2
+_FINAL = 0x80  # RFC 6455, section 5.2
+_COMPRESSED = 0x40  # RSV1 (RFC 7692, section 6)
+
+
+class Listener(Protocol):
+    """Who says what becomes of a peer's messages."""
+
+    def hear(self, message: Message, start: int, size: int) -> Message | None:
+        """What passes in the message's place; None: nothing.
+
+        `start`: the bytes that pass before it, of what is scanned now. `size`: its own, if it
+        passes as it is.
+        """
+
+    def miss(self) -> None:
+        """A message passes that can't be seen."""
+
+
+class MessageScanner(FrameScanner):
+    """Scans as FrameScanner does, and lets a listener say what becomes of each message."""
+
+    __slots__ = ("_kept", "_kept_size", "_listener", "_unseen")
+
+    def __init__(
+        self,
+        *,
+        masked: bool,
+        deflate: bool,
+        limit: int,
+        nonce: bytes = b"",
+        listener: Listener | None = None,
+    ) -> None:
+        super().__init__(masked=masked, deflate=deflate, limit=limit, nonce=nonce)
+        self.plain = False  # no read passes as it came
+        self._listener = listener
+        self._kept: list[bytes] = []  # the beginning of a message, without control frames
+        self._kept_size = 0
+        self._unseen = False  # inside a message of which a part was passed on
+
+    def go_on_from(self, before: FrameScanner) -> None:
+        """Stand where that one stands, in place of it."""
+        self._mask = before._mask
+        self._first = before._first
+        self._limit = before._limit
+        self._nonce = before._nonce
+        self._held = before._held
+        self._stopped = before._stopped
+        self._open = before._open
+        self._size = before._size
+        self._heads = before._heads
+        self._skip = before._skip
+        self._skip_ends = before._skip_ends
+        self.behind = before.behind
+        if isinstance(before, MessageScanner):
+            self._listener = before._listener
+            self._kept = before._kept
+            self._kept_size = before._kept_size
+            self._unseen = before._unseen
+        else:
+            self._unseen = before._open or before._skip > 0
+
+    def frozen(self) -> FrozenScanner:
+        """Where in the stream it stands, as data: what is kept is to be read again."""
+        self._read_again()
+        return super().frozen()
+
+    def thaw(self, form: FrozenScanner) -> None:
+        """Stand where that one stood."""
+        super().thaw(form)
+        self.plain = False
+        self._unseen = form.open or form.skip > 0
+
+    def scan(self, data: bytes) -> bytes:
+        """As FrameScanner.scan(), without what is left out, and what isn't complete yet."""
+        skip = self._skip
+        skip_ends = self._skip_ends
+        passed = super().scan(data)
+        self.plain = False
+        if self._unseen and not self.messages:
+            return passed
+        if not self.messages and not self.controls:
+            return self._keep(passed)
+        return self._pass_each(passed, skip, skip_ends=skip_ends)
+
+    def _sees(self) -> bool:
+        """Whether messages are looked at."""
+        return self._listener is not None
+
+    def _becomes(self, message: bytes, start: int) -> bytes:
+        """What passes in that message's place; b"": nothing."""
+        listener = self._listener
+        if listener is None:
+            return message
+        told = content(message)
+        if told is None:
+            listener.miss()
+            return message
+        said = Message(told, message[0] & 0x0F == Opcode.TEXT)
+        passes = listener.hear(said, start, len(message))
+        if passes is said:
+            return message
+        side = Side.SERVER if self._mask else Side.CLIENT
+        return b"" if passes is None else message_frame(side, passes)
+
+    def _keep(self, part: bytes) -> bytes:
+        """Keep back more of a message that is not complete, or all of it is too much."""
+        if self._kept_size + len(part) <= MAX_SEEN and self._sees():
+            if part:
+                self._kept.append(part)
+                self._kept_size += len(part)
+            return b""
+        self._unseen = bool(self._kept) or bool(part)
+        if self._listener is not None:
+            self._listener.miss()
+        return self._take_kept(part)
+
+    def _read_again(self) -> None:
+        """Begin with what is kept when more comes."""
+        if self._kept:
+            self._held = self._take_kept(self._held)
+            self._open = self._skip_ends = False
+            self._size = self._heads = self._skip = 0
+
+    def _take_kept(self, part: bytes) -> bytes:
+        """What is kept, and that behind it."""
+        if not self._kept:
+            return part
+        whole = b"".join((*self._kept, part))
+        self._kept = []
+        self._kept_size = 0
+        return whole
+
+    def _pass_each(self, data: bytes, skip: int, *, skip_ends: bool) -> bytes:
+        """Let each message become what it does, with the control frames in their places."""
+        before = self._kept_size
+        places, rest = self._take_out(data)
+        found, self.controls = self.controls, []
+        rest = self._take_kept(rest)
+        if not self._unseen:  # `rest` begins where a message does
+            skip = 0
+        self.boundary = self.messages = 0
+        passed: list[bytes] = []
+        start = size = done = 0
+        for end in _ends(rest, skip, skip_ends=skip_ends):
+            while done < len(places) and before + places[done] < end:  # in it, or before it
+                self._put_back(data, found[done], passed)
+                done += 1
+            message = rest[start:end]
+            start = end
+            if self._unseen:
+                self._unseen = False
+            else:
+                message = self._becomes(message, size)
+            if message:
+                passed.append(message)
+                size += len(message)
+                self.boundary += len(message)
+                self.messages += 1
+        for control in found[done:]:
+            self._put_back(data, control, passed)
+        if start < len(rest):
+            passed.append(rest[start:] if self._unseen else self._keep(rest[start:]))
+        return b"".join(passed)
+
+    def _take_out(self, data: bytes) -> tuple[list[int], bytes]:
+        """The data without its control frames, and where in it each of them stood."""
+        if not self.controls:
+            return [], data
+        places: list[int] = []
+        rest: list[bytes] = []
+        size = pos = 0
+        for control in self.controls:
+            rest.append(data[pos : control.start])
+            size += control.start - pos
+            places.append(size)
+            pos = control.end
+        return places, b"".join((*rest, data[pos:]))
+
+    def _put_back(self, data: bytes, control: ControlFrame, passed: list[bytes]) -> None:
+        """Let a control frame of the data follow what is passed on so far: whole messages."""
+        frame = data[control.start : control.end]
+        start, end = self.boundary, self.boundary + len(frame)
+        self.controls.append(ControlFrame(control.opcode, start, end, start, self.messages))
+        passed.append(frame)
+        self.boundary = end
+
+
+def message_frame(to: Side, message: Message) -> bytes:
+    """A message to that side in one frame; what goes to a server is masked (RFC 6455, 5.3)."""
+    protocol = FrameProtocol(client=to is Side.SERVER, extensions=[])
+    frame = protocol.send_data(message.data)
+    if message.is_text:  # which the client says: it need not be UTF-8
+        frame[0] = _FINAL | Opcode.TEXT
+    return bytes(frame)
+
+
+def _ends(data: bytes, skip: int, *, skip_ends: bool) -> Iterator[int]:
+    """Where messages end in data that begins with the last `skip` bytes of a frame."""
+    if skip and skip_ends:
+        yield skip
+    for end in message_ends(data[skip:]):
+        yield skip + end
+
+
+def content(message: bytes) -> bytes | None:
+    """What a whole message says, whatever its frames; None if that is too much, or broken."""
+    if len(message) > MAX_SEEN:
+        return None
+    parts: list[bytes] = []
+    pos = 0
+    while pos < len(message):
+        masked = message[pos + 1] & 0x80
+        length = message[pos + 1] & 0x7F
+        pos += 2
+        if length > 125:
+            extended = 2 if length == 126 else 8
+            length = int.from_bytes(message[pos : pos + extended], "big")
+            pos += extended
+        key = b""
+        if masked:
+            key = message[pos : pos + 4]
+            pos += 4
+        part = message[pos : pos + length]
+        parts.append(unmask(part, key) if masked else part)
+        pos += length
+    whole = b"".join(parts)
+    return _inflate(whole) if message[0] & _COMPRESSED else whole
+
+
+def _inflate(data: bytes) -> bytes | None:
+    inflater = zlib.decompressobj(wbits=-15)
+    try:
+        content = inflater.decompress(data + _FLUSHED, MAX_SEEN)
+    except zlib.error:
+        return None
+    return None if inflater.unconsumed_tail else content

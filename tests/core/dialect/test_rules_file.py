@@ -1,0 +1,90 @@
+"""Dialect files: what they may say, and how a mistake in one is told."""
+
+import pytest
+from reknit_core.dialect.builtin import FILES, built_in
+from reknit_core.dialect.rules_file import DialectError, read_rules
+from reknit_core.dialect.speech import Dialect, Offer
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_built_in_files_can_be_read(name: str) -> None:
+    rules = built_in(name)
+    assert isinstance(rules, Dialect)
+    assert rules.name == name
+    assert rules.summary.endswith(".")
+    assert (rules.converse() is None) is rules.ends
+
+
+@pytest.mark.parametrize(
+    ("target", "subprotocol", "name"),
+    [
+        ("/graphql", "graphql-transport-ws", "graphql-transport-ws"),
+        ("/graphql", "graphql-ws", "graphql-ws"),
+        ("/CP_1", "ocpp1.6", "ocpp"),
+        ("/CP_1", "ocpp2.0.1", "ocpp"),
+        ("/cable", "actioncable-v1-json", "actioncable"),
+        ("/socket.io/?EIO=4&transport=websocket", None, "socket.io"),
+        ("/echo/123/abcdefgh/websocket", None, "sockjs"),
+        ("/?token=x", "vite-hmr", "vite-hmr"),
+        ("/_next/webpack-hmr?page=/", None, "webpack-hmr"),
+        ("/devtools/browser/1-2-3", None, "browser-automation"),
+        ("/", None, None),
+        ("/chat?id=7", "chat", None),
+        ("/rpc", "jsonrpc", None),
+    ],
+)
+def test_who_is_known_by_the_handshake(
+    target: str, subprotocol: str | None, name: str | None
+) -> None:
+    offer = Offer(target, subprotocol)
+    assert [rules for rules in FILES if built_in(rules).speaks(offer)] == ([name] if name else [])
+
+
+GOOD = """name = "a"
+
+[[statement]]
+match = { type = "hello" }
+
+[[statement]]
+match = { type = ["a", "b"], id = { present = true } }
+key = "id"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "line 1: name: None is not allowed; allowed: lower-case letters"),
+        ('name = "A b"', "line 1: name: 'A b' is not allowed; allowed: lower-case letters"),
+        ('name = "a"\nnonsense = 1', "line 2: nonsense: this key is not allowed; allowed: beat, "),
+        ('name = "a"\nname = "b"\n', "Cannot overwrite a value"),
+        ('name = "a"\non_server_loss = "wait"', "line 2: on_server_loss: 'wait' is not allowed"),
+        ('on_server_loss = "end"\n' + GOOD, "line 1: on_server_loss: 'end' is not allowed"),
+        ('name = "a"\nsubprotocols = "x"', "line 2: subprotocols: 'x' is not allowed; allowed: a "),
+        ('name = "a"\nsubprotocols = ["a b"]', "line 2: subprotocols: ['a b'] is not allowed"),
+        ('name = "a"\ntarget = "("', "line 2: target: '(' is not allowed; allowed: a regular"),
+        ('name = "a"\nstatement = 1', "line 2: statement: 1 is not allowed; allowed: tables"),
+        (GOOD + "mtch = 1", "line 9: statement[1].mtch: this key is not allowed; allowed: answe"),
+        (GOOD + "\n[[statement]]\n", "line 10: statement[2].match: None is not allowed"),
+        (GOOD + "awaits = 3", "line 9: statement[1].awaits: 3 is not allowed; allowed: a table of"),
+        (GOOD + "awaits = { a.b = {} }", "line 9: statement[1].awaits: a = {'b': {}} is not"),
+        (GOOD + "request = true", "line 9: statement[1].request: true is not allowed; allowed: "),
+        (GOOD + "request = 1", "line 9: statement[1].request: 1 is not allowed; allowed: true or"),
+        (GOOD.replace('"id"\n', '"a..b"\n'), "line 8: statement[1].key: 'a..b' is not allowed"),
+        (GOOD.replace('"id"\n', "7\n"), "line 8: statement[1].key: 7 is not allowed; allowed: a p"),
+        (GOOD + '[[beat]]\nfrom = "x"', "line 10: beat[0].from: 'x' is not allowed; allowed: 'cli"),
+        (GOOD + '[[beat]]\nfrom = "client"\nevery = 1', "line 9: beat[0].reply: nothing"),
+        (GOOD + '[[beat]]\nfrom = "client"\nevery = -1', "line 11: beat[0].every: -1 is not"),
+        (GOOD + "[[greeting]]\nmatch = {}", "line 10: greeting[0].match: {} is not allowed"),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(text: str, told: str) -> None:
+    with pytest.raises(DialectError) as caught:
+        read_rules(text, "my.toml")
+    assert str(caught.value).startswith("my.toml")
+    assert told in str(caught.value)
+
+
+def test_a_good_file() -> None:
+    rules = read_rules(GOOD, "my.toml")
+    assert [rule.kind for rule in rules.statements] == ["0", "1"]
