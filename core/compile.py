@@ -19,6 +19,7 @@ MODULES = (
     "core/reknit_core/queue/stream.py",
     "core/reknit_core/session/context.py",
     "core/reknit_core/session/deadlines.py",
+    "core/reknit_core/leg/bounds.py",
     "core/reknit_core/leg/leg.py",
     "core/reknit_core/leg/legs.py",
     "core/reknit_core/leg/probe.py",

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from reknit_core.dialect.registry import Registry
-from reknit_core.dialect.rules_file import DialectError
+from reknit_core.dialect.ruled.rules_file import DialectError
 from reknit_core.dialect.speech import Dialect, Offer
 
 AUTO = "auto"

@@ -3,16 +3,16 @@
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
-from reknit_core.dialect.builtin import FILES, built_in
 from reknit_core.dialect.guarded import Guarded
-from reknit_core.dialect.mqtt import Mqtt
-from reknit_core.dialect.nats import Nats
-from reknit_core.dialect.phoenix import Phoenix
-from reknit_core.dialect.rules_file import NAME, NAME_ALLOWED, DialectError, read_rules
-from reknit_core.dialect.signalr import SignalR
+from reknit_core.dialect.protocols.mqtt import Mqtt
+from reknit_core.dialect.protocols.nats import Nats
+from reknit_core.dialect.protocols.phoenix import Phoenix
+from reknit_core.dialect.protocols.signalr import SignalR
+from reknit_core.dialect.protocols.stomp import Stomp
+from reknit_core.dialect.protocols.yjs import HOCUSPOCUS, Y_WEBSOCKET
+from reknit_core.dialect.ruled.builtin import FILES, built_in
+from reknit_core.dialect.ruled.rules_file import NAME, NAME_ALLOWED, DialectError, read_rules
 from reknit_core.dialect.speech import Dialect, Offer
-from reknit_core.dialect.stomp import Stomp
-from reknit_core.dialect.yjs import HOCUSPOCUS, Y_WEBSOCKET
 
 RESERVED = frozenset(("auto", "none"))
 """What stands in a dialect's place, and can't name one."""

@@ -12,7 +12,7 @@ from reknit_core.terms.habits import Habits
 from reknit_core.terms.pinned import Pinned
 from reknit_core.wire.handshake import Accepted, Failed, Refusal, ServerHandshake
 from reknit_core.wire.headers import retry_after
-from reknit_core.wire.server_request import ServerRequest
+from reknit_core.wire.wire_forms import ServerRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from math import inf
 from typing import ClassVar, assert_never
 
 from reknit_core.dialect.speech import Message
+from reknit_core.leg.bounds import Full, make_room, next_alarm
 from reknit_core.leg.dialogue import Dialogue
-from reknit_core.leg.leg_forms import FrozenLeg
 from reknit_core.leg.phase import Phase
 from reknit_core.leg.probe import Judgement, Probe
 from reknit_core.leg.transit import Look, Transit, unseen
@@ -26,7 +26,6 @@ from reknit_core.wire.frames import FrameScanner, Opcode
 from reknit_core.wire.messages import MessageScanner, message_frame
 
 MAX_LANE = 64  # buffers: a peer that sends more control frames than are taken is no longer read
-MIN_MESSAGE = 2  # bytes of the smallest one: a frame's header
 MAX_EARLY = 64 * 1024  # bytes that a peer may send before its handshake is done
 MAX_AHEAD = 16 * 2**20  # bytes: more than two systems' buffers hold in front of a Pong
 SMALL = 4096  # bytes that are cheaper to copy than to keep by reference
@@ -81,30 +80,6 @@ class Leg:
         self.asked = False  # whether it has had a request of the operator's: its counts are off
         self.dialogue: Dialogue | None = None  # what is known of this session's messages
         self.ended = False  # whether the peer has ended its stream, in a session that ends
-
-    # -- As data ---------------------------------------------------------------------------------
-
-    def take_in(self, form: FrozenLeg, shift: float, *, deflate: bool, nonce: bytes) -> None:
-        """Become what that leg was; `shift`: seconds from its clock to this one.
-
-        `deflate`, `nonce`: as in open(). The form's lists are this leg's own from here on.
-        """
-        self.queue.thaw(form.queue)
-        if form.scanner is not None:
-            self.scanner = self.new_scanner(deflate=deflate, nonce=nonce)
-            self.scanner.thaw(form.scanner)
-        self.lane = form.lane
-        self.probe.thaw(form.probe, self.lane, shift)
-        self.phase = form.phase
-        self.generation = form.generation
-        self.early = form.early
-        self.heard = form.heard + shift
-        self.pinged = form.pinged
-        self.full = form.full
-        self.asked = form.asked
-        self.drained = form.drained + shift
-        self.ended = form.ended
-        self.source.eager |= form.phase is Phase.CLOSE_RECEIVED  # see confirm_no_more()
 
     # -- A connection begins and ends ------------------------------------------------------------
 
@@ -360,15 +335,8 @@ class Leg:
 
     def next_alarm(self, *, confirms: bool) -> int:
         """The queue's tail at which to look again: before a bound, or to ask for confirmation."""
-        queue = self.queue
-        policy = self.policy
-        waiting = queue.count - queue.confirmed_count
-        size, messages = policy.queue_bytes, policy.queue_messages
-        if confirms and self.other.probe.sent_at == inf:
-            if queue.confirmed == queue.tail:
-                return queue.tail + 1  # nothing to ask about yet
-            size, messages = policy.confirm_bytes_at_most, messages // 2
-        return min(queue.confirmed + size, queue.tail + (messages - waiting) * MIN_MESSAGE)
+        asks = confirms and self.other.probe.sent_at == inf
+        return next_alarm(self.queue, self.policy, asks=asks)
 
     def can_go_on(self, received: int) -> bool:
         """Whether this peer, which says how many messages it has received, can get the next one."""
@@ -376,28 +344,12 @@ class Leg:
 
     def make_room(self) -> bool:
         """Drop what the policy says if the queue is over its bounds; False if it says to end."""
-        queue = self.queue
-        policy = self.policy
-        if (
-            queue.tail - queue.confirmed <= policy.queue_bytes
-            and queue.count - queue.confirmed_count <= policy.queue_messages
-        ):
-            return True
-        match policy.overflow(self.side):
-            case Overflow.PAUSE:
-                return True  # the sender is not read: wants_read()
-            case Overflow.CLOSE:
-                return False
-            case Overflow.DROP_OLDEST:  # some more than needed, so that not each message cuts
-                cut = queue.drop_oldest(policy.queue_bytes * 3 // 4, policy.queue_messages * 3 // 4)
-            case Overflow.DROP_NEWEST:
-                assert self.scanner is not None
-                cut = queue.drop_newest(
-                    self.scanner.messages, policy.queue_bytes, policy.queue_messages
-                )
-            case never:
-                assert_never(never)
-        self.other._moved_up(*cut)
+        assert self.scanner is not None
+        overflow = self.policy.overflow(self.side)
+        done = make_room(self.queue, self.policy, overflow, self.scanner.messages)
+        if isinstance(done, Full):
+            return done is Full.GOES_ON
+        self.other._moved_up(*done)
         return True
 
     def _moved_up(self, start: int, size: int) -> None:

@@ -7,7 +7,8 @@ from wsproto.frame_protocol import FrameProtocol
 from reknit_core.form import Moment
 from reknit_core.leg.dialling import Dialling
 from reknit_core.leg.leg import Leg
-from reknit_core.leg.leg_forms import FrozenClient, FrozenServer
+from reknit_core.leg.leg_forms import FrozenClient, FrozenLeg, FrozenServer
+from reknit_core.leg.phase import Phase
 from reknit_core.policy.policy import Policy
 from reknit_core.queue.backlog import Backlog
 from reknit_core.side import Side
@@ -48,8 +49,8 @@ class IncomingWebSocket(Leg):
         )
 
     def thaw(self, form: FrozenClient, shift: float, *, deflate: bool, nonce: bytes) -> None:
-        """Become what that leg was: see take_in()."""
-        self.take_in(form, shift, deflate=deflate, nonce=nonce)
+        """Become what that leg was: see _take_in()."""
+        _take_in(self, form, shift, deflate=deflate, nonce=nonce)
         self.hello = form.hello
         if form.handshake is not None:
             self.handshake = ClientHandshake.thawed(form.handshake)
@@ -91,8 +92,8 @@ class OutgoingWebSocket(Leg):
         )
 
     def thaw(self, form: FrozenServer, shift: float, *, deflate: bool, nonce: bytes) -> None:
-        """Become what that leg was: see take_in()."""
-        self.take_in(form, shift, deflate=deflate, nonce=nonce)
+        """Become what that leg was: see _take_in()."""
+        _take_in(self, form, shift, deflate=deflate, nonce=nonce)
         dialling = self.dialling
         dialling.retry.thaw(form.retry, shift)
         dialling.since = form.since + shift
@@ -106,3 +107,26 @@ def hello_frame(headers: HeaderList) -> bytes:
     """A text message to a client with what the proxy's own headers say, as a JSON object."""
     text = json.dumps({name.decode(): value.decode() for name, value in headers})
     return bytes(FrameProtocol(client=False, extensions=[]).send_data(text))
+
+
+def _take_in(leg: Leg, form: FrozenLeg, shift: float, *, deflate: bool, nonce: bytes) -> None:
+    """Become what that leg was; `shift`: seconds from its clock to this one.
+
+    `deflate`, `nonce`: as in open(). The form's lists are this leg's own from here on.
+    """
+    leg.queue.thaw(form.queue)
+    if form.scanner is not None:
+        leg.scanner = leg.new_scanner(deflate=deflate, nonce=nonce)
+        leg.scanner.thaw(form.scanner)
+    leg.lane = form.lane
+    leg.probe.thaw(form.probe, leg.lane, shift)
+    leg.phase = form.phase
+    leg.generation = form.generation
+    leg.early = form.early
+    leg.heard = form.heard + shift
+    leg.pinged = form.pinged
+    leg.full = form.full
+    leg.asked = form.asked
+    leg.drained = form.drained + shift
+    leg.ended = form.ended
+    leg.source.eager |= form.phase is Phase.CLOSE_RECEIVED  # see confirm_no_more()

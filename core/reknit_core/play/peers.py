@@ -21,7 +21,7 @@ from reknit_core.wire.handshake import (
     encode_refusal,
 )
 from reknit_core.wire.headers import HeaderList, value_of
-from reknit_core.wire.server_request import ServerRequest
+from reknit_core.wire.wire_forms import ServerRequest
 
 SESSION_ID = "session"  # a client that names no other id has this one
 HOST = "proxy.test"  # what a client asks for that says nothing else

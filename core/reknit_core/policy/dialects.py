@@ -2,7 +2,7 @@
 
 from reknit_core.dialect.choice import AUTO, NO_DIALECTS, NONE, Choice, Dialects
 from reknit_core.dialect.registry import registry
-from reknit_core.dialect.rules_file import DialectError
+from reknit_core.dialect.ruled.rules_file import DialectError
 from reknit_core.policy.policy import Policy, PolicyError
 
 

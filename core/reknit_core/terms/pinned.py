@@ -16,7 +16,7 @@ from reknit_core.terms.binding import TOKEN, TOKEN_QUERY, Binding
 from reknit_core.wire import deflate
 from reknit_core.wire.handshake import Accepted, Refusal, UpgradeRequest
 from reknit_core.wire.headers import HeaderList, for_server, query_value, value_of, without_query
-from reknit_core.wire.server_request import ServerRequest
+from reknit_core.wire.wire_forms import ServerRequest
 
 BAD_REQUEST = 400
 RECONNECT_ID = "reconnect_id"

@@ -21,8 +21,7 @@ from reknit_core.wire.ambiguity import MAX_HEADERS, ambiguity, origin_form
 from reknit_core.wire.deflate import NAME as DEFLATE
 from reknit_core.wire.headers import HeaderList, reason_phrase, says_upgrade, value_of
 from reknit_core.wire.refused import AnswerReader
-from reknit_core.wire.server_request import ServerRequest
-from reknit_core.wire.wire_forms import FrozenAnswer, FrozenRequest
+from reknit_core.wire.wire_forms import FrozenAnswer, FrozenRequest, ServerRequest
 
 MAX_HEAD = 16 * 1024  # bytes of a request's or response's head
 COME_BACK_AFTER = 1  # seconds: others may take a client at once that this proxy no longer takes

@@ -1,7 +1,21 @@
-"""A scanner and opening handshakes that are under way, as data."""
+"""A scanner and opening handshakes that are under way, as data; what a server is asked."""
+
+from dataclasses import dataclass
 
 from reknit_core.form import Form
-from reknit_core.wire.server_request import ServerRequest
+from reknit_core.wire.headers import HeaderList
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRequest:
+    """The opening handshake that goes to the server."""
+
+    target: str
+    host: str
+    headers: HeaderList
+    subprotocols: tuple[str, ...]
+    deflate: str | None
+    """The offers for permessage-deflate, as the header's value."""
 
 
 class FrozenScanner(Form):

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import pytest
 from dialect_world import World
-from reknit_core.dialect.nats_lines import LineReader
-from reknit_core.dialect.packets import Kind, PacketReader, number, packet, text_end
-from reknit_core.dialect.stomp_frames import FrameReader
+from reknit_core.dialect.protocols.nats_lines import LineReader
+from reknit_core.dialect.protocols.packets import Kind, PacketReader, number, packet, text_end
+from reknit_core.dialect.protocols.stomp_frames import FrameReader
 
 SEEDS = range(150)
 

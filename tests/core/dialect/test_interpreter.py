@@ -4,8 +4,8 @@ import json
 from math import inf
 
 import pytest
-from reknit_core.dialect.builtin import built_in
 from reknit_core.dialect.interpreter import Interpreter, Verdict
+from reknit_core.dialect.ruled.builtin import built_in
 from reknit_core.dialect.speech import Message
 from reknit_core.dialect.statements import MAX_STATEMENT
 from reknit_core.side import Side

@@ -3,7 +3,7 @@
 import pytest
 from dialect_session import DialectSession, binary
 from reknit_core.dialect.interpreter import Verdict
-from reknit_core.dialect.packets import Kind, packet
+from reknit_core.dialect.protocols.packets import Kind, packet
 from reknit_core.dialect.speech import Message, Offer
 from reknit_core.dialect.statements import MAX_STATEMENT
 from reknit_core.side import Side

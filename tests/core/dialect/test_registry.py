@@ -4,7 +4,7 @@ import pytest
 from dialect_session import DialectSession, binary, text
 from reknit_core.dialect.interpreter import Verdict
 from reknit_core.dialect.registry import Registry, registry
-from reknit_core.dialect.rules_file import DialectError
+from reknit_core.dialect.ruled.rules_file import DialectError
 from reknit_core.dialect.speech import (
     Beat,
     Conversation,

@@ -5,7 +5,7 @@ import json
 import pytest
 from dialect_session import DialectSession, text
 from reknit_core.dialect.interpreter import Verdict
-from reknit_core.dialect.rules_file import read_rules
+from reknit_core.dialect.ruled.rules_file import read_rules
 from reknit_core.dialect.speech import Message
 
 BOOT = '[2,"1","BootNotification",{}]'

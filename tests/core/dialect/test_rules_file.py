@@ -1,8 +1,8 @@
 """Dialect files: what they may say, and how a mistake in one is told."""
 
 import pytest
-from reknit_core.dialect.builtin import FILES, built_in
-from reknit_core.dialect.rules_file import DialectError, read_rules
+from reknit_core.dialect.ruled.builtin import FILES, built_in
+from reknit_core.dialect.ruled.rules_file import DialectError, read_rules
 from reknit_core.dialect.speech import Dialect, Offer
 
 

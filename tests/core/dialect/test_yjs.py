@@ -3,7 +3,7 @@
 import pytest
 from dialect_session import DialectSession, binary
 from reknit_core.dialect.interpreter import Verdict
-from reknit_core.dialect.lib0 import Lib0Error, Lib0Reader, array, number
+from reknit_core.dialect.protocols.lib0 import Lib0Error, Lib0Reader, array, number
 from reknit_core.dialect.speech import Message
 
 STEP_1 = b"\0\0" + array(b"\0")

@@ -31,8 +31,7 @@ from reknit_core.side import Side
 from reknit_core.terms.habits import Habits
 from reknit_core.wire.frames import FrameScanner
 from reknit_core.wire.handshake import ClientHandshake, ServerHandshake
-from reknit_core.wire.server_request import ServerRequest
-from reknit_core.wire.wire_forms import FrozenAnswer, FrozenRequest, FrozenScanner
+from reknit_core.wire.wire_forms import FrozenAnswer, FrozenRequest, FrozenScanner, ServerRequest
 
 UPSTREAM = Upstream("server.test", 80)
 

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from reknit_core.dialect import patterns
-from reknit_core.dialect.patterns import MISSING, Path, Pattern
+from reknit_core.dialect.ruled import patterns
+from reknit_core.dialect.ruled.patterns import MISSING, Path, Pattern
 from reknit_core.dialect.speech import (
     NOTHING,
     Beat,

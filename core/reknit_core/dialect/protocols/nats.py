@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from reknit_core.dialect.conversation import PASSES, StreamConversation
-from reknit_core.dialect.nats_lines import Line, LineReader
+from reknit_core.dialect.protocols.nats_lines import Line, LineReader
 from reknit_core.dialect.speech import Beat, Heard, Key, Message, Offer, State, Statement
 from reknit_core.side import Side
 

@@ -10,7 +10,7 @@ be followed: then a server's loss ends the session, and the client connects anew
 from typing import Any
 
 from reknit_core.dialect.conversation import PASSES, StreamConversation
-from reknit_core.dialect.packets import (
+from reknit_core.dialect.protocols.packets import (
     Kind,
     Packet,
     PacketReader,

@@ -5,8 +5,8 @@ import tomllib
 from collections.abc import Callable, Mapping
 from typing import NoReturn
 
-from reknit_core.dialect.patterns import Path, Pattern, Presence, Wanted, read_path
-from reknit_core.dialect.rules import BeatRule, Rules, StatementRule
+from reknit_core.dialect.ruled.patterns import Path, Pattern, Presence, Wanted, read_path
+from reknit_core.dialect.ruled.rules import BeatRule, Rules, StatementRule
 from reknit_core.side import Side
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")

@@ -3,8 +3,8 @@
 from functools import cache
 from importlib.resources import files
 
-from reknit_core.dialect.rules import Rules
-from reknit_core.dialect.rules_file import read_rules
+from reknit_core.dialect.ruled.rules import Rules
+from reknit_core.dialect.ruled.rules_file import read_rules
 
 FILES = (
     "actioncable",

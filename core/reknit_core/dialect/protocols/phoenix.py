@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from reknit_core.dialect import patterns
+from reknit_core.dialect.ruled import patterns
 from reknit_core.dialect.speech import (
     NOTHING,
     Beat,

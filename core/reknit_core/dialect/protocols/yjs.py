@@ -9,7 +9,7 @@ lost one had not saved. What other clients are doing, they say themselves.
 from enum import IntEnum
 from typing import Any
 
-from reknit_core.dialect.lib0 import Lib0Error, Lib0Reader, array, number
+from reknit_core.dialect.protocols.lib0 import Lib0Error, Lib0Reader, array, number
 from reknit_core.dialect.speech import (
     NOTHING,
     Beat,

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from reknit_core.dialect.conversation import PASSES, StreamConversation
+from reknit_core.dialect.protocols.stomp_frames import Frame, FrameReader
 from reknit_core.dialect.speech import Beat, Heard, Key, Message, Offer, State, Statement
-from reknit_core.dialect.stomp_frames import Frame, FrameReader
 from reknit_core.side import Side
 
 SUBPROTOCOLS = frozenset(("v10.stomp", "v11.stomp", "v12.stomp"))

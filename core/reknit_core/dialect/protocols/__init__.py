@@ -1,0 +1,1 @@
+"""Dialects that are code: one protocol each, with what reads its bytes."""
