@@ -30,7 +30,7 @@ def routes(
         return json_response({"draining": True}, 202)
 
     return (
-        Route("GET", "/livez", livez, is_open=True),
-        Route("GET", "/readyz", readyz, is_open=True),
+        Route("GET", "/livez", livez, is_open=True, any_host=True),
+        Route("GET", "/readyz", readyz, is_open=True, any_host=True),
         Route("POST", "/drain", start_drain),
     )

@@ -11,13 +11,15 @@ from reknit.admin.messages import Handler, ProblemError, Request, Response, Stre
 class Route:
     """`path` is made of fixed parts and of `{names}`, whose values go into the request's params.
 
-    `is_open`: whoever can connect may ask, also without the token.
+    `is_open`: whoever can connect may ask, also without the token. `any_host`: and by any Host,
+    as health checks have their own, or none at all (HTTP/1.0).
     """
 
     method: str
     path: str
     handler: Handler
     is_open: bool = False
+    any_host: bool = False
 
     def match(self, path: str) -> Mapping[str, str] | None:
         """The values of the path's names; None for another path."""
@@ -49,7 +51,8 @@ class Router:
             if (params := route.match(request.path)) is not None
         ]
         fitting = [(route, params) for route, params in found if route.method == method]
-        self._guard.check_site(request)
+        if not (fitting and fitting[0][0].any_host):
+            self._guard.check_site(request)
         if not (fitting and fitting[0][0].is_open):
             self._guard.check_token(request)
         if not found:

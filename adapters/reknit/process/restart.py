@@ -20,6 +20,7 @@ from reknit.process import systemd
 from reknit.process.greeting import PATIENCE, answer, offer
 from reknit.process.mask import held_back
 from reknit.process.takeover import Channel, Hello, TakeoverError
+from reknit.sockets.listening import remove_dead
 
 CHANNEL = "REKNIT_TAKEOVER_FD"  # names the descriptor by which a started process takes over
 ANSWER_LIMIT = 5.0  # seconds until a process that came must be ready to take over
@@ -99,16 +100,18 @@ def _connects(sock: socket.socket, path: Path) -> bool:
 class TakeoverSocket:
     """Where the next process asks this one to hand over: a Unix socket for the same user only.
 
-    Takes the place of one at which nobody listens any more. Raises TakeoverError.
+    Takes the place of one at which nobody listens any more; if `replaces`, of one that the
+    process before has. Raises TakeoverError.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, replaces: bool = False) -> None:
         self._path = path
         self.socket = socket.socket(socket.AF_UNIX)
         mask = os.umask(0o177)
         try:
-            if path.is_socket():
+            if replaces and path.is_socket():
                 path.unlink(missing_ok=True)
+            remove_dead(os.fspath(path))
             self.socket.bind(os.fspath(path))
             self.socket.listen()
         except OSError as error:
@@ -132,7 +135,7 @@ def open_takeover_socket(path: Path | None, *, must: bool) -> TakeoverSocket | N
     if path is None:
         return None
     try:
-        return TakeoverSocket(path)
+        return TakeoverSocket(path, replaces=not must)
     except TakeoverError as error:
         if must:
             raise

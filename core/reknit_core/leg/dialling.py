@@ -74,7 +74,7 @@ class Dialling:
                 problem = pinned.agree(answer)
                 if problem is None:
                     if is_pared:
-                        habits.cannot_compress(now)
+                        habits.cannot_compress(pinned.offers, now)
                     return DialResult.ACCEPTED, answer
                 if pinned.pare(answer):
                     return DialResult.NO_HANDSHAKE, AskAgain()

@@ -177,7 +177,7 @@ class Contexts:
         proto = "https" if handshake.secure else "http"
         told = self._proxies.headers(handshake.address, request.headers, request.host, proto)
         key = self._randomness(KEY_BYTES)
-        pared = not self._habits.compresses(now)
+        pared = not self._habits.compresses(request.extensions, now)
         is_named = named is not None or asks_to_return(request)
         pinned = Pinned.from_request(
             self._policy, connection_id, request, told, key, named=is_named, pared=pared

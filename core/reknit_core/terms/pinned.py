@@ -120,6 +120,11 @@ class Pinned:
             deflate=self._asked_compression(),
         )
 
+    @property
+    def offers(self) -> tuple[str, ...]:
+        """The extensions that the client offered, each with its parameters."""
+        return self._offers
+
     def _asked_subprotocols(self) -> tuple[str, ...]:
         """All of the client's: some servers find a password among them. First what was agreed."""
         if not self.agreed:

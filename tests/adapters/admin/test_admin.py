@@ -347,8 +347,9 @@ async def test_probes_say_when_the_proxy_stops(bench: Bench) -> None:
     async with aiohttp.ClientSession() as http:
         admin = await Admin.of(proxy, http)
         for path in ("/livez", "/readyz"):
-            async with http.get(admin.base + path) as answer:
-                assert answer.status == 200
+            for host in (admin.base.removeprefix("http://"), "the-service"):
+                async with http.get(admin.base + path, headers={"Host": host}) as answer:
+                    assert answer.status == 200
         proxy.signal(signal.SIGTERM)
         await proxy.logged("draining: 1 sessions")
         async with http.get(admin.base + "/readyz") as answer:

@@ -36,6 +36,7 @@ async def broken(request: Request) -> Response:
 
 ROUTES = (
     Route("GET", "/open", echo, is_open=True),
+    Route("GET", "/health", echo, is_open=True, any_host=True),
     Route("GET", "/things/{name}", echo),
     Route("POST", "/things/{name}/do", document),
     Route("GET", "/broken", broken),
@@ -341,6 +342,18 @@ def test_many_who_are_known_keep_nobody_out() -> None:
 def test_on_loopback_host_must_be_a_name_of_this_machine(host: str, status: int) -> None:
     """Else a page could read all of it, under a name that it makes resolve to this address."""
     assert status_of(request("GET /open", f"Host: {host}")) == status
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        b"GET /health HTTP/1.0\r\n\r\n",  # so HAProxy asks
+        request("GET /health", "Host: the-service"),
+        request("HEAD /health", "Host: 192.0.2.1:9301"),
+    ],
+)
+def test_a_health_check_may_name_any_host_or_none(check: bytes) -> None:
+    assert exchange(check, token=TOKEN).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize(

@@ -306,6 +306,24 @@ def test_the_takeover_socket_is_for_its_user_only_and_takes_a_dead_ones_place(
     assert path.read_text() == "something else"
 
 
+def test_the_takeover_socket_takes_no_living_ones_place_but_that_of_the_process_before(
+    tmp_path: Path,
+) -> None:
+    """It may be where clients connect, by a mistake."""
+    path = tmp_path / "door"
+    first = TakeoverSocket(path)
+    with pytest.raises(TakeoverError, match="Address already in use"):
+        TakeoverSocket(path)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(os.fspath(path))
+        first.socket.accept()[0].close()
+    second = TakeoverSocket(path, replaces=True)
+    first.close(remove=False)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(os.fspath(path))
+    second.close(remove=True)
+
+
 # -- A real process takes over from the test ---------------------------------------------------
 
 

@@ -48,7 +48,7 @@ async def test_the_limits_are_no_higher_than_files_allow(bench: Bench) -> None:
 async def test_where_no_file_is_left_clients_are_refused_and_sessions_go_on(bench: Bench) -> None:
     """Something else in the process may take them: here the limit falls while it runs."""
     await bench.raw_upstream.start()
-    proxy = await bench.proxy()
+    proxy = await bench.proxy("--log-level", "info")
     client, server = await bench.raw_pair()
     proxy.limit_files(proxy.open_files)
     for _ in range(5):

@@ -87,7 +87,7 @@ async def test_slow_handshakes_get_408_and_their_places_are_free_again(bench: Be
 
 @socket_test
 async def test_what_strangers_cause_is_said_seldom_and_each_kind_for_itself(bench: Bench) -> None:
-    proxy = await bench.proxy("--request-timeout", "0.3")
+    proxy = await bench.proxy("--request-timeout", "0.3", "--log-level", "info")
     kinds = {
         "400 bad_request": b"no request\r\n\r\n",
         "426 upgrade_required": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",

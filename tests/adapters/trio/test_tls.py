@@ -224,7 +224,7 @@ async def test_a_server_that_is_not_who_it_should_be(
     answer = await bench.refused()
     assert answer.status_code == 502
     assert reason in answer.body.decode()
-    await proxy.logged(rf"attempt 1 failed: TLS: .*{reason}")
+    await proxy.logged(rf"attempt 0 failed: TLS: .*{reason}")
 
 
 @socket_test

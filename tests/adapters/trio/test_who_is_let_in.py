@@ -32,7 +32,7 @@ async def let_in_at_last(bench: Bench) -> RawConnection:
 async def test_pages_of_other_origins_are_refused(bench: Bench) -> None:
     await bench.upstream.start()
     options = ("--allow-origin", "https://a.test", "--allow-origin", "*.b.test,localhost:*")
-    proxy = await bench.proxy(*options)
+    proxy = await bench.proxy(*options, "--log-level", "info")
     for origin in ("https://a.test", "http://x.b.test", "http://localhost:3000"):
         await bench.raw_client("/", f"Origin: {origin}")
     await bench.raw_client("/")
@@ -98,7 +98,7 @@ async def test_whoever_has_gone_is_not_counted(bench: Bench, end: str) -> None:
 @socket_test
 async def test_handshakes_are_limited_by_address(bench: Bench) -> None:
     await bench.upstream.start()
-    proxy = await bench.proxy("--address-rate", "0.01")
+    proxy = await bench.proxy("--address-rate", "0.01", "--log-level", "info")
     await bench.raw_client()
     for _ in range(5):
         client = await bench.raw()
@@ -157,7 +157,8 @@ async def test_silent_strangers_do_not_keep_clients_out(bench: Bench) -> None:
 async def test_a_flood_over_the_limit_ends_in_answers_and_closed_connections(bench: Bench) -> None:
     """More than are waited for at one time: all are closed, and a session goes on meanwhile."""
     await bench.raw_upstream.start()
-    proxy = await bench.proxy("--address-connections", "1", "--close-timeout", "30")
+    options = ("--address-connections", "1", "--close-timeout", "30", "--log-level", "info")
+    proxy = await bench.proxy(*options)
     client, server = await bench.raw_pair()
     flood = [await bench.raw() for _ in range(300)]
     ended = asyncio.gather(*(connection.ended() for connection in flood))

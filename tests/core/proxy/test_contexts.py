@@ -6,10 +6,11 @@ from reknit_core.commands import Dial, Disconnect
 from reknit_core.events import ServerConnected, Shutdown
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Policy
+from reknit_core.proxy.contexts import Contexts
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.side import Side
 from reknit_core.telemetry.survey import survey
-from reknit_core.terms.habits import REMEMBERED
+from reknit_core.terms.habits import KEPT, REMEMBERED
 from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 from sessions_by_hand import accept, connect, contexts, lose_client, refused, session, take
 
@@ -395,3 +396,44 @@ def test_compression_that_no_session_can_use_is_not_offered_for_a_while() -> Non
         sent = take(later, Side.SERVER)
         later.receive_data(Side.SERVER, accepting(sent), now)
         assert len(header_values(sent, b"Sec-WebSocket-Extensions")) == offers
+
+
+DEFLATE = b"Sec-WebSocket-Extensions: permessage-deflate"
+LIMITED = DEFLATE + b"; server_max_window_bits=9"
+
+
+def is_offered(sessions: Contexts, offer: bytes, now: float, *, is_taken: bool = True) -> bool:
+    """Whether a server is offered compression in a session of a client that offers that.
+
+    If it `is_taken` ill, the server says 400 until it is offered none.
+    """
+    context = session(sessions, offer, now=now)
+    context.handle(ServerConnected(1), now)
+    sent = take(context, Side.SERVER)
+    offers = header_values(sent, b"Sec-WebSocket-Extensions")
+    if offers and not is_taken:
+        context.receive_data(
+            Side.SERVER, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", now
+        )
+        context.handle(ServerConnected(2), now)
+        sent = take(context, Side.SERVER)
+    context.receive_data(Side.SERVER, accepting(sent), now)
+    assert context.state is State.CONNECTED
+    return bool(offers)
+
+
+def test_what_one_client_offers_does_not_cost_others_their_compression() -> None:
+    sessions = contexts()
+    assert is_offered(sessions, LIMITED, 1.0, is_taken=False)
+    assert not is_offered(sessions, LIMITED, 2.0)
+    assert is_offered(sessions, DEFLATE, 2.0)
+
+
+def test_no_more_offers_are_remembered_than_clients_make() -> None:
+    sessions = contexts()
+    assert is_offered(sessions, DEFLATE, 1.0, is_taken=False)
+    for number in range(KEPT - 1):
+        is_offered(sessions, LIMITED + b", x-%d" % number, 1.0, is_taken=False)
+    assert not is_offered(sessions, DEFLATE, 2.0)
+    is_offered(sessions, LIMITED, 1.0, is_taken=False)
+    assert is_offered(sessions, DEFLATE, 2.0)
