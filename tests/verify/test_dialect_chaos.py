@@ -5,6 +5,7 @@ import random
 
 import pytest
 from reknit.verify.model.checks import held
+from reknit_core.durable.frozen import decode, freeze
 from reknit_core.lifecycle import State
 from reknit_core.play.player import Player
 from reknit_core.policy.policy import Delivery
@@ -109,5 +110,6 @@ def test_any_order_of_events(seed: int, delivery: Delivery) -> None:
         queues = (context.client.queue, context.server.queue)
         size = 0 if context.dialogue is None else context.dialogue.held
         assert queues[0].budget.used == sum(map(held, queues)) + size
+        assert decode(freeze(context, player.now)).dialogue == context.frozen(player.now).dialogue
         if context.state is State.CLOSED:
             break

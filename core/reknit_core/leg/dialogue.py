@@ -21,6 +21,7 @@ class Dialogue:
 
     __slots__ = (
         "_noted",
+        "begins_anew",
         "falls_back",
         "held",
         "interpreter",
@@ -38,6 +39,7 @@ class Dialogue:
         """How many messages were said in that side's place, and are in what comes from it."""
         self.replies: list[tuple[Side, Message]] = []
         """What is to be said in a side's place."""
+        self.begins_anew = False  # whether the client knows nothing of what it has begun
         self.falls_back = False  # whether the server did not take what it was told
         self.held = 0
         """Bytes of statements, as the budget counts them."""
@@ -84,8 +86,13 @@ class Dialogue:
         """Whether a new server still has to hear, or to answer, what it must."""
         return self.interpreter is not None and self.interpreter.is_reopening
 
-    def hear(self, side: Side, message: Message, end: int, *, away: bool) -> Message | None:
-        """What becomes of that side's message, which ends at that position of its queue."""
+    def hear(
+        self, side: Side, message: Message, end: int, *, away: bool, returned: bool
+    ) -> Message | None:
+        """What becomes of that side's message, which ends at that position of its queue.
+
+        `away`: the other side is. `returned`: this one has been.
+        """
         interpreter = self.interpreter
         if interpreter is None:
             return message
@@ -99,6 +106,9 @@ class Dialogue:
         if verdict.reply is not None:
             self.replies.append((absent, verdict.reply))
         self.falls_back |= verdict.falls_back
+        if verdict.begins_anew and returned:
+            self.begins_anew = True
+            return None
         return verdict.passes
 
     def lose(self) -> None:

@@ -130,7 +130,8 @@ class Leg:
         dialogue = self.dialogue
         assert dialogue is not None
         end = self.queue.received + start + size
-        return dialogue.hear(self.side, message, end, away=self.other.phase is not Phase.OPEN)
+        away = self.other.phase is not Phase.OPEN
+        return dialogue.hear(self.side, message, end, away=away, returned=self.generation > 1)
 
     def miss(self) -> None:
         """A message passes unseen: its end can't be told enough of what was said."""

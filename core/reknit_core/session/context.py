@@ -880,7 +880,10 @@ class ContextStateMachine:
             for side, message in replies:
                 (self.client if side is _CLIENT else server).say_for(message)
                 self.attention = True
-        if dialogue.falls_back:
+        if dialogue.begins_anew:
+            dialogue.begins_anew = False
+            self._let_begin_anew(now)
+        elif dialogue.falls_back:
             self._fall_back("the server did not take what it was told", now)
         elif server.scanner is not None:
             server.source.confirm_to(int(interpreter.confirmed))
@@ -908,6 +911,21 @@ class ContextStateMachine:
         assert self.dialogue is not None
         self.dialogue.lose()
         self._drop_server(SERVICE_RESTART, reason, now)
+
+    def _let_begin_anew(self, now: float) -> None:
+        """A client is back that knows nothing of the session: it had better have a new one.
+
+        Its server would take a second beginning for an error. Closed with 1012 the client connects
+        once more, and its id is free by then.
+        """
+        if self.state not in ENDED:
+            self._end(
+                Trigger.SESSION_ENDED,
+                SERVICE_RESTART,
+                "the client begins anew",
+                now,
+                server_code=GOING_AWAY,
+            )
 
     def _server_gone(self) -> None:
         """The server's connection is gone, and what was told on it is void."""

@@ -48,6 +48,7 @@ function show(document) {
   const state = html("span", { class: `chip ${kindOf(document.state)}` }, document.state);
   facts([
     ["State", state, ` for ${seconds(document.state_seconds)}`],
+    ...(document.dialect ? [["Dialect", document.dialect]] : []),
     ["Age", seconds(document.age_seconds)],
     ["Client", leg(document.client)],
     ["Server", leg(document.server)],

@@ -37,7 +37,7 @@ from reknit_core.wire.frames import Opcode
 from reknit.verify.model.end import End
 from reknit.verify.model.owner import Owner
 from reknit.verify.model.phases import CLIENT_AWAY, ENDED, REOPENING, SERVER_AWAY, Lifecycle
-from reknit.verify.model.talk import BEGINS, Talk
+from reknit.verify.model.talk import BEGINS, Talk, said
 from reknit.verify.model.traffic import TICK, BrokenError, Direction
 
 _DROPS = (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST)
@@ -278,7 +278,7 @@ class Model:
 
     def _check_told(self, what: str) -> None:
         """Nothing goes on while a new server has not answered what it was told."""
-        if self.life.state in REOPENING and what != BEGINS:
+        if self.life.state in REOPENING and said(what) != BEGINS:
             raise BrokenError(f"{what} while the server is told")
 
     def _falls_back(self) -> bool:

@@ -6,6 +6,8 @@ for it; and that a new server hears again what was said before. Of what it may n
 of other dialects, it knows nothing.
 """
 
+import re
+
 from reknit_core.dialect.speech import Message
 from reknit_core.lifecycle import State
 from reknit_core.script.phrases import describe
@@ -20,6 +22,7 @@ PROTOCOL = "graphql-transport-ws"
 BEGINS = 'message "{\\"type\\":\\"connection_init\\"}"'
 _ANSWER = 'message "{\\"type\\":\\"connection_ack\\"}"'
 _PING = 'message "{\\"type\\":\\"ping\\"}"'
+_FRAMES = re.compile(r"( in \d+ parts)?( compressed)?$")
 _PONG = b'{"type":"pong"}'
 
 
@@ -38,15 +41,15 @@ class Talk:
         new, outgoing.sent[count:] = outgoing.sent[count:], []
         for message in new:
             away = CLIENT_AWAY if end.side is Side.SERVER else SERVER_AWAY
-            if message.phrase == _PING and state in away:
+            if said(message.phrase) == _PING and state in away:
                 wire = message_frame(end.side, Message(_PONG, True))
                 phrase = f"message {describe(_PONG)}"
                 end.other.outgoing.send(traffic.Message(wire, phrase))
                 end.other.made += 1
-            elif message.phrase == _ANSWER and end.side is Side.SERVER and self._answered:
+            elif said(message.phrase) == _ANSWER and end.side is Side.SERVER and self._answered:
                 pass
             else:
-                self._answered |= message.phrase == _ANSWER
+                self._answered |= said(message.phrase) == _ANSWER
                 outgoing.send(message)
         if end.side is Side.SERVER:  # its answers show what it has had
             end.incoming.confirm_up_to(end.incoming.next)
@@ -59,4 +62,10 @@ class Talk:
         following = incoming.sent[incoming.next : incoming.next + 1]
         if following and following[0].phrase == phrase:
             return False
-        return any(message.phrase == phrase for message in incoming.sent[: incoming.next])
+        had = incoming.sent[: incoming.next]
+        return any(said(message.phrase) == said(phrase) for message in had)
+
+
+def said(phrase: str) -> str:
+    """What a message says, in whatever frames."""
+    return _FRAMES.sub("", phrase)

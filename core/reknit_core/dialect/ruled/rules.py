@@ -18,6 +18,8 @@ from reknit_core.dialect.speech import (
 )
 from reknit_core.side import Side
 
+MAX_BITS = 63  # of a number that is kept as one: MessagePack has none that are much larger
+
 Names = tuple[str | int, ...]
 
 _MAX_REFS = 1024
@@ -256,5 +258,6 @@ def _names(paths: tuple[Path, ...], document: object) -> Names:
         name = patterns.find(document, path)
         if isinstance(name, bool) or not isinstance(name, (str, int)):
             return ()
-        names.append(name)
+        is_huge = isinstance(name, int) and name.bit_length() > MAX_BITS
+        names.append(f"{name:x}" if is_huge else name)
     return tuple(names)
