@@ -429,11 +429,12 @@ class Leg:
             return Transit(seen.left, self.source.sent - seen.left, seen.quiet)
         return seen
 
-    def goes_on(self, look: Look, time: float) -> bool:
-        """Whether what is left for this peer, which should be done by now, is still on its way."""
+    def goes_on(self, look: Look, time: float, now: float) -> bool:
+        """Whether what is left for this peer still gets on, `time` seconds after the last look."""
         probe = self.probe
         before, probe.loaded = probe.transit, True
-        moves = self._moves(self._seen(look), time)
+        seen = self._seen(look)
+        moves = self.drained > now - time if seen is None else probe.moves(seen, time)
         begun = before is None and probe.transit is not None and probe.transit.left > 0
         return moves or begun
 

@@ -649,7 +649,7 @@ class ContextStateMachine:
         ending = [
             leg for leg in (self.client, self.server) if leg.phase in (Phase.CLOSING, Phase.LEAVING)
         ]
-        late = [leg for leg in ending if not leg.goes_on(look, self._policy.close_timeout)]
+        late = [leg for leg in ending if not leg.goes_on(look, self._policy.close_timeout, now)]
         if len(late) < len(ending):
             self._deadlines.close = now + self._policy.close_timeout
         for leg in late:
