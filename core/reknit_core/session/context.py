@@ -548,6 +548,7 @@ class ContextStateMachine:
             position, _ = leg.source.next_end()
             leg.say(close_frame(leg.side, violation.code, violation.reason), position)
             self._deadlines.close = now + self._policy.close_timeout
+            self.attention = True
             reason = f"{leg.side.value}: {violation.reason}"
             self._end(Trigger.SESSION_ENDED, violation.code, reason, now)
         else:
@@ -1087,6 +1088,7 @@ class ContextStateMachine:
         self.client.phase = Phase.LEAVING
         self.client.handshake = None
         self._deadlines.close = now + self._policy.close_timeout
+        self.attention = True
 
     def _end(
         self,
@@ -1123,6 +1125,7 @@ class ContextStateMachine:
                 leg.say(close_frame(leg.side, code or common, reason), leg.source.tail)
                 leg.phase = Phase.CLOSING
                 self._deadlines.close = now + self._policy.close_timeout
+                self.attention = True
             case Farewell.REFUSAL:
                 self._refuse_client(shutting_down(self._parting[1]), now)
             case Farewell.WAIT | Farewell.WAIT_OR_DROP if self._worth_waiting(leg):
@@ -1154,6 +1157,7 @@ class ContextStateMachine:
                 leg.phase = Phase.LEAVING
                 leg.say(close_frame(leg.side, *self._parting), leg.source.tail)
                 self._deadlines.close = now + self._policy.close_timeout
+                self.attention = True
         away = self.client.phase is self.server.phase is Phase.AWAY
         if away and self._deadlines.grace == inf:
             self._deadlines.close = inf
