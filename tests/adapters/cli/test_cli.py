@@ -361,7 +361,7 @@ def test_fuzz_holds() -> None:
 def test_a_failure_of_fuzz_is_a_scenario_that_replay_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gives_up_at_once(self: Retry, now: float, retry_after: float = 0.0) -> None:
+    def gives_up_at_once(self: Retry, *what: object) -> None:
         pass
 
     with monkeypatch.context() as broken:
