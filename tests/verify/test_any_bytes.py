@@ -11,10 +11,10 @@ import reknit_core.wire.handshake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reknit.verify.fuzz.bytes import SEEDS, TARGETS, broken
-from reknit.verify.fuzz.dialects import NAMES as WORDS_OF
+from reknit.verify.fuzz.conversations import NAMES as WORDS_OF
 from reknit.verify.fuzz.plain import BETWEEN
+from reknit_core.dialect.byte_stream import StreamReader
 from reknit_core.dialect.interpreter import Interpreter, Verdict
-from reknit_core.dialect.stream import StreamReader
 from reknit_core.leg.retry import Retry
 from reknit_core.play.player import parse
 from reknit_core.wire.headers import HeaderList

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from reknit.verify.fuzz import rules
+from reknit.verify.fuzz import machine
 from reknit.verify.fuzz.run import FailedSessionError, FuzzedSession
 from reknit.verify.model.checks import check
 from reknit.verify.model.model import Model
@@ -45,7 +45,7 @@ FILES = sorted(
     if file.stem not in BEYOND and not file.stem.startswith("inband_")  # nor of the operator's
 )
 
-TestSession = pytest.mark.long(rules.SessionMachine.TestCase)
+TestSession = pytest.mark.long(machine.SessionMachine.TestCase)
 TestSession.settings = settings(
     max_examples=300, stateful_step_count=50, suppress_health_check=list(HealthCheck)
 )
@@ -169,7 +169,7 @@ def test_what_was_confirmed_must_not_come_again() -> None:
 
 
 def test_a_run_is_repeatable_and_says_nothing_when_all_holds() -> None:
-    assert rules.run(5, 20, 1) is None
+    assert machine.run(5, 20, 1) is None
 
 
 def test_a_failure_is_a_scenario_that_plays() -> None:

@@ -20,7 +20,7 @@ from reknit.admin.router import Router
 from reknit.admin.server import Server
 from reknit.settings.addresses import Address, Listen, UnixPath, is_loopback
 from reknit.state.store import Store
-from reknit.trio.door.listening import close_listeners
+from reknit.trio.door.listeners import close_listeners
 from reknit.trio.reactor import Reactor
 from reknit.trio.sessions import Sessions
 

@@ -12,7 +12,7 @@ from reknit_core.proxy.drain import FAREWELL
 from reknit_core.side import Side
 from reknit_core.telemetry.detail import Detail, attempts, detail
 
-from reknit.admin.messages import ProblemError, Request, Response, json_response
+from reknit.admin.http_messages import ProblemError, Request, Response, json_response
 from reknit.admin.router import Route
 from reknit.observe.logs import tell
 from reknit.trio.links import Link

@@ -13,7 +13,7 @@ from reknit_core.side import Side
 from reknit_core.telemetry.outages import Outages
 from reknit_core.telemetry.survey import Flow, survey
 
-from reknit.admin.messages import ProblemError, Request, Stream
+from reknit.admin.http_messages import ProblemError, Request, Stream
 from reknit.admin.router import Route
 from reknit.trio.sessions import Sessions
 

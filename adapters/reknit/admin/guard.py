@@ -9,7 +9,7 @@ that only this listener has, and a request that a browser marks as another site'
 import hmac
 import re
 
-from reknit.admin.messages import ProblemError, Request
+from reknit.admin.http_messages import ProblemError, Request
 from reknit.settings.addresses import is_loopback
 
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9.-]+))(?::\d*)?", re.ASCII)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from logging import INFO
 
-from reknit.admin.messages import Request, Response, json_response, text_response
+from reknit.admin.http_messages import Request, Response, json_response, text_response
 from reknit.admin.router import Route
 from reknit.observe.logs import tell
 from reknit.state.store import Store

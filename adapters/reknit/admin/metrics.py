@@ -21,7 +21,7 @@ from reknit_core.counters import Counters, DialResult, Histogram, Towards
 from reknit_core.proxy.admission import Admission
 from reknit_core.telemetry.survey import Flow, survey
 
-from reknit.admin.messages import Request, Response
+from reknit.admin.http_messages import Request, Response
 from reknit.admin.router import Route
 from reknit.observe.logs import count_lost_lines
 from reknit.state.store import Store

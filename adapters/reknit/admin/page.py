@@ -4,7 +4,7 @@ from importlib.resources import files
 
 from reknit_core.diagrams.live import live_svg
 
-from reknit.admin.messages import ProblemError, Request, Response
+from reknit.admin.http_messages import ProblemError, Request, Response
 from reknit.admin.router import Route
 
 _TYPES = {

@@ -13,7 +13,7 @@ from reknit_core.side import Side
 from reknit_core.wire.inband import Expected
 
 from reknit.admin.calls import find_link, steer
-from reknit.admin.messages import ProblemError, Request, Response
+from reknit.admin.http_messages import ProblemError, Request, Response
 from reknit.admin.router import Route
 from reknit.trio.links import Link
 from reknit.trio.reactor import Reactor

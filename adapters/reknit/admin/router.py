@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from reknit.admin.guard import Guard
-from reknit.admin.messages import Handler, ProblemError, Request, Response, Stream
+from reknit.admin.http_messages import Handler, ProblemError, Request, Response, Stream
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import h11
 import trio
 
-from reknit.admin.messages import Handler, ProblemError, Request, Response, Stream
+from reknit.admin.http_messages import Handler, ProblemError, Request, Response, Stream
 
 LOG = logging.getLogger("reknit")
 

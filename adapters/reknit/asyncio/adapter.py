@@ -20,9 +20,9 @@ from reknit_core.lifecycle import State
 from reknit_core.telemetry.teller import Change
 
 from reknit.observe.reports import Reports
-from reknit.sockets.stream import StreamSocket
+from reknit.sockets.stream_socket import StreamSocket
+from reknit.sockets.system import in_transit
 from reknit.sockets.tls import TlsError
-from reknit.sockets.transit import in_transit
 
 LOG = logging.getLogger("reknit")
 

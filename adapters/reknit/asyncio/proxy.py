@@ -23,7 +23,7 @@ from reknit.asyncio.streams import connect, receive, send_all, shake_hands, with
 from reknit.observe.reports import Reports, label_of
 from reknit.settings.addresses import Address, Listen, UnixPath
 from reknit.sockets.listening import remove_dead
-from reknit.sockets.stream import StreamSocket
+from reknit.sockets.stream_socket import StreamSocket
 from reknit.sockets.tls import TlsSocket
 
 DIALS = 64  # at one time

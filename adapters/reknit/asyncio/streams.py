@@ -13,7 +13,7 @@ from reknit_core.policy.upstream import Upstream
 
 from reknit.settings.addresses import Address, Listen
 from reknit.sockets.listening import BACKLOG, listen_unix
-from reknit.sockets.stream import StreamSocket
+from reknit.sockets.stream_socket import StreamSocket
 from reknit.sockets.tls import RECORD, TlsSocket
 
 

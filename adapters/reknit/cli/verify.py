@@ -174,7 +174,7 @@ def fuzz(
         _simulate(examples, seed)
         return
     try:
-        from reknit.verify.fuzz.rules import run
+        from reknit.verify.fuzz.machine import run
     except ModuleNotFoundError as error:
         if error.name != "hypothesis":
             raise

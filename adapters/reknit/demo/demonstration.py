@@ -19,7 +19,7 @@ from reknit_core.policy.upstream import Upstream
 from rich.console import Console
 
 from reknit.demo.endpoints import HOST, DemoClient, DemoServer, Flow
-from reknit.demo.view import Board, LogToView, Note, View, open_view, result_table
+from reknit.demo.screen import Board, LogToView, Note, View, open_view, result_table
 from reknit.trio.proxy import Proxy
 from reknit.trio.transport.certificates import Certificates
 

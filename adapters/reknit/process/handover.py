@@ -24,7 +24,7 @@ from reknit.process.takeover import (
     take_over,
 )
 from reknit.trio.door.arrival import Arrival
-from reknit.trio.door.listening import close_listeners, wrap_listeners
+from reknit.trio.door.listeners import close_listeners, wrap_listeners
 from reknit.trio.links import Connection, Link
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from reknit.settings.addresses import Address
 from reknit.settings.config import Config
 from reknit.settings.options import Staying
 from reknit.state.directory import StateDir
-from reknit.trio.door.listening import close_listeners, open_listeners, wrap_listeners
+from reknit.trio.door.listeners import close_listeners, open_listeners, wrap_listeners
 from reknit.trio.embedding import running
 from reknit.trio.proxy import Proxy
 from reknit.trio.transport.certificates import Certificates

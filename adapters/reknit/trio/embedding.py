@@ -10,7 +10,7 @@ from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.view import SessionView
 
 from reknit.settings.addresses import Address, Listen, UnixPath
-from reknit.trio.door.listening import open_listeners
+from reknit.trio.door.listeners import open_listeners
 from reknit.trio.proxy import Proxy
 from reknit.trio.transport.certificates import Certificates
 

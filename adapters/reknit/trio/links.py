@@ -18,8 +18,8 @@ from reknit_core.proxy.admission import Guest
 from reknit_core.telemetry.recent import Recent
 from reknit_core.telemetry.teller import Change
 
-from reknit.sockets.stream import StreamSocket
-from reknit.sockets.transit import in_transit
+from reknit.sockets.stream_socket import StreamSocket
+from reknit.sockets.system import in_transit
 
 if TYPE_CHECKING:
     from reknit.trio.reactor import Reactor

@@ -19,18 +19,18 @@ from reknit_core.proxy.plain_http import PlainHttp
 from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 
 from reknit.observe.logs import tell
-from reknit.sockets.stream import StreamSocket
+from reknit.sockets.stream_socket import StreamSocket
 from reknit.state.directory import StateDir
 from reknit.state.store import Store
 from reknit.trio.door.arrival import Arrival
 from reknit.trio.door.listener import Listener
-from reknit.trio.door.listening import close_listeners
+from reknit.trio.door.listeners import close_listeners
 from reknit.trio.door.passing import Passing
 from reknit.trio.draining import Drain
 from reknit.trio.links import Link
 from reknit.trio.reactor import Reactor
-from reknit.trio.reports import TimedReports
 from reknit.trio.sessions import Sessions
+from reknit.trio.telling import TimedReports
 from reknit.trio.transport.certificates import Certificates
 from reknit.trio.transport.dialler import DialError, Dialler
 

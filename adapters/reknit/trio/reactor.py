@@ -22,7 +22,7 @@ from reknit_core.proxy.admission import Guest
 from reknit_core.side import Side
 from reknit_core.telemetry.teller import Change
 
-from reknit.sockets.stream import StreamSocket
+from reknit.sockets.stream_socket import StreamSocket
 from reknit.trio.links import Connection, Link, Timed
 from reknit.trio.poller import BROKEN, GONE, READ, WRITE, Poller, make_poller
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Generic, Protocol
 
+from reknit_core.dialect.byte_stream import MalformedError, StreamReader, Unit
 from reknit_core.dialect.speech import NOTHING, Heard, Message, State
-from reknit_core.dialect.stream import MalformedError, StreamReader, Unit
 from reknit_core.side import Side
 
 PASSES = Heard()

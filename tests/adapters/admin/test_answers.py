@@ -13,7 +13,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 from reknit.admin.guard import Guard
-from reknit.admin.messages import ProblemError, Request, Response, json_response, text_response
+from reknit.admin.http_messages import ProblemError, Request, Response, json_response, text_response
 from reknit.admin.router import Route, Router
 from reknit.admin.server import KNOWN, MAX_BODY, MAX_HEAD, PATIENCE, STRANGERS, Server
 from trio.testing import MemoryReceiveStream, MemorySendStream

@@ -10,7 +10,7 @@ import trio.testing
 from reknit.admin import feed as module
 from reknit.admin.feed import VIEWERS, Feed
 from reknit.admin.guard import Guard
-from reknit.admin.messages import ProblemError, Request, Stream
+from reknit.admin.http_messages import ProblemError, Request, Stream
 from reknit.admin.router import Router
 from reknit.admin.server import Server
 from reknit.trio.reactor import Reactor

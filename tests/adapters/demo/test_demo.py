@@ -9,7 +9,7 @@ import trio
 import trio.testing
 from reknit.demo.demonstration import Demo, Promise, Result, play, show
 from reknit.demo.endpoints import Flow
-from reknit.demo.view import Board, LogToView, Note, PlainView, draw
+from reknit.demo.screen import Board, LogToView, Note, PlainView, draw
 from reknit_core.lifecycle import State
 from rich.console import Console
 

@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import pytest
 import trio
+from reknit.sockets.system import in_transit
 from reknit.sockets.tls import TlsSocket
-from reknit.sockets.transit import in_transit
 from reknit.trio.transport.streams import shake_hands as handshake
 from reknit_core.leg.transit import Transit
 from tls_files import certificate, client_context, server_context

@@ -25,7 +25,7 @@ from reknit_core.wire.handshake import (
 )
 
 from reknit.observe.logs import tell, tell_seldom
-from reknit.sockets.stream import StreamSocket
+from reknit.sockets.stream_socket import StreamSocket
 from reknit.sockets.tls import TlsError, TlsSocket
 from reknit.trio.door.passing import Passing
 from reknit.trio.door.spare_file import SpareFile

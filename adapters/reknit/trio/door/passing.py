@@ -14,7 +14,7 @@ from reknit_core.telemetry.seldom import Seldom
 from reknit_core.wire.handshake import ClientHandshake
 
 from reknit.observe.logs import tell, tell_seldom
-from reknit.sockets.stream import StreamSocket
+from reknit.sockets.stream_socket import StreamSocket
 from reknit.trio.transport.dialler import DialError, Dialler
 from reknit.trio.transport.streams import receive
 

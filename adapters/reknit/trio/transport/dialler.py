@@ -6,7 +6,7 @@ import socket
 import trio
 from reknit_core.policy.upstream import Upstream
 
-from reknit.sockets.stream import StreamSocket
+from reknit.sockets.stream_socket import StreamSocket
 from reknit.sockets.tls import TlsError, TlsSocket
 from reknit.trio.transport.certificates import Certificates
 from reknit.trio.transport.streams import plain_socket, shake_hands

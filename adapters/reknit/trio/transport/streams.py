@@ -7,7 +7,7 @@ import socket
 
 import trio
 
-from reknit.sockets.stream import StreamSocket
+from reknit.sockets.stream_socket import StreamSocket
 from reknit.sockets.tls import RECORD, TlsSocket
 
 

@@ -30,7 +30,7 @@ from reknit_core.wire.handshake import (
 from reknit_core.wire.wire_forms import FrozenAnswer
 
 from reknit.verify.fuzz.choices import Choices, pieces
-from reknit.verify.fuzz.dialects import (
+from reknit.verify.fuzz.conversations import (
     DIALECT_SEEDS,
     STREAM_SEEDS,
     feed_dialects,

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
+from reknit_core.dialect.byte_stream import Cut, MalformedError, StreamReader
 from reknit_core.dialect.statements import MAX_STATEMENT
-from reknit_core.dialect.stream import Cut, MalformedError, StreamReader
 
 _WITH_PAYLOAD = frozenset(("PUB", "HPUB", "MSG", "HMSG"))
 _LEFT_OUT = (b"INFO", b"PONG")

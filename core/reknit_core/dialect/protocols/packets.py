@@ -6,8 +6,8 @@ Over WebSocket a packet may span messages, and a message may hold several (secti
 from enum import IntEnum
 from typing import NamedTuple
 
+from reknit_core.dialect.byte_stream import Cut, MalformedError, StreamReader
 from reknit_core.dialect.statements import MAX_STATEMENT
-from reknit_core.dialect.stream import Cut, MalformedError, StreamReader
 
 
 class Kind(IntEnum):

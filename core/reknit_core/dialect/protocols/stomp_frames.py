@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from reknit_core.dialect.byte_stream import Cut, MalformedError, StreamReader
 from reknit_core.dialect.statements import MAX_STATEMENT
-from reknit_core.dialect.stream import Cut, MalformedError, StreamReader
 
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _BEAT = re.compile(rb"[\r\n]+")

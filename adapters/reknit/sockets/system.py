@@ -10,7 +10,7 @@ import sys
 
 from reknit_core import Transit
 
-from reknit.sockets.stream import StreamSocket
+from reknit.sockets.stream_socket import StreamSocket
 from reknit.sockets.tls import TlsSocket
 
 if sys.platform == "linux":
