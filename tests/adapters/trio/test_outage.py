@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import suppress
 
 import pytest
 from raw_websocket import request
@@ -114,6 +115,9 @@ async def test_tls_that_a_server_does_not_speak_ends_an_opening_at_once(bench: B
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
     bench.scheme = "wss"
     async with await asyncio.start_server(answer, sock=bench._port.listener()):
