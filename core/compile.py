@@ -23,7 +23,6 @@ MODULES = (
     "core/reknit_core/leg/leg.py",
     "core/reknit_core/leg/legs.py",
     "core/reknit_core/leg/probe.py",
-    "core/reknit_core/leg/transit.py",
     "core/reknit_core/wire/frames.py",
     "core/reknit_core/wire/inband.py",
     "core/reknit_core/wire/messages.py",

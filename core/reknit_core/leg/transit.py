@@ -8,7 +8,7 @@ from reknit_core.side import Side
 SLOWEST = 256  # bytes a second: a peer that takes less, time-out after time-out, counts as dead
 
 
-class Transit(NamedTuple):
+class Transit(NamedTuple):  # not compiled: it is a form too, whose types MessagePack must see
     """Bytes that a leg's socket has taken, as its system counts them.
 
     `left`: so many the peer's system has not acknowledged yet. `arrived`: so many it has, since
