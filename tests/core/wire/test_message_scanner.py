@@ -190,7 +190,7 @@ def test_a_request_of_the_operators_lets_it_hear_on() -> None:
 
 @pytest.mark.skipif(
     hasattr(MessageScanner, "__mypyc_attrs__"),
-    reason="a compiled class can't be watched from inside",
+    reason="a compiled class can't be watched",
 )
 def test_endless_fragments_cost_no_more_than_they_are() -> None:
     """Each read of more is looked at once, not with all that is kept."""
