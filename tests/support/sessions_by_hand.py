@@ -7,7 +7,7 @@ from handshake_bytes import accepting, request
 from reknit_core.commands import Dial
 from reknit_core.events import ConnectionLost, ServerConnected
 from reknit_core.lifecycle import State
-from reknit_core.policy.policy import Policy
+from reknit_core.policy.policy import GraceFor, Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.session.context import ContextStateMachine
@@ -19,7 +19,7 @@ def contexts(policy: Policy | None = None) -> Contexts:
     """Their randomness counts, so that each id is known."""
     numbers = count(1)
     return Contexts(
-        policy or Policy(),
+        policy or Policy(grace_for=GraceFor.ALL),  # most of them name no id
         Upstream("server.example", 80),
         lambda size: next(numbers).to_bytes(size, "big"),
     )

@@ -25,7 +25,6 @@ BEYOND = {  # what the model does not know of
     "only_minted_ids": "ids that clients invent",
     "opening_answers_with_another_subprotocol": "subprotocols",
     "opening_refused_without_end": "a refusal without a length",
-    "grace_for_who_can_return": "clients that name no id",
     "grace_for_who_asks_to_be_told": "greetings",
     "opening_refused_in_part": "a refusal cut short",
     "opening_refused_and_no_more": "a refusal that stands still",

@@ -220,9 +220,9 @@ class Policy:
         10**7,
     )
     grace_for: GraceFor = _setting(
-        GraceFor.ALL,
-        "Which lost clients are waited for: all, or those that have named an id or asked to be "
-        "told of one (named).",
+        GraceFor.NAMED,
+        "Which lost clients are waited for: those that can come back, as they have named an id or "
+        "sent any x-reconnect header (named), or all.",
     )
     delivery: Delivery = _setting(
         Delivery.AT_LEAST_ONCE,

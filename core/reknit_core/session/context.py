@@ -456,7 +456,7 @@ class ContextStateMachine:
         elif leg.phase in (Phase.CLOSE_RECEIVED, Phase.LEAVING):
             leg.ended = True  # it may still read our Close, and what comes before it
         else:
-            self._broken(leg, "end of stream without a Close frame", now)
+            self._broken(leg, "end of stream without a Close frame", now, cut=False)
 
     def _catch_up(self, leg: Leg, now: float) -> None:
         """The connection ends: read what it has left, except where that is a flood of Pings."""
@@ -515,7 +515,9 @@ class ContextStateMachine:
             self._violated(leg, close, now)
             return
         code, reason = close
-        by_its_code = code in self._policy.retry_codes(leg.side)
+        by_its_code = code in self._policy.retry_codes(leg.side) and (
+            leg is self.server or self._waits_for(leg)
+        )
         match CLOSE_MEANS[leg.phase, by_its_code if leg.phase is Phase.OPEN else not leg.lane]:
             case Meaning.CROSSED:
                 self._parting = close
@@ -956,8 +958,8 @@ class ContextStateMachine:
 
     # -- A leg is lost -------------------------------------------------------------------------
 
-    def _broken(self, leg: Leg, reason: str, now: float) -> None:
-        """The connection ended without a Close frame."""
+    def _broken(self, leg: Leg, reason: str, now: float, *, cut: bool = True) -> None:
+        """The connection ended without a Close frame; `cut`: and without an end of its stream."""
         if leg is self.server and leg.phase is Phase.HANDSHAKE:
             self._counters.dial_results[DialResult.NO_HANDSHAKE] += 1
             self._attempt_failed(Failure.AWAY, reason, now)
@@ -965,7 +967,7 @@ class ContextStateMachine:
             self._done(leg, now)  # it had nothing more to say, and nothing more to hear
         elif leg.phase is not Phase.AWAY:
             self._disconnect(leg)
-            self._lost(leg, reason, now)
+            self._lost(leg, reason, now, cut=cut)
 
     def _done(self, leg: Leg, now: float, linger: float = 0.0) -> None:
         """The peer has closed, or was told to: it is done with what it was given."""
@@ -978,7 +980,7 @@ class ContextStateMachine:
         leg.gone()
         self._settle(now)
 
-    def _lost(self, leg: Leg, reason: str, now: float) -> None:
+    def _lost(self, leg: Leg, reason: str, now: float, *, cut: bool = False) -> None:
         self._stop_asking(leg, f"the {leg.side.value} was lost")
         leg.gone()
         server = leg is self.server
@@ -990,19 +992,38 @@ class ContextStateMachine:
             self._settle(now)
         elif self.state is State.OPENING:
             self._end(Trigger.CLIENT_LOST, GOING_AWAY, reason, now)
-        elif server and self._ends_with_server():
-            self._end(
-                Trigger.SESSION_ENDED, SERVICE_RESTART, "the server was lost", now, cause=reason
-            )
+        elif not self._waits_for(leg):
+            self._end_with(leg, reason, now, cut=cut)
         else:
             self._fire(Trigger.SERVER_LOST if server else Trigger.CLIENT_LOST, reason)
             self._await_return(leg, reason, now)
             self._await_beat(now)
 
+    def _waits_for(self, leg: Leg) -> bool:
+        """Whether the session outlives that leg's connection."""
+        if leg is self.server:
+            return not self._ends_with_server()
+        return self._pinned.is_awaited(self._policy)
+
+    def _end_with(self, leg: Leg, reason: str, now: float, *, cut: bool) -> None:
+        """The session ends with that leg's connection, as it would end without a proxy.
+
+        What a `cut` connection has not brought to the server would not have come there either.
+        """
+        if leg is self.server:
+            self._end(
+                Trigger.SESSION_ENDED, SERVICE_RESTART, "the server was lost", now, cause=reason
+            )
+            return
+        self._recover = self._recover and not cut
+        cause = f"client lost: {reason}"
+        self._end(
+            Trigger.SESSION_ENDED, GOING_AWAY, "the client has gone", now, cause=cause, cut=cut
+        )
+
     def _await_return(self, leg: Leg, reason: str, now: float) -> None:
         if leg is self.client:
-            is_awaited = self._pinned.is_awaited(self._policy)
-            self._deadlines.grace = now + (self._policy.client_grace if is_awaited else 0.0)
+            self._deadlines.grace = now + self._policy.client_grace
             return
         self.server.dialling.retry.lost(now)
         self._retry(reason, now)
@@ -1099,17 +1120,21 @@ class ContextStateMachine:
         *,
         cause: str = "",
         server_code: int | None = None,
+        cut: bool = False,
     ) -> None:
         """The session is over: each leg that is up is told, behind what is queued for it.
 
         `cause`: what the operator is told, if not the `reason`. `server_code`: what the server is
-        told, if not the `code`.
+        told, if not the `code`. `cut`: it is told nothing, as its connection breaks too.
         """
         self._parting = (code, reason)
         self._deadlines.opening = self._deadlines.beat = inf
         for leg in (self.client, self.server):
             self._stop_asking(leg, OVER)
         self._fire(trigger, cause or reason)
+        if cut:
+            self._disconnect(self.server)
+            self.server.gone()
         self._part(self.client, now)
         self._part(self.server, now, server_code)
         self._settle(now)
@@ -1143,10 +1168,9 @@ class ContextStateMachine:
 
     def _worth_waiting(self, leg: Leg) -> bool:
         """Whether a session that ends on purpose still owes this leg messages."""
-        if leg is self.server and self._ends_with_server():
-            return False
         owed = leg.source.sent < leg.source.tail
-        return owed and self._recover and self.state is State.CLOSING
+        goes_on = self._recover and self.state is State.CLOSING
+        return owed and goes_on and self._waits_for(leg)
 
     def _settle(self, now: float) -> None:
         """In a session that ends: answer who asked for it, and notice when both legs are done."""

@@ -25,7 +25,7 @@ def text(number: int, *, masked: bool = True) -> bytes:
 
 
 def connected(sessions: Contexts) -> ContextStateMachine:
-    context = session(sessions)
+    context = session(sessions, b"x-reconnect: true")  # its client can come back
     accept(context)
     return context
 

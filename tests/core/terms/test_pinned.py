@@ -292,7 +292,7 @@ def test_a_client_that_is_not_waited_for_is_told_nothing(named: bool) -> None:
     session = Pinned.from_request(policy, "the-id", upgrade(), TOLD, KEY, named=named)
     assert session.is_awaited(policy) is named
     assert bool(session.told_client(policy, None)) is named
-    assert session.is_awaited(POLICY)
+    assert session.is_awaited(Policy(grace_for=GraceFor.ALL))
 
 
 @pytest.mark.parametrize(

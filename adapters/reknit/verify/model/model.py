@@ -9,7 +9,7 @@ from math import inf
 from typing import assert_never
 
 from reknit_core.lifecycle import State
-from reknit_core.policy.policy import Delivery, Overflow, Policy
+from reknit_core.policy.policy import Delivery, GraceFor, Overflow, Policy
 from reknit_core.script.actions import (
     Acknowledges,
     Action,
@@ -46,7 +46,8 @@ _BAD_REQUEST = 400  # which may be for the offer: it is made once only
 _ALONE = "server_no_context_takeover"
 _WINDOW = "client_max_window_bits"
 _NOT_YOURS = "client response 403"
-_REFUSALS = (_NOT_YOURS, "client response 404", "client response 409 error=cannot_resume")
+_UNKNOWN = "client response 404"
+_REFUSALS = (_NOT_YOURS, _UNKNOWN, "client response 409 error=cannot_resume")
 _FAREWELL = ("close 4409", "response 409 error=taken_over", "cut", "disconnect")
 
 
@@ -73,6 +74,8 @@ class Model:
         self._farewell = False  # whether words of farewell go to a client's earlier connection
         self._replaced = False  # whether that one must still be dropped
         self.offers = False  # whether compression is offered to the server
+        self._named = True  # whether the client can come back, so that it is waited for
+        self._cut = False  # whether one that can't was cut off, which cuts off the server
         self._closes: set[str] = set()  # Close frames that an end or the operator has sent
         self._deadline = inf  # what the context waited for when the last event was over
 
@@ -142,6 +145,7 @@ class Model:
                 self.owner.let_in(action)
                 if self.life.state is State.OPENING:
                     self.offers = action.deflate is not None
+                self._named = self._can_return(action)
                 self._farewell = True
                 self._replaced = self.client.here
                 self.client.connect(self.now, takes_all=takes is None)
@@ -179,6 +183,8 @@ class Model:
                 self.end(side).answer(self.now)
             case Ends(side=side) | Breaks(side=side, generation=None):
                 self._lose(self.end(side))
+                if side is Side.CLIENT:
+                    self._leave(cut=isinstance(action, Breaks))
             case Takes(side=side, limit=limit):
                 self.end(side).takes_all = limit is None
                 self.end(side).attended = self.now
@@ -210,6 +216,8 @@ class Model:
         match action:
             case ClientConnects() if text.startswith(_NOT_YOURS):
                 self.owner.turned_away(action)
+                return
+            case ClientConnects() if self._is_unknown(text):
                 return
             case ClientConnects(resume=None, received=received):
                 end = self.client
@@ -260,6 +268,26 @@ class Model:
             if self.life.state is State.CLOSING:
                 self.life.client_lost(self.now)
 
+    def _can_return(self, client: ClientConnects) -> bool:
+        """Whether that client is waited for when it is lost."""
+        if self.policy.grace_for is GraceFor.ALL or not self.policy.require_minted_id:
+            return True  # a player names an id wherever it may
+        known = self.life.state is not State.OPENING
+        return known or client.resume is not None or "reconnect_" in client.target
+
+    def _is_unknown(self, text: str) -> bool:
+        """Whether a client is told so by right: it names a session that has not begun."""
+        opening = self.life.state is State.OPENING
+        return text.startswith(_UNKNOWN) and self.policy.require_minted_id and opening
+
+    def _leave(self, *, cut: bool) -> None:
+        """The client's connection is lost: one that can't come back is not waited for."""
+        if not self._named and self.life.state not in (State.OPENING, *ENDED):
+            self._cut = cut
+            self.life.recovers &= not cut
+        if not self._named:
+            self.life.grace_until = self.now
+
     def _stall(self) -> None:
         late = self.now - self._deadline
         for one in (self.life, self.client, self.server):
@@ -268,8 +296,11 @@ class Model:
     # -- What comes out ------------------------------------------------------------------------
 
     def _enter(self, state: State) -> None:
-        if state is State.CLOSING and self.life.recovers:
+        gone = not self._named and not self.client.here
+        if state is State.CLOSING and self.life.recovers and not gone:
             self._check_cause()
+        if state in CLIENT_AWAY and not self._named:
+            raise BrokenError("a client that can't come back is waited for")
         # An end that is lost has not ended the session, whatever its Close said.
         self.client.closing &= state not in CLIENT_AWAY
         self.server.closing &= state not in SERVER_AWAY
@@ -345,6 +376,8 @@ class Model:
 
     def _close(self, end: End, what: str) -> None:
         end.told = True
+        if self._cut and end is self.server:
+            raise BrokenError("the client was cut off, and the server got a Close")
         code = what.partition(" ")[2][:4]
         own = code in _OWN_CODES or (code == "1012" and self.life.final)
         if what not in self._closes and not own:
@@ -373,6 +406,8 @@ class Model:
             pass
         elif self._timed_out and end.talks and not end.closing:
             end.check_silence(self.now, self.policy.heartbeat_timeout, confirms=self.confirms)
+            if end is self.client:
+                self._leave(cut=True)
 
 
 def _not_let_in(action: Action | None, text: str) -> bool:
