@@ -95,7 +95,7 @@ def test_the_close_codes_table(code: int) -> None:
 
 def admin(folder: Path) -> tuple[Metrics, list[Route]]:
     contexts = Contexts(Policy(), Upstream("h", 1), lambda size: b"\0" * size)
-    reactor = Reactor(*[lambda *_: None] * 4)
+    reactor = Reactor(*[lambda *_: None] * 5)
     sessions = Sessions(contexts, reactor, records=True)
     store = Store(StateDir(folder, NEVER), contexts)
     metrics = Metrics(sessions, Admission(Policy()), Histogram(), lambda: 0, store)

@@ -294,6 +294,8 @@ class Driver:
             self._host.wake(deadline)
         if self.hold is not None:
             self.hold()
+        if context.calls_others:
+            self._host.news()
         if context.state is State.CLOSED and not (self.client or self.server or self.dialling):
             host, self._host = self._host, NOBODY
             host.over()

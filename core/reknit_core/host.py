@@ -21,6 +21,9 @@ class Host(Protocol):
     def tell(self, what: Event | Command, now: float) -> None:
         """For the log: an event before it happens to the context, a command before it is obeyed."""
 
+    def news(self) -> None:
+        """Other sessions have commands: settle() soon those of Contexts.news()."""
+
     def over(self) -> None:
         """The session is closed, and nothing of it is left."""
 
@@ -38,6 +41,9 @@ class _Nobody:
         pass
 
     def tell(self, what: Event | Command, now: float) -> None:
+        pass
+
+    def news(self) -> None:
         pass
 
     def over(self) -> None:

@@ -77,6 +77,7 @@ class World:
         self.dials: list[Dial] = []
         self.called_off = 0
         self.ended = 0
+        self.others = 0
         self.driver.adopt(Side.CLIENT, self.client)
         self.driver.adopt(Side.SERVER, self.server)
         self.driver.settle(1.0)
@@ -111,6 +112,9 @@ class World:
 
     def tell(self, what: Event | Command, now: float) -> None:
         self.told.append(what)
+
+    def news(self) -> None:
+        self.others += 1
 
     def over(self) -> None:
         self.ended += 1

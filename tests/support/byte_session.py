@@ -159,5 +159,8 @@ class ByteSession:
         if isinstance(what, Transitioned):
             self.states.append(what.state)
 
+    def news(self) -> None:
+        pass
+
     def over(self) -> None:
         pass

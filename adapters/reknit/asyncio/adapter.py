@@ -108,6 +108,9 @@ class Keeper(Protocol):
     def forget(self, session: "Session") -> None:
         """It is closed, and can't be come back to."""
 
+    def news(self) -> None:
+        """Others have commands: settle them, but not at once."""
+
 
 class Session:
     """A session's driver and what asyncio does for it. `label`: how the log calls it."""
@@ -133,6 +136,7 @@ class Session:
         self.driver.abandon()
         self.over()
         self._keeper.forget(self)
+        self._keeper.news()
 
     def dial(self, dial: Dial) -> None:
         """Connect in a task."""
@@ -155,6 +159,10 @@ class Session:
             self._keeper.reports.report(self.label, self.driver.context.state, what, now)
             if isinstance(what, Transitioned) and what.state is State.CLOSED:
                 self._keeper.forget(self)
+
+    def news(self) -> None:
+        """Other sessions are to be settled."""
+        self._keeper.news()
 
     def over(self) -> None:
         """Nothing is left of it but a timer."""

@@ -130,6 +130,16 @@ class AsyncioProxy:
         self._sessions.pop(session.driver.context, None)
         self.reports.forget(session.label)
 
+    def news(self) -> None:
+        """Others have commands: settle them when what happens now is done."""
+        self._loop.call_soon(self._settle_news)
+
+    def _settle_news(self) -> None:
+        for context in self._contexts.news():
+            session = self._sessions.get(context)
+            if session is not None:
+                session.run(session.driver.settle)
+
     # -- Clients -------------------------------------------------------------------------------
 
     async def _accept(self, listener: socket.socket) -> None:

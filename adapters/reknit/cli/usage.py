@@ -16,7 +16,7 @@ _HEADINGS = (
     ("Proxy", r"listen|takeover.*|state_.*|log_.*|config_file|session_.*|drain_.*"),
     ("Admin", r"admin.*|on_event"),
     ("TLS", r"tls_.*|upstream_.+"),
-    ("Reconnecting to the server", r"retry_.*|refused_limit|server_.*"),
+    ("Reconnecting to the server", r"retry_.*|refused_limit|server_.*|on_server_loss"),
     ("Waiting for the client", r"client_.*|grace_for"),
     ("Messages", r"delivery|dialect|confirm_.*|replay_.*|queue_.*|overflow_.*|message_.*"),
     ("Resuming a session", r"id_.*|bind|resume_.*|require_minted_id"),

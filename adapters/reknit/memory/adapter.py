@@ -50,6 +50,10 @@ class MemorySession:
         if isinstance(what, Command):
             self._proxy.note(self.driver.context, what)
 
+    def news(self) -> None:
+        """Settle the others when this is done."""
+        self._proxy.network.after(0.0, self._proxy.settle_news)
+
     def over(self) -> None:
         """Nothing is left of it."""
         self._proxy.sessions.pop(self.driver.context, None)
@@ -103,6 +107,13 @@ class MemoryProxy:
         if session is None:
             session = self.sessions[context] = MemorySession(self, context)
         session.driver.arrived(self.transport(socket), self.network.now)
+
+    def settle_news(self) -> None:
+        """See to the sessions that have commands by what another has met."""
+        for context in self.contexts.news():
+            session = self.sessions.get(context)
+            if session is not None:
+                session.driver.settle(self.network.now)
 
     def dial(self, done: Callable[[MemorySocket | str], None]) -> None:
         """Connect to the server; `done` gets the socket, or why there is none."""

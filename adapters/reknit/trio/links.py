@@ -140,6 +140,10 @@ class Link(Timed):
             if isinstance(what, Transitioned) and what.state is State.CLOSED:
                 self.reactor.forget(self)
 
+    def news(self) -> None:
+        """Other sessions are to be settled."""
+        self.reactor.news()
+
     def over(self) -> None:
         """Nothing is left to do: it is forgotten since it was closed."""
 

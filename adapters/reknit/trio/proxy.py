@@ -60,6 +60,7 @@ class Proxy:
             self.reports.report,
             self._forget,
             self.admission.leave,
+            lambda: self.sessions.news(),
             None if self.store is None else self.store.commit,
         )
         self.sessions = Sessions(contexts, self.reactor, records=records)

@@ -41,7 +41,8 @@ class Reactor:
     """Serves established sockets.
 
     `dial` and `report` are called for a context's commands, `forget` when a session is over,
-    `leave` when a client's socket is closed. `commit` writes down what is new of contexts: then
+    `leave` when a client's socket is closed. `hand_out` gives the sessions that have commands by
+    what another has met. `commit` writes down what is new of contexts: then
     all that comes in during a sweep is written with one write, before it is passed on; see
     reknit_core.durable.journal.
     """
@@ -52,12 +53,15 @@ class Reactor:
         report: Callable[[Link, Change], None],
         forget: Callable[[Link], None],
         leave: Callable[[Guest], None],
+        hand_out: Callable[[], list[Link]],
         commit: Commit | None = None,
     ) -> None:
         self.dial = dial
         self.report = report
         self.forget = forget
         self._leave = leave
+        self._hand_out = hand_out
+        self._has_news = False
         self._commit = commit
         self.holds = commit is not None
         """Whether nothing goes out before it is written down."""
@@ -126,6 +130,7 @@ class Reactor:
         """The session is another process's, or over: touch its sockets no more."""
         link.driver.let_go()
         self._touched.pop(id(link), None)
+        self.news()
 
     def abandon(self, link: Link) -> None:
         """A bug of ours in one session must not cost the others theirs."""
@@ -133,6 +138,7 @@ class Reactor:
         link.driver.abandon()
         self._touched.pop(id(link), None)
         self.forget(link)
+        self.news()
 
     # -- One sweep -----------------------------------------------------------------------------
 
@@ -166,6 +172,10 @@ class Reactor:
                 break
             self._due(heappop(self._timers)[1], now)
             more = True
+        if self._has_news:
+            self._has_news = False
+            for link in self._hand_out():
+                self.settle(link, now)
         if self._commit is not None:
             self._flush(self._commit, now)
         return more
@@ -178,6 +188,12 @@ class Reactor:
             connection.wire.hung_up(now, broken=bool(mask & BROKEN))
         except Exception:
             self.abandon(connection.link)
+
+    def news(self) -> None:
+        """Other sessions may have commands: see to them, outside of what happens now."""
+        self._has_news = True
+        if self._sleep is not None:
+            self._sleep.deadline = 0.0
 
     # -- Writing down first --------------------------------------------------------------------
 
@@ -201,7 +217,7 @@ class Reactor:
     # -- Timers --------------------------------------------------------------------------------
 
     def _next_timer(self) -> float:
-        if self._touched:
+        if self._touched or self._has_news:
             return 0.0
         return self._timers[0][0] if self._timers else inf
 

@@ -52,6 +52,11 @@ class Sessions:
             self._links[id(context)] = link
         return link
 
+    def news(self) -> list[Link]:
+        """Those that have commands by what another has met; each is handed out once."""
+        links = (self._links.get(id(context)) for context in self.contexts.news())
+        return [link for link in links if link is not None]
+
     def find(self, label: str) -> Link | None:
         """The session that is called so."""
         return next((link for link in self._links.values() if link.label == label), None)
@@ -73,6 +78,7 @@ class Sessions:
 
     def let_go(self, link: Link) -> None:
         """The session is another process's."""
+        self.contexts.let_go(link.context)
         self._drop(link)
 
     def _drop(self, link: Link) -> None:

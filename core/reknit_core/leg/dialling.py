@@ -66,8 +66,12 @@ class Dialling:
         now: float,
         *,
         is_opening: bool,
+        is_patient: bool = False,
     ) -> tuple[DialResult, Outcome]:
-        """What the server's answer comes to, and as what it counts."""
+        """What the server's answer comes to, and as what it counts.
+
+        `is_patient`: a new session waits, too, for a server that can't take it at the moment.
+        """
         match answer:
             case Accepted():
                 is_pared = pinned.pared and not pinned.agreed
@@ -82,7 +86,8 @@ class Dialling:
             case Refusal():
                 if pinned.pare(answer):
                     return DialResult.REFUSED, AskAgain()
-                if is_opening:
+                later = is_patient and meaning(answer.status, policy) is Failure.AWAY
+                if is_opening and not later:
                     return DialResult.REFUSED, answer
                 return DialResult.REFUSED, self._refused(answer, policy, now)
             case Failed():

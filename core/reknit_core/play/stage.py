@@ -264,6 +264,9 @@ class Stage:
             case _:
                 pass
 
+    def news(self) -> None:
+        """There are no other sessions."""
+
     def over(self) -> None:
         """Nothing is left of it."""
 

@@ -39,6 +39,13 @@ class GraceFor(Enum):
     NAMED = "named"
 
 
+class OnServerLoss(Enum):
+    """What becomes of a session whose server is lost."""
+
+    RESUME = "resume"
+    END = "end"
+
+
 class Http(Enum):
     """What happens to a request that is no WebSocket upgrade."""
 
@@ -211,6 +218,11 @@ class Policy:
         "seconds",
         0,
         86400,
+    )
+    on_server_loss: OnServerLoss = _setting(
+        OnServerLoss.RESUME,
+        "What becomes of a client whose server is lost: it stays, and goes on with the next server "
+        "connection (resume), or it is closed with 1012 and begins anew (end).",
     )
     client_grace: float = _setting(
         60.0,

@@ -14,6 +14,7 @@ from reknit_core.policy.dialects import dialects_of
 from reknit_core.policy.forwarded import TrustedProxies
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
+from reknit_core.proxy.waiting_room import WaitingRoom
 from reknit_core.queue.budget import Budget
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.forms import FrozenContext
@@ -82,6 +83,7 @@ class Contexts:
         self._replaced: set[ContextStateMachine] = set()  # they end; their ids are used again
         self.counters = Counters()
         self._habits = Habits()
+        self._room: WaitingRoom[ContextStateMachine] = WaitingRoom()
         self.is_draining = False  # then no session begins any more
 
     def __len__(self) -> int:
@@ -131,6 +133,7 @@ class Contexts:
             self.budget,
             self.counters,
             self._habits,
+            self._room,
             now,
             self._dialects,
         )
@@ -146,6 +149,18 @@ class Contexts:
             self._put(context)
         return context
 
+    def news(self) -> list[ContextStateMachine]:
+        """Sessions that have commands now because of what another has met: those let in to dial.
+
+        Each is handed out once. To be asked when a context's `calls_others` is True, and after
+        forget() and let_go().
+        """
+        return self._room.news()
+
+    def let_go(self, context: ContextStateMachine) -> None:
+        """The context is another process's: here it dials no more."""
+        self._room.leave(context)
+
     def _put(self, context: ContextStateMachine) -> None:
         """The context's id is its own from here on."""
         connection_id = context.connection_id
@@ -155,6 +170,7 @@ class Contexts:
 
     def forget(self, context: ContextStateMachine) -> None:
         """The context is closed: its id is free again. Nothing, if that was known."""
+        self._room.leave(context)
         if self._contexts.get(context.connection_id) is context:
             del self._contexts[context.connection_id]
         elif context in self._replaced:
@@ -191,6 +207,7 @@ class Contexts:
             self.budget,
             self.counters,
             self._habits,
+            self._room,
             self._dialects,
         )
         self._put(context)

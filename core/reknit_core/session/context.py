@@ -52,8 +52,9 @@ from reknit_core.leg.phase import Phase
 from reknit_core.leg.retry import Retry
 from reknit_core.leg.transit import Look, unseen
 from reknit_core.lifecycle import INITIAL, State, Trigger, fire
-from reknit_core.policy.policy import Delivery, Overflow, Policy
+from reknit_core.policy.policy import Delivery, OnServerLoss, Overflow, Policy
 from reknit_core.policy.upstream import Upstream
+from reknit_core.proxy.waiting_room import WaitingRoom
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import Budget
 from reknit_core.queue.stream import Buffer
@@ -111,7 +112,8 @@ class ContextStateMachine:
 
     `nonce`: a few unguessable bytes, by which the proxy knows its own Pongs. `budget` counts the
     bytes that wait in all sessions, `counters` what happens in them, `habits` is what they have
-    learned of the servers. `dialects` says what is known of a session's messages.
+    learned of the servers, `room` says when one that opens may dial. `dialects` says what is
+    known of a session's messages.
     """
 
     __slots__ = (
@@ -128,6 +130,7 @@ class ContextStateMachine:
         "_pinned",
         "_policy",
         "_recover",
+        "_room",
         "_upstream",
         "attention",
         "client",
@@ -145,6 +148,7 @@ class ContextStateMachine:
         budget: Budget,
         counters: Counters,
         habits: Habits,
+        room: "WaitingRoom[ContextStateMachine]",
         dialects: Dialects = NO_DIALECTS,
     ) -> None:
         self._policy = policy
@@ -153,6 +157,7 @@ class ContextStateMachine:
         self._nonce = nonce
         self._counters = counters
         self._habits = habits
+        self._room = room
         self._dialects = dialects
         eager = policy.delivery is Delivery.AT_MOST_ONCE
         to_server = Backlog(eager=eager, window=policy.replay_window, budget=budget)
@@ -239,6 +244,15 @@ class ContextStateMachine:
         """Whether server messages wait because the client is away (the design's lock)."""
         return self.state in _CLIENT_AWAY
 
+    @property
+    def calls_others(self) -> bool:
+        """Whether other sessions have commands now: Contexts.news() says which."""
+        return self._room.has_news
+
+    def let_in(self, at: float) -> None:
+        """The session has waited to open: it dials at that time (seconds). For the room."""
+        self._dial(at)
+
     def commands(self) -> list[Command]:
         """What to do now, in this order. Each command is handed out once."""
         self.attention = False
@@ -277,14 +291,17 @@ class ContextStateMachine:
         budget: Budget,
         counters: Counters,
         habits: Habits,
+        room: "WaitingRoom[ContextStateMachine]",
         now: float,
         dialects: Dialects = NO_DIALECTS,
     ) -> "ContextStateMachine":
         """The context that frozen() gave `form` of, with its connections; time stood still.
 
-        A dial that was under way is among its commands again.
+        A dial that was under way is among its commands again; one that was waited for may be.
         """
-        context = cls(policy, upstream, form.pinned, form.nonce, budget, counters, habits, dialects)
+        context = cls(
+            policy, upstream, form.pinned, form.nonce, budget, counters, habits, room, dialects
+        )
         if form.dialogue is not None:
             dialect = dialects.named(form.dialogue.name)
             context._speak(Dialogue.thawed(form.dialogue, dialect, policy.queue_bytes))
@@ -309,6 +326,8 @@ class ContextStateMachine:
             context.client.other = context.server.other = NOBODY
         if context.server.phase is Phase.DIALLING:
             context._ask_dial()
+        elif context.state is State.OPENING and context.server.phase is Phase.AWAY:
+            room.enter(context, now)
         context.attention = True
         return context
 
@@ -679,7 +698,7 @@ class ContextStateMachine:
                 self._disconnect(client, farewell=farewell, linger=self._policy.close_timeout)
             else:
                 self._deadlines.opening = now + self._policy.handshake_wait
-                self._dial(now)
+                self._room.enter(self, now)
             client.generation += 1
             client.phase = Phase.HANDSHAKE
             client.early = event.handshake.rest
@@ -737,9 +756,17 @@ class ContextStateMachine:
         policy = self._policy
         is_opening = self.state is State.OPENING
         result, outcome = self.server.dialling.weigh(
-            answer, self._pinned, self._habits, policy, now, is_opening=is_opening
+            answer,
+            self._pinned,
+            self._habits,
+            policy,
+            now,
+            is_opening=is_opening,
+            is_patient=self._room.is_shut or self._ends_with_server(),
         )
         self._counters.dial_results[result] += 1
+        if not isinstance(outcome, Missed):  # of what it has missed it tells below
+            self._room.found(self, now)
         match outcome:
             case Accepted():
                 self._server_accepted(outcome, now)
@@ -938,8 +965,10 @@ class ContextStateMachine:
             self.dialogue.count(self.client.queue.budget)
 
     def _ends_with_server(self) -> bool:
-        """Whether the session is over when its server is lost."""
-        return self.dialogue is not None and self.dialogue.ends
+        """Whether the session is over when its server is lost, so that the client begins anew."""
+        if self.dialogue is not None and self.dialogue.ends:
+            return True
+        return self._policy.on_server_loss is OnServerLoss.END
 
     def _await_beat(self, now: float) -> None:
         """A side may have gone, or come: whether heartbeats are to be said in its place."""
@@ -1011,9 +1040,8 @@ class ContextStateMachine:
         What a `cut` connection has not brought to the server would not have come there either.
         """
         if leg is self.server:
-            self._end(
-                Trigger.SESSION_ENDED, SERVICE_RESTART, "the server was lost", now, cause=reason
-            )
+            why = f"server lost: {reason}"
+            self._end(Trigger.SESSION_ENDED, SERVICE_RESTART, "the server was lost", now, cause=why)
             return
         self._recover = self._recover and not cut
         cause = f"client lost: {reason}"
@@ -1038,6 +1066,10 @@ class ContextStateMachine:
         server.gone()
         reason = server.dialling.retry.reason = shortened(reason)
         self._command(AttemptFailed(server.dialling.retry.attempt, failure, reason))
+        if failure is Failure.AWAY:
+            self._room.missed(now)
+        else:
+            self._room.found(self, now)
         if failure is Failure.FINAL:
             self._give_up(Trigger.SERVER_REFUSED, SERVICE_RESTART, 502, reason, now)
         elif failure is Failure.REFUSED and self.state is State.OPENING:
@@ -1054,7 +1086,9 @@ class ContextStateMachine:
         retry_after: float = 0.0,
     ) -> None:
         at = self.server.dialling.retry.next_dial(now, failure, retry_after)
-        if at is not None:
+        if at is not None and self.state is State.OPENING:
+            self._room.wait(self, at, now)
+        elif at is not None:
             self._dial(at)
         else:
             what = "can't be reached" if failure is Failure.AWAY else "does not accept"
@@ -1129,6 +1163,7 @@ class ContextStateMachine:
         """
         self._parting = (code, reason)
         self._deadlines.opening = self._deadlines.beat = inf
+        self._room.leave(self)
         for leg in (self.client, self.server):
             self._stop_asking(leg, OVER)
         self._fire(trigger, cause or reason)

@@ -25,7 +25,7 @@ CLOCK = trio.testing.MockClock
 
 def make_feed() -> Feed:
     contexts = Contexts(Policy(), Upstream("h", 1), lambda size: b"\0" * size)
-    return Feed(Sessions(contexts, Reactor(*[lambda *_: None] * 4)))
+    return Feed(Sessions(contexts, Reactor(*[lambda *_: None] * 5)))
 
 
 async def follow(feed: Feed) -> AsyncGenerator[bytes, None]:

@@ -25,7 +25,7 @@ class Far:
         self.client, near_client = _pair()
         self.server, near_server = _pair()
         self.written: list[tuple[int, int]] = []
-        ignore = [lambda *_: None] * 4
+        ignore = [lambda *_: None] * 5
         self.reactor = Reactor(*ignore, self.commit)
         self.link = Link(self.context, "label", self.reactor)
         self.reactor.adopt(self.link, Side.CLIENT, near_client, None)

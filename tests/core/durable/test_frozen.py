@@ -21,6 +21,7 @@ from reknit_core.play.player import Player, parse
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.contexts import Contexts
+from reknit_core.proxy.waiting_room import WaitingRoom
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.backlog_form import FrozenBacklog
 from reknit_core.queue.budget import Budget
@@ -52,7 +53,7 @@ LEFT_OUT = {
     Retry: {"_policy", "_seed"},
     Deadlines: set(),
     ContextStateMachine: {"_policy", "_upstream", "_counters", "_habits", "_bounded", "_confirms"}
-    | {"_dialects"}
+    | {"_dialects", "_room"}
     # None is there while a context is frozen; and one that was thawed needs attention.
     | {"_commands", "attention"},
     ClientHandshake: {"rest", "_handshake", "_subprotocols"}
@@ -210,7 +211,14 @@ def thaw(data: bytes, now: float = 4.0, policy: Policy | None = None) -> Context
     budget = Budget(1 << 30)
     counters = Counters()
     context = ContextStateMachine.thawed(
-        frozen.decode(data), policy or Policy(), UPSTREAM, budget, counters, Habits(), now
+        frozen.decode(data),
+        policy or Policy(),
+        UPSTREAM,
+        budget,
+        counters,
+        Habits(),
+        WaitingRoom(),
+        now,
     )
     assert budget.used == context.client.queue.held + context.server.queue.held
     return context

@@ -10,6 +10,7 @@ from reknit_core.leg.phase import Phase
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Delivery, Overflow, Policy
 from reknit_core.policy.upstream import Upstream
+from reknit_core.proxy.waiting_room import WaitingRoom
 from reknit_core.queue.budget import SHARE
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.side import Side
@@ -113,6 +114,7 @@ def test_so_it_is_after_a_takeover(closer: Side) -> None:
         queues.budget,
         queues.counters,
         Habits(),
+        WaitingRoom(),
         3.0,
     )
     for _ in range(9):

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from reknit_core.lifecycle import State
-from reknit_core.policy.policy import SETTINGS, Delivery, GraceFor, Overflow, Policy
+from reknit_core.policy.policy import SETTINGS, Delivery, GraceFor, OnServerLoss, Overflow, Policy
 from reknit_core.script.scenario import DEFAULT_POLICY
 from reknit_core.side import Side
 
@@ -63,6 +63,7 @@ _POLICY = {
     "handshake_wait": st.sampled_from([15.0, 15.0, 2.5]),
     "close_timeout": st.sampled_from([5.0, 0.5]),
     "resume_token": _ONE_IN_FOUR,
+    "on_server_loss": st.sampled_from([OnServerLoss.RESUME, *OnServerLoss]),
     "grace_for": st.sampled_from(GraceFor),
     "require_minted_id": _ONE_IN_FOUR,
 }

@@ -9,7 +9,7 @@ from math import inf
 from typing import assert_never
 
 from reknit_core.lifecycle import State
-from reknit_core.policy.policy import Delivery, GraceFor, Overflow, Policy
+from reknit_core.policy.policy import Delivery, GraceFor, OnServerLoss, Overflow, Policy
 from reknit_core.script.actions import (
     Acknowledges,
     Action,
@@ -74,6 +74,7 @@ class Model:
         self._farewell = False  # whether words of farewell go to a client's earlier connection
         self._replaced = False  # whether that one must still be dropped
         self.offers = False  # whether compression is offered to the server
+        self._resumes = policy.on_server_loss is OnServerLoss.RESUME
         self._named = True  # whether the client can come back, so that it is waited for
         self._cut = False  # whether one that can't was cut off, which cuts off the server
         self._closes: set[str] = set()  # Close frames that an end or the operator has sent
@@ -166,8 +167,7 @@ class Model:
                 self.server.talks = True
                 self.server.heard = self.now
             case ServerRefuses(status=status):
-                self._undone = True
-                self.life.refused(status)
+                self._undone = self.life.refused(status) or self._resumes
                 if status == _BAD_REQUEST and self.life.state is State.OPENING and self.offers:
                     self.offers = self._undone = False
                     self.life.disagreed(must=True)
@@ -296,11 +296,13 @@ class Model:
     # -- What comes out ------------------------------------------------------------------------
 
     def _enter(self, state: State) -> None:
-        gone = not self._named and not self.client.here
+        gone = not (self._named or self.client.here) or not (self._resumes or self.server.here)
         if state is State.CLOSING and self.life.recovers and not gone:
             self._check_cause()
         if state in CLIENT_AWAY and not self._named:
             raise BrokenError("a client that can't come back is waited for")
+        if state in SERVER_AWAY and not self._resumes:
+            raise BrokenError("a lost server is waited for")
         # An end that is lost has not ended the session, whatever its Close said.
         self.client.closing &= state not in CLIENT_AWAY
         self.server.closing &= state not in SERVER_AWAY
@@ -379,7 +381,7 @@ class Model:
         if self._cut and end is self.server:
             raise BrokenError("the client was cut off, and the server got a Close")
         code = what.partition(" ")[2][:4]
-        own = code in _OWN_CODES or (code == "1012" and self.life.final)
+        own = code in _OWN_CODES or (code == "1012" and (self.life.final or not self._resumes))
         if what not in self._closes and not own:
             raise BrokenError(f"the {end.side.value} got {what}, which nobody sent")
 

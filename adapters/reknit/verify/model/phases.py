@@ -3,7 +3,7 @@
 from math import inf
 
 from reknit_core.lifecycle import INITIAL, TRANSITIONS, State
-from reknit_core.policy.policy import Policy
+from reknit_core.policy.policy import OnServerLoss, Policy
 
 from reknit.verify.model.traffic import TICK, BrokenError
 
@@ -112,12 +112,14 @@ class Lifecycle:
         self._again, self._must = True, must
         self.may_fail("refused")
 
-    def refused(self, status: int) -> None:
-        """The server has refused."""
+    def refused(self, status: int) -> bool:
+        """The server has refused; whether not only for the moment."""
         if status in self._policy.server_final_statuses:
             self.may_fail("final")
-        else:
-            self.may_fail("away" if status in _LATER or status >= 500 else "refused")
+            return True
+        later = status in _LATER or status >= 500
+        self.may_fail("away" if later else "refused")
+        return not later
 
     def server_lost(self, now: float) -> None:
         """The server's connection is gone. If it lasted, its attempts are forgotten."""
@@ -171,7 +173,8 @@ class Lifecycle:
             case _:
                 to_client, to_server = owed
                 client_given_up = not to_client or waited
-                server_given_up = not to_server or self.spent
+                ends = self._policy.on_server_loss is OnServerLoss.END
+                server_given_up = not to_server or self.spent or ends
                 reason = not self.recovers or (client_given_up and server_given_up)
         if not reason:
             raise BrokenError(f"closed from {old.value} with {owed} messages owed, before its time")
