@@ -125,6 +125,9 @@ class Session:
             if what.state is State.CLOSED:
                 self._proxy.contexts.forget(self.driver.context)
 
+    def news(self) -> None:
+        self._proxy.clock.at(self._proxy.clock.now, self._proxy.settle_news)
+
     def over(self) -> None:
         del self._proxy.sessions[self.driver.context]
 
@@ -138,6 +141,11 @@ class ToyProxy:
         self.contexts = Contexts(policy, upstream, Random(1).randbytes)  # os.urandom, if it matters
         self.sessions: dict[ContextStateMachine, Session] = {}
         self.states: list[State] = []  # what there was
+
+    def settle_news(self) -> None:
+        for context in self.contexts.news():
+            if context in self.sessions:
+                self.sessions[context].driver.settle(self.clock.now)
 
     def accept(self, pipe: Pipe) -> None:
         """A client has connected."""

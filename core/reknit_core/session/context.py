@@ -324,6 +324,8 @@ class ContextStateMachine:
             context.dialogue.count(budget, over=form.parted)
         if form.parted:
             context.client.other = context.server.other = NOBODY
+        if context.state is State.OPENING and context.server.dialling.retry.reason:
+            room.missed(now)
         if context.server.phase is Phase.DIALLING:
             context._ask_dial()
         elif context.state is State.OPENING and context.server.phase is Phase.AWAY:

@@ -18,6 +18,7 @@ OVER_AT_ONCE = (
     "grace_for_who_can_return",
     "dialect_ends_with_its_server",
     "gone_client_",
+    "end_",
 )
 
 
