@@ -14,10 +14,10 @@ from reknit_core.policy.dialects import dialects_of
 from reknit_core.policy.forwarded import TrustedProxies
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
-from reknit_core.proxy.waiting_room import WaitingRoom
 from reknit_core.queue.budget import Budget
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.forms import FrozenContext
+from reknit_core.session.waiting_room import WaitingRoom
 from reknit_core.side import Side
 from reknit_core.terms.binding import KEY_BYTES
 from reknit_core.terms.habits import Habits

@@ -54,7 +54,6 @@ from reknit_core.leg.transit import Look, unseen
 from reknit_core.lifecycle import INITIAL, State, Trigger, fire
 from reknit_core.policy.policy import Delivery, OnServerLoss, Overflow, Policy
 from reknit_core.policy.upstream import Upstream
-from reknit_core.proxy.waiting_room import WaitingRoom
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import Budget
 from reknit_core.queue.stream import Buffer
@@ -62,6 +61,7 @@ from reknit_core.session.closing import CLOSE_MEANS, FAREWELLS, Farewell, Meanin
 from reknit_core.session.configurations import check
 from reknit_core.session.deadlines import Deadlines
 from reknit_core.session.forms import FrozenContext
+from reknit_core.session.waiting_room import WaitingRoom
 from reknit_core.side import Side
 from reknit_core.terms.habits import Habits
 from reknit_core.terms.pinned import RECEIVED, Pinned, counts, received_count

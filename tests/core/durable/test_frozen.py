@@ -21,13 +21,13 @@ from reknit_core.play.player import Player, parse
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.contexts import Contexts
-from reknit_core.proxy.waiting_room import WaitingRoom
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.backlog_form import FrozenBacklog
 from reknit_core.queue.budget import Budget
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.deadlines import Deadlines
 from reknit_core.session.forms import FrozenContext
+from reknit_core.session.waiting_room import WaitingRoom
 from reknit_core.side import Side
 from reknit_core.terms.habits import Habits
 from reknit_core.wire.frames import FrameScanner

@@ -10,9 +10,9 @@ from reknit_core.leg.phase import Phase
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Delivery, Overflow, Policy
 from reknit_core.policy.upstream import Upstream
-from reknit_core.proxy.waiting_room import WaitingRoom
 from reknit_core.queue.budget import SHARE
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.waiting_room import WaitingRoom
 from reknit_core.side import Side
 from reknit_core.terms.habits import Habits
 from reknit_core.wire.frames import payload

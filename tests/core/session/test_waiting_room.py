@@ -9,8 +9,8 @@ from reknit_core.events import ConnectionLost, DialFailed, ServerConnected, Shut
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import OnServerLoss, Policy
 from reknit_core.proxy.contexts import Contexts
-from reknit_core.proxy.waiting_room import QUICK, WIDEST, WaitingRoom
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.waiting_room import QUICK, WIDEST, WaitingRoom
 from reknit_core.side import Side
 from sessions_by_hand import contexts, session, take
 
