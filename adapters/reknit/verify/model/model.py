@@ -144,7 +144,7 @@ class Model:
         match action:
             case ClientConnects(received=received, takes=takes):
                 self.owner.let_in(action)
-                if self.life.state is State.OPENING:
+                if self.life.state is State.OPENING and not self.client.here:
                     self.offers = action.deflate is not None
                 self._named = self._can_return(action)
                 self._farewell = True
