@@ -14,7 +14,7 @@ from reknit.verify.simulation.scene import Plan, stormy_policy
 from reknit.verify.simulation.simulate import Result, simulate
 from reknit_core.commands import AttemptFailed, Dial, Dropped, Failure, Transitioned
 from reknit_core.lifecycle import State, Trigger
-from reknit_core.policy.policy import Delivery
+from reknit_core.policy.policy import Delivery, OnServerLoss
 from reknit_core.side import Side
 
 SESSIONS = {Delivery.AT_MOST_ONCE: 300, Delivery.AT_LEAST_ONCE: 1000}
@@ -56,6 +56,20 @@ def test_an_hour_of_storm(delivery: Delivery) -> None:
 @BOTH
 def test_other_seeds(delivery: Delivery, seed: int) -> None:
     check(simulate(seed, Plan(sessions=60), stormy_policy(delivery)))
+
+
+@pytest.mark.long
+@BOTH
+def test_sessions_end_with_their_server(delivery: Delivery) -> None:
+    """Clients begin anew; while the server is away one of them dials for all."""
+    stormy = stormy_policy(delivery)
+    plan = Plan(sessions=60, restart_every=120.0)
+    kept = simulate(4, plan, stormy)
+    result = simulate(4, plan, replace(stormy, on_server_loss=OnServerLoss.END))
+    assert result.broken == []
+    assert result.sessions > 3 * kept.sessions
+    assert result.dials < kept.dials
+    assert not {State.SERVER_DOWN, State.BOTH_DOWN} & set(result.states)
 
 
 @pytest.mark.long
@@ -239,6 +253,33 @@ def test_the_auditor_wants_a_reason_for_an_end() -> None:
         court.at(1.0, Trigger.SERVER_ACCEPTED, State.CONNECTED)
         court.at(2.0, Trigger.SESSION_ENDED, State.CLOSING)
         assert bool(court.auditor.broken) is not deliberate
+
+
+def test_the_auditor_lets_one_in_that_has_waited_since_its_miss() -> None:
+    court = Court()
+    court.network.run(1.0)
+    court.auditor.observe("a", AttemptFailed(1, Failure.AWAY, "refused"))
+    court.dial(3.0, 1, wait=0.0)
+    assert court.auditor.broken == []
+    court.auditor.observe("a", AttemptFailed(2, Failure.AWAY, "refused"))
+    court.dial(3.0, 2, wait=0.0)
+    assert len(court.auditor.broken) == 1
+
+
+@pytest.mark.parametrize(("loss", "broken"), [(OnServerLoss.END, 0), (OnServerLoss.RESUME, 1)])
+def test_the_auditor_knows_whether_sessions_end_with_their_server(
+    loss: OnServerLoss, broken: int
+) -> None:
+    court = Court()
+    court.auditor = Auditor(
+        court.network, replace(court.policy, on_server_loss=loss), lambda name: False
+    )
+    court.at(1.0, Trigger.SERVER_ACCEPTED, State.CONNECTED)
+    ended = Transitioned(Trigger.SESSION_ENDED, State.CLOSING, "server lost: reset")
+    court.auditor.observe("a", ended)
+    assert len(court.auditor.broken) == broken
+    court.at(2.0, Trigger.SERVER_LOST, State.SERVER_DOWN)
+    assert len(court.auditor.broken) == 1
 
 
 def test_the_auditor_wants_a_wait_before_a_retry_and_nothing_dropped() -> None:

@@ -5,7 +5,7 @@ state, how much may wait.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf, isclose
 from typing import assert_never
 
@@ -23,7 +23,7 @@ from reknit_core.commands import (
 )
 from reknit_core.driver import Driver
 from reknit_core.lifecycle import State, Trigger
-from reknit_core.policy.policy import Delivery, Policy
+from reknit_core.policy.policy import Delivery, OnServerLoss, Policy
 
 from reknit.memory.network import READ_SIZE, MemoryNetwork
 
@@ -31,12 +31,13 @@ MAX_NOTED = 20
 READ_AHEAD = 16 * 2**20
 """Bytes, in at-least-once: a peer that owes a Pong is read on, as it may stand behind them."""
 SMALLEST_FRAME = 2  # bytes
+_SERVER_LOST = "server lost: "  # so begins the reason where a session ends with its server
 
 
 class Record:
     """What the auditor remembers of one session."""
 
-    __slots__ = ("accepted_at", "attempts", "client_lost_at", "failure", "refusals")
+    __slots__ = ("accepted_at", "attempts", "client_lost_at", "failure", "missed_at", "refusals")
 
     def __init__(self) -> None:
         self.attempts = 0
@@ -45,6 +46,8 @@ class Record:
         """Those of them that the server has refused."""
         self.failure: Failure | None = None
         """What the last one has met, if it failed."""
+        self.missed_at = inf
+        """When the last attempt has failed: who opens may have waited since, and is let in."""
         self.accepted_at = -inf
         self.client_lost_at = -inf
 
@@ -88,13 +91,15 @@ class Auditor:
                 self.dials += 1
                 if command.attempt:
                     self._attempted(name)
-                    if command.at <= self._network.now:
+                    waited = self._record(name).missed_at < self._network.now
+                    if command.at <= self._network.now and not waited:
                         self.note(name, "a retry without a wait")
             case AttemptFailed(_, failure, reason):
                 if not reason:
                     self.note(name, "an attempt failed, and nobody is told why")
                 record = self._record(name)
                 record.failure = failure
+                record.missed_at = self._network.now
                 record.refusals += failure is Failure.REFUSED
             case Transitioned():
                 self.triggers[command.trigger] += 1
@@ -122,6 +127,9 @@ class Auditor:
                 record.accepted_at = now
                 record.failure = None
             case Trigger.SERVER_LOST:
+                record.missed_at = inf
+                if policy.on_server_loss is OnServerLoss.END:
+                    self.note(name, "goes on without its server")
                 if now - record.accepted_at >= policy.retry_reset:
                     record.attempts = record.refusals = 0
             case Trigger.CLIENT_LOST:
@@ -137,7 +145,9 @@ class Auditor:
                 if not (spent or refused or opening):
                     self.note(name, f"given up after {record.attempts} attempts")
             case Trigger.SESSION_ENDED | Trigger.SESSION_FAILED:
-                if not self._deliberate(name):
+                ends = policy.on_server_loss is OnServerLoss.END
+                with_server = ends and change.reason.startswith(_SERVER_LOST)
+                if not (with_server or self._deliberate(name)):
                     self.note(name, f"ended though no end closed it: {change.reason}")
             case Trigger.SERVER_REFUSED:
                 if record.failure is not Failure.FINAL and record.accepted_at != -inf:
@@ -180,6 +190,12 @@ class Auditor:
             ):
                 self.note(context.connection_id, f"{messages} messages wait")
 
+    def look_at_waiting(self, drivers: Iterable[Driver]) -> None:
+        """Check that where sessions wait to open, one of them dials for all."""
+        opening = [driver for driver in drivers if driver.context.state is State.OPENING]
+        if opening and not any(driver.dialling or driver.server for driver in opening):
+            self.note(opening[0].context.connection_id, "waits, and nobody dials")
+
 
 def _goes_on(driver: Driver) -> bool:
     """Whether something is under way, so that this state must end or needs no end."""
@@ -189,7 +205,7 @@ def _goes_on(driver: Driver) -> bool:
         case State.CONNECTED | State.DRAINING | State.REOPENING:
             return client and server
         case State.OPENING:
-            return client and timer and (server or dialling)
+            return client and timer  # it may wait for others' dials: see look_at_waiting()
         case State.SERVER_DOWN:
             return client and (dialling or server)
         case State.CLIENT_DOWN | State.REOPENING_ALONE:

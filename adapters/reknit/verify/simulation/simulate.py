@@ -239,8 +239,10 @@ class Simulation(Stage):
         )
 
     def _look(self) -> None:
-        for session in list(self.proxy.sessions.values()):
-            self.auditor.look(session.driver)
+        drivers = [session.driver for session in self.proxy.sessions.values()]
+        for driver in drivers:
+            self.auditor.look(driver)
+        self.auditor.look_at_waiting(drivers)
         self.network.after(LOOK_EVERY, self._look)
 
     def _restart(self) -> None:
