@@ -1,6 +1,5 @@
 """Contexts: the map of sessions by connection id. Who may begin one, who may resume one."""
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
@@ -20,16 +19,9 @@ from reknit_core.session.forms import FrozenContext
 from reknit_core.session.waiting_room import WaitingRoom
 from reknit_core.side import Side
 from reknit_core.terms.binding import KEY_BYTES
+from reknit_core.terms.claim import Claim
 from reknit_core.terms.habits import Habits
-from reknit_core.terms.pinned import (
-    HELLO_QUERY,
-    RECEIVED,
-    RECEIVED_QUERY,
-    RECONNECT_ID,
-    Pinned,
-    asks_to_return,
-    received_count,
-)
+from reknit_core.terms.pinned import Pinned
 from reknit_core.wire.handshake import (
     ClientHandshake,
     Refusal,
@@ -37,12 +29,9 @@ from reknit_core.wire.handshake import (
     refusal,
     shutting_down,
 )
-from reknit_core.wire.headers import cookie, query_value, value_of
 
 ID_BYTES = 16  # of randomness in an id that the proxy makes
 NONCE_BYTES = 8
-
-_ID = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
 
 
 class _No(NamedTuple):
@@ -101,24 +90,23 @@ class Contexts:
         The handshake's connection is the client leg's, with the context's
         `client.generation`, from here on.
         """
-        named, must_resume = self._identify(request)
-        if named is not None and not _ID.fullmatch(named):
-            return refusal(400, "bad_connection_id", "1 to 128 letters, digits or ._~+/=:@-")
-        try:
-            received = _received(request)
-        except ValueError as error:
-            return refusal(400, "bad_count", str(error))
+        claim = Claim.read(self._policy, request)
+        if isinstance(claim, Refusal):
+            return claim
+        named = claim.connection_id
         known = self._contexts.get(named) if named is not None else None
-        if must_resume and (known is None or known.state is State.OPENING or not known.resumable):
-            return self._turn_away(request, _UNKNOWN, "there is no such session, or it has ended")
-        if known is None or not known.resumable:
-            return self._create(named, handshake, request, now)
-        if not known.belongs_to(request):
-            return self._turn_away(request, _NOT_YOURS, "the session belongs to another client")
-        problem = known.mismatch(request, received)
+        if known is not None and not known.resumable:
+            known = None
+        if claim.must_resume and (known is None or known.state is State.OPENING):
+            return self._turn_away(claim, _UNKNOWN, "there is no such session, or it has ended")
+        if known is None:
+            return self._create(claim, handshake, now)
+        if not known.belongs_to(claim):
+            return self._turn_away(claim, _NOT_YOURS, "the session belongs to another client")
+        problem = known.mismatch(claim)
         if problem is not None:
-            return self._turn_away(request, _CANNOT_RESUME, problem)
-        known.handle(ClientConnected(handshake, received, _wants_hello(request)), now)
+            return self._turn_away(claim, _CANNOT_RESUME, problem)
+        known.handle(ClientConnected(handshake, claim.received, claim.hello), now)
         return known
 
     def take_in(self, form: FrozenContext, now: float) -> ContextStateMachine:
@@ -182,21 +170,21 @@ class Contexts:
         self.counters.add_ended(context.client.queue, context.server.queue)
 
     def _create(
-        self, named: str | None, handshake: ClientHandshake, request: UpgradeRequest, now: float
+        self, claim: Claim, handshake: ClientHandshake, now: float
     ) -> ContextStateMachine | Refusal:
         if self.is_draining:
             return shutting_down("the proxy takes no new sessions any more")
         if len(self._contexts) >= self._policy.session_limit:
             after = ((b"retry-after", b"5"),)
             return refusal(503, "session_limit", "too many sessions at one time", after)
-        connection_id = named or self._randomness(ID_BYTES).hex()
+        request = claim.request
+        connection_id = claim.connection_id or self._randomness(ID_BYTES).hex()
         proto = "https" if handshake.secure else "http"
         told = self._proxies.headers(handshake.address, request.headers, request.host, proto)
         key = self._randomness(KEY_BYTES)
         pared = not self._habits.compresses(request.extensions, now)
-        is_named = named is not None or asks_to_return(request)
         pinned = Pinned.from_request(
-            self._policy, connection_id, request, told, key, named=is_named, pared=pared
+            self._policy, connection_id, request, told, key, named=claim.can_return, pared=pared
         )
         nonce = self._randomness(NONCE_BYTES)
         context = ContextStateMachine(
@@ -212,36 +200,12 @@ class Contexts:
         )
         self._put(context)
         self.counters.began(context.state)
-        context.handle(ClientConnected(handshake, hello=_wants_hello(request)), now)
+        context.handle(ClientConnected(handshake, hello=claim.hello), now)
         return context
 
-    def _turn_away(self, request: UpgradeRequest, no: _No, problem: str) -> Refusal:
+    def _turn_away(self, claim: Claim, no: _No, problem: str) -> Refusal:
         """A client can't have the session that it names. A browser can't read a status."""
         self.counters.resumes[Side.CLIENT, no.outcome] += 1
         answer = refusal(no.status, no.error, problem)
         close = (no.close_code, no.error)
-        return replace(answer, close=close) if _wants_hello(request) else answer
-
-    def _identify(self, request: UpgradeRequest) -> tuple[str | None, bool]:
-        """The connection id that a client names, and whether it wants that session or none."""
-        policy = self._policy
-        resume = value_of(request.headers, b"x-reconnect-id")
-        if resume is None:
-            resume = query_value(request.target, RECONNECT_ID)
-        if resume is not None:
-            return resume, True
-        named = value_of(request.headers, policy.id_header_name)
-        if named is None:
-            named = query_value(request.target, policy.id_query)
-        if named is None:
-            named = cookie(request.headers, policy.id_cookie)
-        return named, named is not None and policy.require_minted_id
-
-
-def _received(request: UpgradeRequest) -> int | None:
-    header = value_of(request.headers, RECEIVED)
-    return received_count(header or query_value(request.target, RECEIVED_QUERY))
-
-
-def _wants_hello(request: UpgradeRequest) -> bool:
-    return query_value(request.target, HELLO_QUERY) == "1"
+        return replace(answer, close=close) if claim.hello else answer

@@ -63,15 +63,15 @@ from reknit_core.session.deadlines import Deadlines
 from reknit_core.session.forms import FrozenContext
 from reknit_core.session.waiting_room import WaitingRoom
 from reknit_core.side import Side
+from reknit_core.terms.claim import RECEIVED, Claim, received_count
 from reknit_core.terms.habits import Habits
-from reknit_core.terms.pinned import RECEIVED, Pinned, counts, received_count
+from reknit_core.terms.pinned import Pinned, counts
 from reknit_core.wire.controls import close_frame, read_close
 from reknit_core.wire.frames import FrameScanner, Opcode, Violation, payload
 from reknit_core.wire.handshake import (
     Accepted,
     Failed,
     Refusal,
-    UpgradeRequest,
     encode_refusal,
     refusal,
     shutting_down,
@@ -221,18 +221,16 @@ class ContextStateMachine:
             case _:
                 return True
 
-    def mismatch(self, request: UpgradeRequest, received: int | None) -> str | None:
-        """Why that client, which names how many messages it has received, can't join.
-
-        For people; None if it can.
-        """
+    def mismatch(self, claim: Claim) -> str | None:
+        """Why the client with that claim can't join, for people; None if it can."""
+        received = claim.received
         if received is not None and not self.client.can_go_on(received):
             return f"the session can't continue after message {received}"
-        return self._pinned.mismatch(request)
+        return self._pinned.mismatch(claim.request)
 
-    def belongs_to(self, request: UpgradeRequest) -> bool:
+    def belongs_to(self, claim: Claim) -> bool:
         """Whether that client shows what it must, to join the session."""
-        return self._pinned.binding.admits(request)
+        return self._pinned.binding.admits(claim)
 
     @property
     def incoming_lock(self) -> bool:

@@ -16,11 +16,10 @@ from functools import cache
 from hashlib import blake2s
 from hmac import compare_digest
 
+from reknit_core.terms.claim import Claim
 from reknit_core.wire.handshake import UpgradeRequest
-from reknit_core.wire.headers import HeaderList, cookie, query_value, value_of
+from reknit_core.wire.headers import HeaderList, cookie, value_of
 
-TOKEN = b"x-reconnect-token"
-TOKEN_QUERY = "reconnect_token"  # noqa: S105
 KEY_BYTES = 16
 
 _SIZE = 16  # bytes of a digest and of a token
@@ -50,16 +49,17 @@ class Binding:
         names = _in_order(frozenset(names))
         return cls(names, key, _digest(key, names, request.headers))
 
-    def admits(self, request: UpgradeRequest) -> bool:
-        """Whether that client may resume. One that shows the newest token has proved to have it.
+    def admits(self, claim: Claim) -> bool:
+        """Whether the client with that claim may resume.
 
-        Takes the same time whatever is wrong.
+        One that shows the newest token has proved to have it. What is wrong makes no
+        difference to the time it takes.
         """
-        shown = value_of(request.headers, TOKEN) or query_value(request.target, TOKEN_QUERY) or ""
-        digest = _digest(self.key, self.names, request.headers)
+        shown = claim.token.encode()
+        digest = _digest(self.key, self.names, claim.request.headers)
         is_bound = compare_digest(digest, self.digest)
-        is_newest = compare_digest(shown.encode(), self._token(self.handed))
-        is_proven = compare_digest(shown.encode(), self._token(self.proven))
+        is_newest = compare_digest(shown, self._token(self.handed))
+        is_proven = compare_digest(shown, self._token(self.proven))
         if not is_bound or not (is_newest or is_proven or self.proven == 0):
             return False
         if is_newest:

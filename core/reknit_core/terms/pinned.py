@@ -12,28 +12,15 @@ from dataclasses import dataclass
 from reknit_core.policy.policy import GraceFor, Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.backlog import Backlog
-from reknit_core.terms.binding import TOKEN, TOKEN_QUERY, Binding
+from reknit_core.terms.binding import Binding
+from reknit_core.terms.claim import OWN_QUERIES, RECEIVED, RECONNECT, TOKEN
 from reknit_core.wire import deflate
 from reknit_core.wire.handshake import Accepted, Refusal, UpgradeRequest
-from reknit_core.wire.headers import HeaderList, for_server, query_value, value_of, without_query
+from reknit_core.wire.headers import HeaderList, for_server, value_of, without_query
 from reknit_core.wire.wire_forms import ServerRequest
 
 BAD_REQUEST = 400
-RECONNECT_ID = "reconnect_id"
-RECEIVED_QUERY = "reconnect_received"
-HELLO_QUERY = "reconnect_hello"
-RECEIVED = b"x-reconnect-received"
-RECONNECT = b"x-reconnect"
 RECONNECT_INFO = b"x-reconnect-info"
-
-_OWN_QUERIES = frozenset((RECONNECT_ID, RECEIVED_QUERY, HELLO_QUERY, TOKEN_QUERY))
-
-
-def asks_to_return(request: UpgradeRequest) -> bool:
-    """Whether a client speaks of coming back: by any header or query parameter made for that."""
-    return any(name.lower().startswith(RECONNECT) for name, _ in request.headers) or any(
-        query_value(request.target, name) is not None for name in _OWN_QUERIES
-    )
 
 
 @dataclass(slots=True)
@@ -82,7 +69,7 @@ class Pinned:
             connection_id,
             Binding.from_request(policy.bind, request, key),
             request.host,
-            without_query(request.target, _OWN_QUERIES | {policy.id_query}),
+            without_query(request.target, OWN_QUERIES | {policy.id_query}),
             b"\n".join(name + b": " + value for name, value in headers),
             request.subprotocols,
             request.extensions,
@@ -227,12 +214,3 @@ def counts(queue: Backlog, source: Backlog, made: int = 0) -> HeaderList:
     if not source.dropped:
         return ((RECEIVED, taken),)
     return ((RECEIVED, taken), (b"x-reconnect-dropped", str(source.dropped).encode()))
-
-
-def received_count(text: str | None) -> int | None:
-    """The value of x-reconnect-received. Raises ValueError if it is no count of messages."""
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise ValueError(f"{text!r} is not a number of messages")
-    return int(text)

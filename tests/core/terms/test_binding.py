@@ -8,8 +8,10 @@ import pytest
 from handshake_bytes import request
 from hypothesis import given
 from hypothesis import strategies as st
+from reknit_core.policy.policy import Policy
 from reknit_core.terms import binding
 from reknit_core.terms.binding import KEY_BYTES, Binding
+from reknit_core.terms.claim import Claim
 from reknit_core.wire.handshake import ClientHandshake, UpgradeRequest
 
 NAMES = ("authorization", "origin", "cookie:sid")
@@ -17,16 +19,18 @@ KEY = bytes(range(KEY_BYTES))
 MINE = (b"Authorization: Bearer mine", b"Origin: https://a.example", b"Cookie: x=1; sid=mine")
 
 
-def shows(*headers: bytes, target: bytes = b"/") -> UpgradeRequest:
+def shows(*headers: bytes, target: bytes = b"/") -> Claim:
     outcome = ClientHandshake().receive_data(
         request(*headers, line=b"GET " + target + b" HTTP/1.1")
     )
     assert isinstance(outcome, UpgradeRequest)
-    return outcome
+    claim = Claim.read(Policy(), outcome)
+    assert isinstance(claim, Claim)
+    return claim
 
 
 def bound(*headers: bytes, names: tuple[str, ...] = NAMES, key: bytes = KEY) -> Binding:
-    return Binding.from_request(frozenset(names), shows(*headers), key)
+    return Binding.from_request(frozenset(names), shows(*headers).request, key)
 
 
 # -- What is bound -----------------------------------------------------------------------------
@@ -95,7 +99,7 @@ def test_nothing_is_kept_in_the_clear() -> None:
 # -- Tokens ------------------------------------------------------------------------------------
 
 
-def shows_token(token: bytes) -> UpgradeRequest:
+def shows_token(token: bytes) -> Claim:
     return shows(b"X-Reconnect-Token: " + token)
 
 

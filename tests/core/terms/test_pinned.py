@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reknit_core.policy.policy import GraceFor, Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.backlog import Backlog
-from reknit_core.terms.pinned import Pinned, asks_to_return, counts, received_count
+from reknit_core.terms.pinned import Pinned, counts
 from reknit_core.wire.handshake import (
     Accepted,
     ClientHandshake,
@@ -295,21 +295,6 @@ def test_a_client_that_is_not_waited_for_is_told_nothing(named: bool) -> None:
     assert session.is_awaited(Policy(grace_for=GraceFor.ALL))
 
 
-@pytest.mark.parametrize(
-    ("target", "extra", "asks"),
-    [
-        (b"/?a=1", (), False),
-        (b"/", (b"X-Reconnect: 1",), True),
-        (b"/", (b"X-Reconnect-Token: 1",), True),
-        (b"/?reconnect_hello=1", (), True),
-        (b"/?reconnect_received=0", (), True),
-        (b"/?reconnect=0", (b"X-Recon: 1",), False),
-    ],
-)
-def test_who_speaks_of_coming_back(target: bytes, extra: tuple[bytes, ...], asks: bool) -> None:
-    assert asks_to_return(upgrade(*extra, line=b"GET " + target + b" HTTP/1.1")) is asks
-
-
 def test_each_answer_has_a_fresh_token() -> None:
     session = pinned()
     answers = [session.told_client(Policy(resume_token=True), None) for _ in range(3)]
@@ -395,16 +380,3 @@ def test_a_peer_is_told_how_much_was_taken_and_dropped() -> None:
     source.drop_newest(2, 0, 0)
     told = ((b"x-reconnect-received", b"2"), (b"x-reconnect-dropped", b"2"))
     assert counts(queue, source) == told
-
-
-@pytest.mark.parametrize(
-    ("text", "count"), [(None, None), ("0", 0), ("007", 7), ("9" * 19, 10**19 - 1)]
-)
-def test_a_count_is_read(text: str | None, count: int | None) -> None:
-    assert received_count(text) == count
-
-
-@pytest.mark.parametrize("text", ["", "-1", "+1", "1.0", " 1", "1_0", "\xb2", "x", "9" * 20])
-def test_what_is_no_count(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a number of messages"):
-        received_count(text)
