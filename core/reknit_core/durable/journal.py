@@ -259,7 +259,10 @@ def _outline(context: ContextStateMachine) -> tuple[object, ...]:
 def _form(context: ContextStateMachine, now: float, *, whole: bool) -> FrozenContext:
     """The context as data, without messages that are not complete; `whole`: with the others."""
     form = context.frozen(now)
-    for leg, queue in ((form.client, context.client.queue), (form.server, context.server.queue)):
+    for leg, queue in (
+        (form.client.leg, context.client.queue),
+        (form.server.leg, context.server.queue),
+    ):
         kept = leg.queue
         kept.chunks = queue.since(kept.base) if whole else []  # type: ignore[assignment]
         kept.marks = kept.marks if whole else []

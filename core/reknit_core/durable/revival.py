@@ -18,7 +18,6 @@ from reknit_core.durable.records import (
     read_file,
 )
 from reknit_core.events import ConnectionLost
-from reknit_core.leg.leg_forms import FrozenLeg
 from reknit_core.leg.phase import Phase
 from reknit_core.lifecycle import State
 from reknit_core.proxy.contexts import Contexts
@@ -43,7 +42,7 @@ class Kept:
 
     def queue(self, sender: Side) -> FrozenBacklog:
         """What came from that side."""
-        return self.form.client.queue if sender is Side.CLIENT else self.form.server.queue
+        return self.form.client.leg.queue if sender is Side.CLIENT else self.form.server.leg.queue
 
     def last_form(self) -> FrozenContext:
         """What the session was when the process died; to be called once.
@@ -51,9 +50,9 @@ class Kept:
         What was for a peer that was there may all have been written to it.
         """
         form = self.form
-        legs: tuple[tuple[FrozenLeg, FrozenBacklog], ...] = (
-            (form.client, form.server.queue),
-            (form.server, form.client.queue),
+        legs = (
+            (form.client.leg, form.server.leg.queue),
+            (form.server.leg, form.client.leg.queue),
         )
         for leg, source in legs:
             if leg.phase not in _NOT_CONNECTED:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from reknit_core.leg.leg_forms import FrozenLeg
 from reknit_core.session.forms import FrozenContext
 
 BEFORE = 3
@@ -17,7 +18,8 @@ BEFORE = 3
 def upgraded(form: dict[str, Any]) -> FrozenContext:
     """A form of the version BEFORE as one of today's. Raises msgspec.ValidationError."""
     try:
-        for leg in (form["client"], form["server"]):
+        for side in ("client", "server"):
+            leg = form[side]
             leg["probe"] = {
                 "number": leg["probe"],
                 "mark": leg.pop("probe_mark"),
@@ -28,6 +30,8 @@ def upgraded(form: dict[str, Any]) -> FrozenContext:
                 "transit": None,
                 "confirm_at": leg.pop("confirm_at"),
             }
+            both = {name: leg.pop(name) for name in FrozenLeg.__struct_fields__}
+            form[side] = {"leg": both, **leg}
         form["server"]["wall"] = None
         form["server"]["retry"] |= {"refusals": 0, "reason": ""}
         form |= {"dialogue": None, "reopening_until": inf, "beat_at": inf}

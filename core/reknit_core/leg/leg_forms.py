@@ -52,16 +52,18 @@ class FrozenLeg(Form):
     ended: bool
 
 
-class FrozenClient(FrozenLeg):
+class FrozenClient(Form):
     """The client's leg: see IncomingWebSocket."""
 
+    leg: FrozenLeg
     handshake: FrozenRequest | None
     hello: bool
 
 
-class FrozenServer(FrozenLeg):
+class FrozenServer(Form):
     """The server's leg: see OutgoingWebSocket."""
 
+    leg: FrozenLeg
     handshake: FrozenAnswer | None
     retry: FrozenRetry
     since: Moment

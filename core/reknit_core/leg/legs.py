@@ -31,26 +31,14 @@ class IncomingWebSocket(Leg):
     def frozen(self) -> FrozenClient:
         """The leg as data, by reference."""
         return FrozenClient(
-            queue=self.queue.frozen(),
-            scanner=None if self.scanner is None else self.scanner.frozen(),
-            probe=self.probe.frozen(self.lane),
-            phase=self.phase,
-            generation=self.generation,
-            early=self.early,
-            lane=self.lane,
-            heard=Moment(self.heard),
-            pinged=self.pinged,
-            full=self.full,
-            asked=self.asked,
-            drained=Moment(self.drained),
-            ended=self.ended,
+            leg=_frozen(self),
             handshake=None if self.handshake is None else self.handshake.frozen(),
             hello=self.hello,
         )
 
     def thaw(self, form: FrozenClient, shift: float, *, deflate: bool, nonce: bytes) -> None:
         """Become what that leg was: see _take_in()."""
-        _take_in(self, form, shift, deflate=deflate, nonce=nonce)
+        _take_in(self, form.leg, shift, deflate=deflate, nonce=nonce)
         self.hello = form.hello
         if form.handshake is not None:
             self.handshake = ClientHandshake.thawed(form.handshake)
@@ -71,19 +59,7 @@ class OutgoingWebSocket(Leg):
         """The leg as data, by reference."""
         dialling = self.dialling
         return FrozenServer(
-            queue=self.queue.frozen(),
-            scanner=None if self.scanner is None else self.scanner.frozen(),
-            probe=self.probe.frozen(self.lane),
-            phase=self.phase,
-            generation=self.generation,
-            early=self.early,
-            lane=self.lane,
-            heard=Moment(self.heard),
-            pinged=self.pinged,
-            full=self.full,
-            asked=self.asked,
-            drained=Moment(self.drained),
-            ended=self.ended,
+            leg=_frozen(self),
             handshake=None if dialling.handshake is None else dialling.handshake.frozen(),
             retry=dialling.retry.frozen(),
             since=Moment(dialling.since),
@@ -93,7 +69,7 @@ class OutgoingWebSocket(Leg):
 
     def thaw(self, form: FrozenServer, shift: float, *, deflate: bool, nonce: bytes) -> None:
         """Become what that leg was: see _take_in()."""
-        _take_in(self, form, shift, deflate=deflate, nonce=nonce)
+        _take_in(self, form.leg, shift, deflate=deflate, nonce=nonce)
         dialling = self.dialling
         dialling.retry.thaw(form.retry, shift)
         dialling.since = form.since + shift
@@ -107,6 +83,25 @@ def hello_frame(headers: HeaderList) -> bytes:
     """A text message to a client with what the proxy's own headers say, as a JSON object."""
     text = json.dumps({name.decode(): value.decode() for name, value in headers})
     return bytes(FrameProtocol(client=False, extensions=[]).send_data(text))
+
+
+def _frozen(leg: Leg) -> FrozenLeg:
+    """The leg as data, by reference."""
+    return FrozenLeg(
+        queue=leg.queue.frozen(),
+        scanner=None if leg.scanner is None else leg.scanner.frozen(),
+        probe=leg.probe.frozen(leg.lane),
+        phase=leg.phase,
+        generation=leg.generation,
+        early=leg.early,
+        lane=leg.lane,
+        heard=Moment(leg.heard),
+        pinged=leg.pinged,
+        full=leg.full,
+        asked=leg.asked,
+        drained=Moment(leg.drained),
+        ended=leg.ended,
+    )
 
 
 def _take_in(leg: Leg, form: FrozenLeg, shift: float, *, deflate: bool, nonce: bytes) -> None:

@@ -52,7 +52,7 @@ def written_for_client(folder: Path) -> int:
     replay = Replay()
     replay.read((folder / "state" / "sessions-00000001").read_bytes())
     (session,) = replay.kept.values()
-    return session.form.server.queue.count
+    return session.form.server.leg.queue.count
 
 
 # -- Under load, between ends that count -------------------------------------------------------

@@ -12,7 +12,13 @@ from reknit_core.durable.upgrade import BEFORE
 from reknit_core.events import ConnectionLost
 from reknit_core.form import Form
 from reknit_core.leg.dialling import Dialling
-from reknit_core.leg.leg_forms import FrozenClient, FrozenProbe, FrozenRetry, FrozenServer
+from reknit_core.leg.leg_forms import (
+    FrozenClient,
+    FrozenLeg,
+    FrozenProbe,
+    FrozenRetry,
+    FrozenServer,
+)
 from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket
 from reknit_core.leg.probe import Probe
 from reknit_core.leg.retry import Retry
@@ -101,9 +107,15 @@ def slots(kind: type) -> set[str]:
     return {name for base in kind.__mro__ for name in getattr(base, "__slots__", ())}
 
 
+def fields(form: type[Form]) -> set[str]:
+    """The names of all that it keeps, what both legs have among them."""
+    names = set(form.__struct_fields__)
+    return names - {"leg"} | set(FrozenLeg.__struct_fields__) if "leg" in names else names
+
+
 @pytest.mark.parametrize("kind", FORMS, ids=lambda kind: kind.__name__)
 def test_every_field_is_frozen_or_left_out_on_purpose(kind: type) -> None:
-    form = set(FORMS[kind].__struct_fields__)
+    form = fields(FORMS[kind])
     names = NAMES.get(kind, {})
     missing = {name for name in slots(kind) if names.get(name, name).lstrip("_") not in form}
     assert missing == LEFT_OUT[kind]
@@ -116,14 +128,14 @@ def test_every_field_of_a_form_is_an_attribute_of_something(form: type[Form]) ->
         NAMES.get(kind, {}).get(name, name).lstrip("_") for kind in kinds for name in slots(kind)
     }
     made = {"now", "parted", "key"}
-    assert set(form.__struct_fields__) - made <= there
+    assert fields(form) - made <= there
 
 
 def test_every_moment_is_a_moment() -> None:
     """A float that is no moment is a duration, which another clock doesn't change."""
     durations = {
         (form.__name__, name)
-        for form in FORMS.values()
+        for form in (FrozenLeg, *FORMS.values())
         for name, kind in form.__annotations__.items()
         if kind is float
     }
@@ -151,7 +163,7 @@ def test_the_form_before_this_one_is_read_too() -> None:
     assert before.next_deadline() == now.next_deadline()
     before.commands()
     again = frozen.decode(freeze(before, 4.0))
-    assert again.client.heard == 3.5
+    assert again.client.leg.heard == 3.5
 
 
 @pytest.mark.parametrize("lost", ["client", "server", "pinned", "now"])
@@ -201,9 +213,11 @@ def test_what_is_not_a_frozen_context_is_refused() -> None:
 
 def test_a_form_with_other_fields_is_refused_with_the_reason() -> None:
     form = msgspec.to_builtins(frozen.decode(freeze(waiting(), 4.0)), builtin_types=(bytes,))
-    form["client"]["heard"] = "yesterday"
+    form["client"]["leg"]["heard"] = "yesterday"
     body = msgspec.msgpack.encode(form)
-    with pytest.raises(FrozenError, match=r"Expected `float`, got `str` - at `\$.client.heard`"):
+    with pytest.raises(
+        FrozenError, match=r"Expected `float`, got `str` - at `\$.client.leg.heard`"
+    ):
         thaw(frozen.with_head(body))
 
 
