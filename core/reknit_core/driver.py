@@ -36,6 +36,7 @@ from reknit_core.lifecycle import State
 from reknit_core.queue.stream import Buffer
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.side import Side
+from reknit_core.wire.reasons import reason_of
 
 READS = 256  # of a connection that has ended, in one go
 
@@ -420,8 +421,3 @@ class Driver:
             wire.reads = reads
             wire.writes = wire.full
             wire.transport.watch(reads=reads, writes=wire.full)
-
-
-def reason_of(error: OSError) -> str:
-    """What went wrong with a connection, for people."""
-    return error.strerror or str(error)

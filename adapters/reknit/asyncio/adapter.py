@@ -14,10 +14,11 @@ from reknit_core.commands import (
     Dial,
     Transitioned,
 )
-from reknit_core.driver import Driver, Wire, reason_of
+from reknit_core.driver import Driver, Wire
 from reknit_core.events import Event
 from reknit_core.lifecycle import State
 from reknit_core.telemetry.teller import Change
+from reknit_core.wire.reasons import reason_of
 
 from reknit.observe.reports import Reports
 from reknit.sockets.stream_socket import StreamSocket

@@ -17,6 +17,7 @@ from reknit_core.proxy.contexts import Contexts
 from reknit_core.proxy.drain import FAREWELL, schedule
 from reknit_core.proxy.view import SessionView
 from reknit_core.wire.handshake import ClientHandshake, Refusal, encode_refusal, refusal
+from reknit_core.wire.reasons import reason_of
 
 from reknit.asyncio.adapter import LOG, Session, SocketTransport
 from reknit.asyncio.streams import connect, receive, send_all, shake_hands, without_delay
@@ -147,7 +148,7 @@ class AsyncioProxy:
             try:
                 sock, peer = await self._loop.sock_accept(listener)
             except OSError as error:
-                LOG.error("can't accept a connection: %s", error.strerror)
+                LOG.error("can't accept a connection: %s", reason_of(error))
                 await asyncio.sleep(PAUSE)
                 continue
             sock.setblocking(False)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from reknit_core.wire.reasons import reason_of
 
 from reknit.settings.config import one_line
 from reknit.settings.options import OPTIONS, Option
@@ -52,7 +53,7 @@ def read_text(name: str) -> str:
     try:
         return Path(name).read_text(encoding="utf-8")
     except OSError as error:
-        raise Misuse(f"can't read {name}: {error.strerror or error}") from None
+        raise Misuse(f"can't read {name}: {reason_of(error)}") from None
     except ValueError as error:
         raise Misuse(f"can't read {name}: {error}") from None
 

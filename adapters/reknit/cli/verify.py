@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import click
+from reknit_core.wire.reasons import reason_of
 
 from reknit.cli.usage import Failure, Misuse, read_text
 
@@ -103,7 +104,7 @@ def _keep_diagrams(check: bool, output: Path, scenarios: Path) -> None:
     except (ScenarioError, UnicodeError) as error:
         raise Misuse(f"{scenarios}: {error}") from None
     except OSError as error:
-        raise Failure(f"{error.filename}: {error.strerror}") from None
+        raise Failure(f"{error.filename}: {reason_of(error)}") from None
 
 
 @click.command(short_help="Play random sessions against a reference model.")
@@ -219,7 +220,7 @@ def _feed_bytes(seconds: int, corpus: Path | None) -> None:
     try:
         found = guided.run(seconds, corpus)
     except OSError as error:
-        raise Failure(f"{error.filename}: {error.strerror}") from None
+        raise Failure(f"{error.filename}: {reason_of(error)}") from None
     except RuntimeError as error:
         raise Failure(str(error)) from None
     if found is not None:

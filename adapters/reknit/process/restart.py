@@ -14,6 +14,7 @@ from logging import ERROR, INFO
 from pathlib import Path
 
 import trio
+from reknit_core.wire.reasons import reason_of
 
 from reknit.observe.logs import LOG, tell
 from reknit.process import systemd
@@ -82,7 +83,7 @@ async def _connected(path: Path | None) -> socket.socket | None:
         return None
     except OSError as error:
         sock.close()
-        raise TakeoverError(f"{path}: {error.strerror or error}") from None
+        raise TakeoverError(f"{path}: {reason_of(error)}") from None
     except BaseException:
         sock.close()
         raise
@@ -116,7 +117,7 @@ class TakeoverSocket:
             self.socket.listen()
         except OSError as error:
             self.socket.close()
-            raise TakeoverError(f"can't listen at {path}: {error.strerror or error}") from None
+            raise TakeoverError(f"can't listen at {path}: {reason_of(error)}") from None
         finally:
             os.umask(mask)
 
@@ -183,7 +184,7 @@ class Restarts:
                 self._check_ready()
                 await self._start_successor()
             except (TakeoverError, OSError) as error:
-                reason = getattr(error, "strerror", None) or str(error)
+                reason = reason_of(error)
                 tell(ERROR, "not_taken_over", "not taken over: %(reason)s", reason=reason)
 
     async def _on_connection(self, takeover_socket: TakeoverSocket, nursery: trio.Nursery) -> None:
@@ -194,7 +195,7 @@ class Restarts:
                 came, _ = await listener.accept()
             except OSError as error:  # no more files, or it has gone again
                 self._places.release()
-                reason = error.strerror or str(error)
+                reason = reason_of(error)
                 tell(ERROR, "not_taken_over", "not taken over: %(reason)s", reason=reason)
                 await trio.sleep(AGAIN)
             else:

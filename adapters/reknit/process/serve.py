@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 from reknit_core.policy.upstream import Upstream
+from reknit_core.wire.reasons import reason_of
 
 from reknit.observe.logs import tell
 from reknit.process import systemd
@@ -72,7 +73,7 @@ async def _listen(
     try:
         return await opening
     except OSError as error:
-        raise ListenError(f"can't listen on {address}: {error.strerror or error}") from None
+        raise ListenError(f"can't listen on {address}: {reason_of(error)}") from None
 
 
 async def serve(

@@ -9,6 +9,8 @@ import time
 from collections.abc import MutableMapping
 from logging import WARNING
 
+from reknit_core.wire.reasons import reason_of
+
 from reknit.observe.logs import tell
 
 FIRST_FD = 3
@@ -54,7 +56,7 @@ def notify(*states: str, environ: MutableMapping[str, str] = os.environ) -> None
             sock.send("\n".join(states).encode())
     except OSError as error:
         text = "systemd can't be told %(state)s: %(reason)s"
-        tell(WARNING, "systemd", text, state=states[0], reason=error.strerror or str(error))
+        tell(WARNING, "systemd", text, state=states[0], reason=reason_of(error))
 
 
 def reloading() -> tuple[str, str]:

@@ -29,6 +29,7 @@ from typing import Protocol, TypeVar
 import msgspec
 from reknit_core.durable import frozen
 from reknit_core.telemetry.totals import Totals
+from reknit_core.wire.reasons import reason_of
 
 from reknit.trio.door.arrival import Arrival
 
@@ -319,7 +320,7 @@ def broken(error: OSError) -> TakeoverError:
         return TakeoverError("it does not answer in time")
     if isinstance(error, ConnectionError):
         return TakeoverError("it has closed the connection")
-    return TakeoverError(f"the connection to it broke: {error.strerror or error}")
+    return TakeoverError(f"the connection to it broke: {reason_of(error)}")
 
 
 def _close(sockets: list[socket.socket]) -> None:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import trio
+from reknit_core.wire.reasons import reason_of
 
 from reknit.settings.options import ALWAYS, NEVER
 
@@ -53,7 +54,7 @@ class StateDir:
             self._lock = self._open("lock", os.O_RDWR | os.O_CREAT)
         except OSError as error:
             self.close()
-            raise StateError(f"can't use {path}: {error.strerror or error}") from None
+            raise StateError(f"can't use {path}: {reason_of(error)}") from None
         except StateError:
             self.close()
             raise

@@ -16,6 +16,7 @@ from reknit_core.durable.records import JournalError
 from reknit_core.durable.revival import Replay, revive
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.proxy.drain import Toll
+from reknit_core.wire.reasons import reason_of
 
 from reknit.observe.logs import LOG, tell
 from reknit.settings.options import ALWAYS, NEVER
@@ -94,7 +95,7 @@ class Store:
             self._directory.lock()
             return self._restore(trio.current_time())
         except OSError as error:
-            raise StateError(f"can't use {self.path}: {error.strerror or error}") from None
+            raise StateError(f"can't use {self.path}: {reason_of(error)}") from None
 
     async def take_over(self) -> None:
         """Keep the sessions of a process that lives, and is letting go of the directory now."""
@@ -122,7 +123,7 @@ class Store:
                 self._directory.remove(name)
         except OSError as error:
             text = "what is in %(path)s can't be removed: %(reason)s"
-            reason = error.strerror or str(error)
+            reason = reason_of(error)
             tell(ERROR, "state_left", text, path=str(self.path), reason=reason)
 
     def _is_mine(self) -> bool:
@@ -219,7 +220,7 @@ class Store:
             self._directory.append(file, data)
 
     def _go_without(self, error: Exception, now: float) -> None:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = reason_of(error)
         if not self.trouble:
             text = "sessions are not kept in %(path)s, and go on without: %(reason)s"
             tell(ERROR, "state_trouble", text, path=str(self.path), reason=reason)

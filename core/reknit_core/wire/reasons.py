@@ -12,3 +12,8 @@ def shortened(text: str) -> str:
     """The text as printable() has it, at most LONGEST characters."""
     text = printable(text[: LONGEST + 1])
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def reason_of(error: Exception) -> str:
+    """What an error says: the system's word for it without number and file, if it has one."""
+    return getattr(error, "strerror", None) or str(error)

@@ -1,8 +1,9 @@
 """What peers may have written stays on one line, and short."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reknit_core.wire.reasons import LONGEST, printable, shortened
+from reknit_core.wire.reasons import LONGEST, printable, reason_of, shortened
 
 
 def test_what_is_printable_stays() -> None:
@@ -22,3 +23,16 @@ def test_it_is_always_one_line(text: str) -> None:
     assert short.isprintable()
     assert len(short) <= LONGEST
     short.encode()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (FileNotFoundError(2, "No such file", "/secret"), "No such file"),
+        (OSError("the name has no address"), "the name has no address"),
+        (OSError(5, ""), "[Errno 5] "),
+        (ValueError("no number"), "no number"),
+    ],
+)
+def test_what_an_error_says(error: Exception, reason: str) -> None:
+    assert reason_of(error) == reason

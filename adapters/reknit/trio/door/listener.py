@@ -23,6 +23,7 @@ from reknit_core.wire.handshake import (
     encode_refusal,
     refusal,
 )
+from reknit_core.wire.reasons import reason_of
 
 from reknit.observe.logs import tell, tell_seldom
 from reknit.sockets.stream_socket import StreamSocket
@@ -137,7 +138,7 @@ class Listener:
                 except OSError as error:
                     if error.errno not in _NO_ROOM:
                         raise
-                    await self._accept_last(listener, error.strerror or str(error), clients)
+                    await self._accept_last(listener, reason_of(error), clients)
                 else:
                     self._receive(plain_socket(stream), clients)
 

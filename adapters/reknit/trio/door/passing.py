@@ -12,6 +12,7 @@ from reknit_core.proxy.plain_request import PlainRequest
 from reknit_core.side import Side
 from reknit_core.telemetry.seldom import Seldom
 from reknit_core.wire.handshake import ClientHandshake
+from reknit_core.wire.reasons import reason_of
 
 from reknit.observe.logs import tell, tell_seldom
 from reknit.sockets.stream_socket import StreamSocket
@@ -111,7 +112,7 @@ class _Passage:
             try:
                 data = await receive(sock, READ_SIZE)
             except OSError as error:
-                exchange.lost(side, error.strerror or str(error))
+                exchange.lost(side, reason_of(error))
                 break
             now = trio.current_time()
             if not data:

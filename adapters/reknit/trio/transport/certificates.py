@@ -4,6 +4,8 @@ import re
 import ssl
 from pathlib import Path
 
+from reknit_core.wire.reasons import reason_of
+
 from reknit.settings.options import TlsFiles
 
 _NONE = TlsFiles()
@@ -101,7 +103,7 @@ def _check(option: str, name: str, label: str, what: str) -> None:
     try:
         data = Path(name).read_bytes()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = reason_of(error)
         raise CertificateError(f"{option}: can't read {name}: {reason}") from None
     if not re.search(rb"-----BEGIN [A-Z ]*" + label.encode() + rb"-----", data):
         raise CertificateError(f"{option}: there is no {what} in {name} (in PEM form)")

@@ -5,6 +5,7 @@ import socket
 
 import trio
 from reknit_core.policy.upstream import Upstream
+from reknit_core.wire.reasons import reason_of
 
 from reknit.sockets.stream_socket import StreamSocket
 from reknit.sockets.tls import TlsError, TlsSocket
@@ -67,5 +68,5 @@ def _explain(error: OSError) -> str:
     causes = getattr(error.__cause__, "exceptions", ())
     cause = next((cause for cause in causes if isinstance(cause, OSError)), error)
     if cause.errno is None or isinstance(cause, socket.gaierror):
-        return cause.strerror or str(cause)
+        return reason_of(cause)
     return os.strerror(cause.errno)
