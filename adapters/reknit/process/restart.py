@@ -26,7 +26,7 @@ from reknit.sockets.listening import remove_dead
 CHANNEL = "REKNIT_TAKEOVER_FD"  # names the descriptor by which a started process takes over
 ANSWER_LIMIT = 5.0  # seconds until a process that came must be ready to take over
 START_LIMIT = 60.0  # seconds until a process that was started must be ready to take over
-PLACES = 8  # processes that may come at once; more wait to be let in
+PLACES = 8  # processes that may come at once; for a further one the idlest gives way
 POLL = 0.05  # seconds between two attempts to get there
 AGAIN = 1.0  # seconds until the next is let in when one can't be
 
@@ -163,7 +163,7 @@ class Restarts:
         self._is_ready = is_ready
         self._state = state
         self._socket = takeover_socket
-        self._places = trio.Semaphore(PLACES)
+        self._waiting: list[trio.CancelScope] = []  # for their Hello, the idlest first
         self._done = False
 
     async def run(self, signals: AsyncIterator[int]) -> None:
@@ -190,22 +190,28 @@ class Restarts:
     async def _on_connection(self, takeover_socket: TakeoverSocket, nursery: trio.Nursery) -> None:
         listener = trio.socket.from_stdlib_socket(takeover_socket.socket)
         while True:
-            await self._places.acquire()
             try:
                 came, _ = await listener.accept()
             except OSError as error:  # no more files, or it has gone again
-                self._places.release()
                 reason = reason_of(error)
                 tell(ERROR, "not_taken_over", "not taken over: %(reason)s", reason=reason)
                 await trio.sleep(AGAIN)
             else:
-                nursery.start_soon(self._welcome, Channel(socket.socket(fileno=came.detach())))
+                channel = Channel(socket.socket(fileno=came.detach()))
+                scope = trio.CancelScope()
+                self._waiting.append(scope)
+                if len(self._waiting) > PLACES:
+                    self._waiting.pop(0).cancel()
+                nursery.start_soon(self._welcome, channel, scope)
 
-    async def _welcome(self, channel: Channel) -> None:
-        try:
+    async def _welcome(self, channel: Channel, scope: trio.CancelScope) -> None:
+        with scope:
             await self._offer(channel, ANSWER_LIMIT)
-        finally:
-            self._places.release()
+        if scope in self._waiting:
+            self._waiting.remove(scope)
+        if scope.cancelled_caught:
+            reason = "it said nothing, and others have come"
+            tell(ERROR, "not_taken_over", "not taken over: %(reason)s", reason=reason)
 
     async def _start_successor(self) -> None:
         """Raises OSError if none can be started."""

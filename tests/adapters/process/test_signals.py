@@ -358,13 +358,13 @@ def test_a_process_that_has_handed_over_starts_no_other(
 
 
 def test_silent_strangers_hold_up_no_takeover(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(restart, "ANSWER_LIMIT", 3600.0)
     given: list[Channel] = []
     door = TakeoverSocket(tmp_path / "door")
     door.socket.setblocking(False)
-    strangers = [socket.socket(socket.AF_UNIX) for _ in range(restart.PLACES - 1)]
+    strangers = [socket.socket(socket.AF_UNIX) for _ in range(6 * restart.PLACES)]
     for stranger in strangers:
         stranger.connect(str(tmp_path / "door"))
 
@@ -375,12 +375,28 @@ def test_silent_strangers_hold_up_no_takeover(
                 channel = await predecessor(tmp_path / "door", "")
             assert channel is not None
             channel.close()
+            kept.extend(stranger for stranger in strangers if not is_sent_away(stranger))
             nursery.cancel_scope.cancel()
 
+    kept: list[socket.socket] = []
     trio.run(run)
     assert len(given) == 1
+    assert kept == strangers[1 - restart.PLACES :]  # one of their places was the process's
+    gave_way = caplog.text.count("it said nothing, and others have come")
+    assert gave_way == len(strangers) - len(kept)
     for stranger in strangers:
         stranger.close()
+
+
+def is_sent_away(stranger: socket.socket) -> bool:
+    """Whether it has been closed, behind the Hello."""
+    stranger.setblocking(False)
+    try:
+        while stranger.recv(4096):
+            pass
+    except BlockingIOError:
+        return False
+    return True
 
 
 def test_nothing_is_begun_while_it_stops(caplog: pytest.LogCaptureFixture) -> None:
