@@ -20,6 +20,8 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 class DialResult(Enum):
     """How an attempt to reach the server ended."""
 
+    __hash__ = object.__hash__  # members are single; Enum's own is Python code
+
     ACCEPTED = "accepted"
     REFUSED = "refused"  # it answered the handshake with another status than 101
     UNREACHABLE = "unreachable"  # no connection
@@ -28,6 +30,8 @@ class DialResult(Enum):
 
 class Resume(Enum):
     """How an attempt to go on with a session ended, of a client or of a server."""
+
+    __hash__ = object.__hash__  # members are single; Enum's own is Python code
 
     RESUMED = "resumed"
     TOOK_OVER = "took_over"  # resumed while the client's older connection was there

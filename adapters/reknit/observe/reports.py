@@ -13,7 +13,7 @@ from reknit_core.telemetry.losses import MoreLosses
 from reknit_core.telemetry.server_outage import OutageBegan, OutageEnded, OutageGoesOn
 from reknit_core.telemetry.teller import Change, Remark, Teller, Volume
 
-from reknit.observe.logs import tell
+from reknit.observe.logs import LOG, tell
 
 LABEL = 6  # bytes of a session's digest: enough to tell a hundred thousand apart
 _LEVELS = {Volume.DETAIL: DEBUG, Volume.NEWS: INFO, Volume.TROUBLE: WARNING}
@@ -40,7 +40,9 @@ class Reports:
         """That has happened to the session that is called so, and is in that state."""
         volume = self._teller.hear(label, change, now)
         self._tell_remarks()
-        _tell_change(_LEVELS[volume], label, state, change)
+        level = _LEVELS[volume]
+        if LOG.isEnabledFor(level):
+            _tell_change(level, label, state, change)
 
     def forget(self, label: str) -> None:
         """That session is over, or another process's."""

@@ -6,6 +6,8 @@ from enum import Enum
 class Phase(Enum):
     """A leg's own small machine; which of its states go with which of the session's: context.py."""
 
+    __hash__ = object.__hash__  # members are single; Enum's own is Python code
+
     AWAY = "away"
     DIALLING = "dialling"
     HANDSHAKE = "handshake"

@@ -32,6 +32,8 @@ _ACCEPTED = (Trigger.SERVER_ACCEPTED, Trigger.SERVER_UNAWARE)
 class Volume(Enum):
     """How loudly something is said."""
 
+    __hash__ = object.__hash__  # members are single; Enum's own is Python code
+
     DETAIL = "detail"
     NEWS = "news"
     TROUBLE = "trouble"

@@ -1,17 +1,24 @@
 """Control frames of the proxy's own, and a peer's Close: built and read by wsproto.
 
-What goes to a server is masked (RFC 6455, 5.3).
+What goes to a server is masked (RFC 6455, 5.3). Each session has two Close frames, so that plain
+ones are built and read here; wsproto alone refuses one.
 """
 
-from wsproto.frame_protocol import FrameProtocol, ParseFailed
+from functools import lru_cache
 
-from reknit_core.codes import BAD_GATEWAY, INVALID_DATA, NEVER_SENT
+from wsproto.frame_protocol import CloseReason, FrameProtocol, ParseFailed
+
+from reknit_core.codes import BAD_GATEWAY, INVALID_DATA, NEVER_SENT, NO_STATUS
 from reknit_core.side import Side
 from reknit_core.wire.frames import Violation, payload
 
 # They build frames only, which leaves no state in them.
 _TO_SERVER = FrameProtocol(client=True, extensions=[])
 _TO_CLIENT = FrameProtocol(client=False, extensions=[])
+
+# Codes that wsproto takes, and gives back as they are (RFC 6455, 7.4).
+_PLAIN_CODES = frozenset((*map(int, CloseReason), *range(3000, 5000))) - NEVER_SENT
+_REMEMBERED = 64  # Close frames to clients: when many sessions end at once, they say the same
 
 
 def ping_frame(to: Side, data: bytes) -> bytes:
@@ -26,17 +33,34 @@ def pong_frame(to: Side, data: bytes) -> bytes:
 
 def close_frame(to: Side, code: int, reason: str) -> bytes:
     """A Close frame; 1005, and what may not go onto the wire, is sent without a code."""
+    if to is Side.CLIENT:
+        return _close_to_client(code, reason)
+    return _built(_TO_SERVER, code, reason)  # masked anew each time
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _close_to_client(code: int, reason: str) -> bytes:
+    return _built(_TO_CLIENT, code, reason)
+
+
+def _built(protocol: FrameProtocol, code: int, reason: str) -> bytes:
     if code in NEVER_SENT:
-        return bytes(_protocol(to).close())
-    return bytes(_protocol(to).close(code, reason))
+        return bytes(protocol.close())
+    return bytes(protocol.close(code, reason))
 
 
 def read_close(sender: Side, frame: bytes) -> tuple[int, str] | Violation:
     """The code and reason of that side's Close frame; 1005 if it has none."""
     data = payload(frame)
-    if data[:2] == BAD_GATEWAY.to_bytes(2, "big"):
+    if not data:
+        return NO_STATUS, ""
+    code = int.from_bytes(data[:2], "big")
+    reason = data[2:]
+    if code in _PLAIN_CODES and reason.isascii():
+        return code, reason.decode()
+    if code == BAD_GATEWAY:
         try:
-            return BAD_GATEWAY, data[2:].decode()
+            return BAD_GATEWAY, reason.decode()
         except UnicodeDecodeError:
             return Violation(INVALID_DATA, "bad Close frame: the reason is not UTF-8")
     protocol = FrameProtocol(client=sender is Side.SERVER, extensions=[])

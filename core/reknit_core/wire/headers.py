@@ -43,11 +43,8 @@ def end_to_end(headers: HeaderList) -> HeaderList:
 
     Names stay as they were written.
     """
-    return tuple(
-        (name, value)
-        for name, value in _passing(headers)
-        if not normalised(name).startswith(_HANDSHAKE)
-    )
+    passing = _passing(headers)
+    return tuple((name, value) for key, name, value in passing if not key.startswith(_HANDSHAKE))
 
 
 def of_answer(headers: HeaderList, status: int) -> HeaderList:
@@ -56,10 +53,11 @@ def of_answer(headers: HeaderList, status: int) -> HeaderList:
     What it says of the handshake stays, as Sec-WebSocket-Version (RFC 6455, 4.4); in a 426
     Upgrade does too, which is why there is one (RFC 9110, 15.5.22).
     """
+    passing = tuple((name, value) for _, name, value in _passing(headers))
     if status != UPGRADE_REQUIRED:
-        return _passing(headers)
+        return passing
     upgrades = ((name, value) for name, value in headers if name.lower() == b"upgrade")
-    return (*_passing(headers), *upgrades)
+    return (*passing, *upgrades)
 
 
 def says_upgrade(headers: HeaderList) -> bool:
@@ -67,21 +65,21 @@ def says_upgrade(headers: HeaderList) -> bool:
     return any(name.lower() == b"upgrade" for name, _ in headers)
 
 
-def _passing(headers: HeaderList) -> HeaderList:
-    dropped = set(_HOP_BY_HOP)
-    for name, value in headers:
-        if name.lower() == b"connection":
-            dropped.update(map(normalised, value.split(b",")))
-    return tuple((name, value) for name, value in headers if normalised(name) not in dropped)
+def _passing(headers: HeaderList) -> list[tuple[bytes, bytes, bytes]]:
+    """Those that are not for one hop: each with its name normalised, as written, and its value."""
+    keyed = [(normalised(name), name, value) for name, value in headers]
+    dropped = _HOP_BY_HOP
+    for key, _, value in keyed:
+        if key == b"connection" and value.lower() != b"upgrade":
+            dropped = dropped.union(map(normalised, value.split(b",")))
+    return [header for header in keyed if header[0] not in dropped]
 
 
 def for_server(headers: HeaderList, id_header: bytes) -> HeaderList:
     """A client's headers without those that the proxy says itself."""
     own_id = normalised(id_header)
     return tuple(
-        (name, value)
-        for name, value in end_to_end(headers)
-        if not is_own(key := normalised(name)) and key != own_id
+        (name, value) for key, name, value in _passing(headers) if not is_own(key) and key != own_id
     )
 
 
@@ -111,7 +109,7 @@ def reason_phrase(given: bytes) -> bytes:
 def value_of(headers: HeaderList, name: bytes) -> str | None:
     """The first header of that (lower-case) name."""
     for key, value in headers:
-        if key.lower() == name:
+        if key == name or (len(key) == len(name) and key.lower() == name):
             return value.decode("latin-1")
     return None
 
@@ -129,6 +127,8 @@ def cookie(headers: HeaderList, name: str) -> str | None:
 
 def query_value(target: str, name: str) -> str | None:
     """The first value of a query parameter in a request target."""
+    if "?" not in target:
+        return None
     _, _, query = target.partition("?")
     for part in query.split("&"):
         found, _, value = part.partition("=")
@@ -139,6 +139,8 @@ def query_value(target: str, name: str) -> str | None:
 
 def without_query(target: str, names: frozenset[str]) -> str:
     """The target without these query parameters; the others stay as they were written."""
+    if "?" not in target:
+        return target
     path, _, query = target.partition("?")
     parts = query.split("&")
     kept = [part for part in parts if unquote(part.partition("=")[0]) not in names]
