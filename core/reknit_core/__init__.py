@@ -22,6 +22,18 @@ if TYPE_CHECKING:
         Undelivered,
     )
     from reknit_core.counters import Counters
+    from reknit_core.dialect.choice import Choice, Dialects
+    from reknit_core.dialect.registry import Registry, registry
+    from reknit_core.dialect.ruled.mistakes import DialectError
+    from reknit_core.dialect.speech import (
+        Beat,
+        Conversation,
+        Dialect,
+        Heard,
+        Message,
+        Offer,
+        Statement,
+    )
     from reknit_core.driver import Driver, Transport, Wire
     from reknit_core.events import (
         Ask,
@@ -52,6 +64,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "commands": "Answered AttemptFailed Command Dial Disconnect Dropped Transitioned Undelivered",
     "counters": "Counters",
+    "dialect.choice": "Choice Dialects",
+    "dialect.registry": "Registry registry",
+    "dialect.ruled.mistakes": "DialectError",
+    "dialect.speech": "Beat Conversation Dialect Heard Message Offer Statement",
     "driver": "Driver Transport Wire",
     "host": "Host",
     "events": "Ask ClientConnected ConnectionLost DialFailed Event ServerConnected Shutdown "
@@ -76,36 +92,47 @@ __all__ = [
     "Answered",
     "Ask",
     "AttemptFailed",
+    "Beat",
     "Budget",
     "Buffer",
+    "Choice",
     "ClientConnected",
     "ClientHandshake",
     "Command",
     "ConnectionLost",
     "ContextStateMachine",
     "Contexts",
+    "Conversation",
     "Counters",
     "Delivery",
     "Dial",
     "DialFailed",
+    "Dialect",
+    "DialectError",
+    "Dialects",
     "Disconnect",
     "Driver",
     "Dropped",
     "Event",
+    "Heard",
     "Host",
     "Http",
     "LifecycleError",
+    "Message",
+    "Offer",
     "Overflow",
     "Player",
     "Policy",
     "PolicyError",
     "Refusal",
+    "Registry",
     "ScenarioError",
     "ServerConnected",
     "SessionView",
     "Shutdown",
     "Side",
     "State",
+    "Statement",
     "StopAsking",
     "Transit",
     "Transition",
@@ -118,6 +145,7 @@ __all__ = [
     "Wire",
     "__version__",
     "parse_upstream",
+    "registry",
 ]
 
 

@@ -63,9 +63,13 @@ class Transitioned:
 
 @dataclass(frozen=True, slots=True)
 class DialectChosen:
-    """The session has begun, and its messages are understood by the dialect of that name."""
+    """The session has begun, and its messages are understood by the dialect of that name.
+
+    Not `known`: they were, in another process; here they are not, and it ends with its server.
+    """
 
     name: str
+    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """A proxy in a program of one's own, under asyncio."""
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from reknit_core.policy.policy import Policy
@@ -9,6 +9,7 @@ from reknit_core.policy.upstream import Upstream
 
 from reknit.asyncio.proxy import AsyncioProxy
 from reknit.asyncio.streams import listen as open_listeners
+from reknit.observe.dialects import load_dialects
 from reknit.settings.addresses import Address, Listen
 
 ANYWHERE = Listen("127.0.0.1", 0)
@@ -22,17 +23,21 @@ async def open_proxy(
     *,
     tls: ssl.SSLContext | None = None,
     upstream_tls: ssl.SSLContext | None = None,
+    dialects: Iterable[object] = (),
 ) -> AsyncIterator[AsyncioProxy]:
-    """A proxy that runs inside of the `async with`, in any thread's loop. Raises OSError.
+    """A proxy that runs inside of the `async with`, in any thread's loop.
 
     It takes no signals, and leaves the garbage collection and the limit of open files as they
     are. In the end sessions are closed at once; drain() before that sends them away in time.
     `tls`: how clients speak TLS. `upstream_tls`: how the server does, for `wss://`; None: as
-    Python does by default.
+    Python does by default. `dialects`: the program's own (`reknit_core.Dialect`), which
+    `policy.dialect` chooses from too. Raises OSError, or DialectError (a ValueError).
     """
     if upstream.secure and upstream_tls is None:
         upstream_tls = ssl.create_default_context()
-    proxy = AsyncioProxy(policy, upstream, await open_listeners(listen), tls, upstream_tls)
+    known = load_dialects(policy, dialects)
+    listeners = await open_listeners(listen)
+    proxy = AsyncioProxy(policy, upstream, listeners, tls, upstream_tls, known)
     try:
         yield proxy
         await proxy.drain()

@@ -10,6 +10,7 @@ from math import inf
 from typing import Any
 
 from reknit_core import ContextStateMachine
+from reknit_core.dialect.choice import Dialects
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.admission import Admission, Guest
@@ -44,12 +45,13 @@ class AsyncioProxy:
         listeners: list[socket.socket],
         tls: ssl.SSLContext | None = None,
         upstream_tls: ssl.SSLContext | None = None,
+        dialects: Dialects | None = None,
     ) -> None:
         self._policy = policy
         self._upstream = upstream
         self._tls = tls
         self._upstream_tls = upstream_tls
-        self._contexts = Contexts(policy, upstream, os.urandom)
+        self._contexts = Contexts(policy, upstream, os.urandom, dialects)
         self._admission = Admission(policy)
         self._key = os.urandom(16)  # of the sessions' labels in the log
         self._sessions: dict[ContextStateMachine, Session] = {}

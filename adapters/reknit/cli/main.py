@@ -10,6 +10,7 @@ import sys
 import click
 
 from reknit.cli.demo import demo
+from reknit.cli.dialects import dialects
 from reknit.cli.usage import Failure, Group, Misuse, ServeCommand, configurable, read_text
 from reknit.cli.verify import diagram, fuzz, replay
 from reknit.observe.logs import log_to_stderr
@@ -24,7 +25,7 @@ from reknit.settings.config import (
     from_toml,
     merge,
 )
-from reknit.settings.options import PREFIX
+from reknit.settings.options import OPTIONS, PREFIX
 
 
 @click.group("reknit", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,6 +60,7 @@ def _serve(config_file: str | None, options: dict[str, object]) -> None:
     outlet = log_to_stderr(config.log_level, config.log_format)
     _divert_stderr(outlet)
     import trio
+    from reknit_core.dialect.ruled.mistakes import DialectError
 
     from reknit.process.serve import ListenError
     from reknit.process.serve import serve as run
@@ -70,6 +72,8 @@ def _serve(config_file: str | None, options: dict[str, object]) -> None:
         trio.run(run, config)
     except CertificateError as error:
         raise Misuse(error) from None
+    except DialectError as error:
+        raise Misuse(f"{OPTIONS['dialect'].flag}: {error}") from None
     except (ListenError, StateError, TakeoverError) as error:
         raise Failure(error) from None
     finally:
@@ -99,5 +103,5 @@ def _configure(config_file: str | None, options: dict[str, object]) -> Config:
     return merge(command_line, environment, from_toml(read_text(name), name) if name else {})
 
 
-for command in (demo, replay, diagram, fuzz):
+for command in (demo, dialects, replay, diagram, fuzz):
     main.add_command(command)

@@ -91,8 +91,10 @@ def _tell_change(level: int, session: str, now_in: State, change: Change) -> Non
                 attempt=attempt,
                 reason=reason,
             )
-        case DialectChosen(name):
+        case DialectChosen(name, known):
             text = "%(session)s speaks %(dialect)s"
+            if not known:
+                text += ", which is not known here: it ends with its server"
             tell(level, "dialect", text, session=session, state=now_in.value, dialect=name)
         case Dropped(side, total):
             text = "%(session)s queue full: %(total)d to the %(side)s dropped"

@@ -11,6 +11,7 @@ import trio
 from reknit_core.policy.upstream import Upstream
 from reknit_core.wire.reasons import reason_of
 
+from reknit.observe.dialects import load_dialects
 from reknit.observe.logs import tell
 from reknit.process import systemd
 from reknit.process.file_limit import fit_to_files, tell_room
@@ -83,7 +84,7 @@ async def serve(
 
     Takes over from a running process if there is one. Reports its port (0: a Unix socket's) when
     it listens; the first one's, if there are several. Signals are its own meanwhile. Raises
-    CertificateError, ListenError, StateError or TakeoverError.
+    CertificateError, DialectError, ListenError, StateError or TakeoverError.
     """
     with receive() as signals:
         await _serve(config, signals, task_status)
@@ -91,11 +92,14 @@ async def serve(
 
 async def _serve(config: Config, signals: Signals, task_status: trio.TaskStatus[int]) -> None:
     certificates = Certificates(config.tls, secure_upstream=config.upstream.secure)
+    dialects = load_dialects(config.policy)
     _collect_garbage_rarely()
     records = config.admin is not None
     policy = fit_to_files(config.policy)
     state = None if config.state_dir is None else StateDir(config.state_dir, config.state_sync)
-    proxy = Proxy(policy, config.upstream, certificates, records=records, state=state)
+    proxy = Proxy(
+        policy, config.upstream, certificates, records=records, state=state, dialects=dialects
+    )
     hook = _make_hook(config)
     _import_admin(config)
     begun = await unless_stopped(signals.stop, partial(_open_doors, config, proxy))
@@ -131,7 +135,7 @@ async def _serve(config: Config, signals: Signals, task_status: trio.TaskStatus[
             nursery.start_soon(hook.run)
         nursery.start_soon(serve_admin)
         nursery.start_soon(_stop_on, signals.stop, proxy, drain, nursery)
-        nursery.start_soon(reload_on, signals.reload, certificates)
+        nursery.start_soon(reload_on, signals.reload, certificates, dialects)
         ports = [_tell_listening(door, config.upstream) for door in doors.clients]
         tell_room(config.policy, policy)
         systemd.notify(systemd.READY)

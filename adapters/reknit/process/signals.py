@@ -8,9 +8,11 @@ from logging import ERROR, INFO
 from typing import TypeVar
 
 import trio
+from reknit_core.dialect.ruled.mistakes import DialectError
 
 from reknit.observe.logs import tell
 from reknit.process.mask import HANDLED
+from reknit.settings.dialects import LoadedDialects
 from reknit.trio.transport.certificates import CertificateError, Certificates
 
 PASSES = 4  # of trio's loop, in which a signal gets from its handler to who waits for it
@@ -90,23 +92,39 @@ def tell_signal(number: int) -> None:
     tell(INFO, "signal", "got %(name)s", name=signal.Signals(number).name)
 
 
-async def reload_on(signals: AsyncIterator[int], certificates: Certificates) -> None:
-    """SIGHUP reads the certificates again, for new connections; without any it does nothing."""
+async def reload_on(
+    signals: AsyncIterator[int], certificates: Certificates, dialects: LoadedDialects
+) -> None:
+    """SIGHUP reads the files of certificates and dialects again; without any it does nothing."""
     async for number in signals:
         if number != signal.SIGHUP:
             text = "got %(name)s, which does nothing"
             tell(INFO, "signal", text, name=signal.Signals(number).name)
-        elif not certificates.reloadable:
-            text = "got %(name)s, and there are no certificates to read again"
+        elif not certificates.reloadable and not dialects.reloadable:
+            text = "got %(name)s, and there are no certificates or dialects to read again"
             tell(INFO, "signal", text, name=signal.Signals(number).name)
         else:
-            _reload(certificates)
+            if certificates.reloadable:
+                _reload_certificates(certificates)
+            if dialects.reloadable:
+                _reload_dialects(dialects)
 
 
-def _reload(certificates: Certificates) -> None:
+def _reload_certificates(certificates: Certificates) -> None:
+    """For new connections."""
     try:
         certificates.reload()
         tell(INFO, "certificates_read", "read the certificates again")
     except CertificateError as error:
         text = "the certificates stay as they were: %(reason)s"
         tell(ERROR, "certificates_bad", text, reason=str(error))
+
+
+def _reload_dialects(dialects: LoadedDialects) -> None:
+    """For new sessions: those that there are go on as they began."""
+    try:
+        dialects.reload()
+        tell(INFO, "dialects_read", "read the dialects' files again, for new sessions")
+    except DialectError as error:
+        text = "the dialects stay as they were: %(reason)s"
+        tell(ERROR, "dialects_bad", text, reason=str(error))

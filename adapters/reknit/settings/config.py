@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 
-from reknit_core.policy.dialects import dialects_of
 from reknit_core.policy.policy import Policy, PolicyError
 from reknit_core.policy.upstream import Upstream
 
@@ -147,7 +146,6 @@ def merge(*layers: Layer) -> Config:
     tls = TlsFiles(**{name: str(values.pop(name)) for name in names})
     try:
         policy = Policy(**values)  # type: ignore[arg-type]
-        dialects_of(policy)
     except PolicyError as error:
         label = given[error.name].label if error.name in given else error.name
         raise _not_allowed(label, error.value, error.allowed) from None

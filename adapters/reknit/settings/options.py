@@ -193,7 +193,7 @@ def _metavar(kind: Any, setting: Setting) -> str:
         return "|".join(str(member.value) for member in kind)
     if get_origin(kind) is frozenset:
         return (setting.metavar or ("CODE" if get_args(kind) == (int,) else "NAME")) + ",..."
-    return setting.unit.upper() or ("NAME" if kind is str else "NUMBER")
+    return setting.metavar or setting.unit.upper() or ("NAME" if kind is str else "NUMBER")
 
 
 def _allowed(kind: Any, setting: Setting) -> str:

@@ -1,7 +1,7 @@
 """A proxy in a program of one's own, under trio; `reknit serve` is one of them."""
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import trio
@@ -9,6 +9,7 @@ from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.view import SessionView
 
+from reknit.observe.dialects import load_dialects
 from reknit.settings.addresses import Address, Listen, UnixPath
 from reknit.trio.door.listeners import open_listeners
 from reknit.trio.proxy import Proxy
@@ -79,19 +80,22 @@ async def open_proxy(
     *,
     tls: ssl.SSLContext | None = None,
     upstream_tls: ssl.SSLContext | None = None,
+    dialects: Iterable[object] = (),
 ) -> AsyncIterator[TrioProxy]:
-    """A proxy that runs inside of the `async with`, in any thread's trio. Raises OSError.
+    """A proxy that runs inside of the `async with`, in any thread's trio.
 
     It takes no signals, and leaves the garbage collection and the limit of open files as they
     are. In the end sessions are closed at once; drain() before that sends them away in time.
     `tls`: how clients speak TLS. `upstream_tls`: how the server does, for `wss://`; None: as
-    Python does by default.
+    Python does by default. `dialects`: the program's own (`reknit_core.Dialect`), which
+    `policy.dialect` chooses from too. Raises OSError, or DialectError (a ValueError).
     """
     certificates = Certificates()
     certificates.for_clients = tls
     if upstream.secure:
         certificates.for_server = upstream_tls or ssl.create_default_context()
-    proxy = Proxy(policy, upstream, certificates)
+    known = load_dialects(policy, dialects)
+    proxy = Proxy(policy, upstream, certificates, dialects=known)
     listeners = await open_listeners(listen)
     async with running(proxy, listeners, trio.Event()) as opened:
         yield opened

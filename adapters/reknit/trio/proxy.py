@@ -10,6 +10,7 @@ from logging import DEBUG
 
 import trio
 from reknit_core.commands import Dial
+from reknit_core.dialect.choice import Dialects
 from reknit_core.events import ClientConnected
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
@@ -39,7 +40,8 @@ class Proxy:
     """Brings listener, dialler and reactor together for the sessions.
 
     `records`: whether each session keeps what it went through lately. `state`: where sessions are
-    kept, so that they outlive this process; then `store` must be begun before it runs.
+    kept, so that they outlive this process; then `store` must be begun before it runs. `dialects`:
+    what is known of messages; None: what comes with the proxy.
     """
 
     def __init__(
@@ -50,8 +52,9 @@ class Proxy:
         *,
         records: bool = False,
         state: StateDir | None = None,
+        dialects: Dialects | None = None,
     ) -> None:
-        contexts = Contexts(policy, upstream, os.urandom)
+        contexts = Contexts(policy, upstream, os.urandom, dialects)
         self.admission = Admission(policy)
         self.store = None if state is None else Store(state, contexts)
         self.reports = TimedReports(contexts.counters)

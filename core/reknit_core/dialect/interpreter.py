@@ -11,7 +11,16 @@ from math import inf
 from typing import Any
 
 from reknit_core.dialect.halves import Halves
-from reknit_core.dialect.speech import NOTHING, Beat, Conversation, Heard, Key, Message, State
+from reknit_core.dialect.speech import (
+    NOTHING,
+    Beat,
+    Conversation,
+    Heard,
+    Key,
+    LostError,
+    Message,
+    State,
+)
 from reknit_core.dialect.statements import NEVER, Statements
 from reknit_core.side import Side
 
@@ -42,6 +51,7 @@ class Interpreter:
         "_greeted",
         "_half",
         "_halves",
+        "_held_back",
         "_last_end",
         "_renewed",
         "_server_greeted",
@@ -66,6 +76,7 @@ class Interpreter:
         self._renewed = False  # whether the server is not the session's first one
         self._server_greeted = False  # whether this server has greeted
         self._server_is_cut = False  # whether what the server says ends within something
+        self._held_back = 0  # bytes of the server's that have not passed on yet
         self._halves = Halves()  # where no server can go on without what came before
         self._last_end = 0  # of the client's last message
         self._to_say: deque[Key] = deque()
@@ -76,6 +87,11 @@ class Interpreter:
     def is_reopening(self) -> bool:
         """Whether the server has not yet heard, or not yet answered, what it must."""
         return bool(self._to_say) or self._awaited is not None or self.hold != inf
+
+    @property
+    def awaited(self) -> Key | None:
+        """The statement whose answer comes before all else."""
+        return self._awaited
 
     @property
     def begun(self) -> bool:
@@ -131,6 +147,9 @@ class Interpreter:
                 self._greeted = self._server_greeted = True
             if not part.is_ours and not (had and all(had)):
                 passed.append(message.data if part.part is None else part.part)
+        taken = sum(len(message.data if part.part is None else part.part) for part in heard)
+        self._held_back += len(message.data) - taken
+        falls_back |= self._held_back > 0 and any(part.lost for part in heard)
         if falls_back:
             return Verdict(None, falls_back=True)
         if client_away and (left := _for_nobody(heard)) is not None:
@@ -139,6 +158,11 @@ class Interpreter:
         if data == message.data and passed:
             return Verdict(message)
         return Verdict(Message(data, message.is_text) if data else None)
+
+    @property
+    def is_in_the_middle(self) -> bool:
+        """Whether nobody can go on who knows nothing of the session."""
+        return self.is_reopening or self._held_back > 0
 
     def heard_to(self, position: int) -> None:
         """A server has heard the client's queue up to `position`, and it is kept no longer."""
@@ -184,8 +208,12 @@ class Interpreter:
         self._awaited = None
         self.hold = inf
         self._server_greeted = False
+        self._held_back = 0
         self.is_lost |= self._server_is_cut  # the client would hear on within something
-        self._conversation.begins_again()
+        try:
+            self._conversation.begins_again()
+        except LostError:
+            self.is_lost = True
 
     def reopen(self, position: int, *, repeats: bool) -> list[Message]:
         """A new server has accepted, and is sent the queue from `position` on.
@@ -214,7 +242,10 @@ class Interpreter:
         return told
 
     def words(self) -> list[Message]:
-        """What to tell the server now: up to a statement whose answer has to be awaited."""
+        """What to tell the server now: up to a statement whose answer has to be awaited.
+
+        Raises LostError.
+        """
         said = []
         while self._to_say and self._awaited is None:
             kept = self.statements.get(self._to_say.popleft())
@@ -257,6 +288,8 @@ class Interpreter:
             "server_greeted": self._server_greeted,
             "renewed": self._renewed,
             "server_is_cut": self._server_is_cut,
+            "held_back": self._held_back,
+            "in_the_middle": self.is_in_the_middle,
             "halves": self._halves.freeze(),
             "last_end": self._last_end,
             "to_say": [[*key] for key in self._to_say],
@@ -275,6 +308,7 @@ class Interpreter:
         self._server_greeted = bool(each["server_greeted"])
         self._renewed = bool(each["renewed"])
         self._server_is_cut = bool(each["server_is_cut"])
+        self._held_back = each["held_back"]
         self._halves.thaw(each["halves"])
         self._last_end = each["last_end"]
         self._to_say.extend(tuple(key) for key in each["to_say"])

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
-from reknit_core.dialect.guarded import Guarded
+from reknit_core.dialect.guarded import Guarded, Report, ignore
 from reknit_core.dialect.protocols.mqtt import Mqtt
 from reknit_core.dialect.protocols.nats import Nats
 from reknit_core.dialect.protocols.phoenix import Phoenix
@@ -11,20 +11,33 @@ from reknit_core.dialect.protocols.signalr import SignalR
 from reknit_core.dialect.protocols.stomp import Stomp
 from reknit_core.dialect.protocols.yjs import HOCUSPOCUS, Y_WEBSOCKET
 from reknit_core.dialect.ruled.builtin import FILES, built_in
-from reknit_core.dialect.ruled.rules_file import NAME, NAME_ALLOWED, DialectError, read_rules
+from reknit_core.dialect.ruled.mistakes import DialectError
+from reknit_core.dialect.ruled.rules_file import NAME, NAME_ALLOWED, read_rules
 from reknit_core.dialect.speech import Dialect, Offer
 
 RESERVED = frozenset(("auto", "none"))
 """What stands in a dialect's place, and can't name one."""
 
+BUILT_IN = "built-in"
+"""From where the dialects are that come with the proxy."""
+
 
 class Registry:
-    """Dialects, sorted by name. The users' own come before those of the same name, or offer."""
+    """Dialects, sorted by name. The users' own come before those of the same name, or offer.
 
-    __slots__ = ("_dialects", "_own")
+    `sources`: from where the users' own are, by name.
+    """
 
-    def __init__(self, built_in: Iterable[Dialect], own: Iterable[Dialect] = ()) -> None:
+    __slots__ = ("_dialects", "_own", "_sources")
+
+    def __init__(
+        self,
+        built_in: Iterable[Dialect],
+        own: Iterable[Dialect] = (),
+        sources: Mapping[str, str] | None = None,
+    ) -> None:
         self._own = {dialect.name: dialect for dialect in own}
+        self._sources = sources or {}
         everything = {dialect.name: dialect for dialect in built_in} | self._own
         self._dialects = dict(sorted(everything.items()))
 
@@ -36,6 +49,10 @@ class Registry:
         """Of all dialects, sorted."""
         return (*self._dialects,)
 
+    def source(self, name: str) -> str:
+        """From where the dialect of that name is: BUILT_IN, or what was said when it came in."""
+        return self._sources.get(name, BUILT_IN)
+
     def choose(self, offer: Offer) -> Dialect | None:
         """The dialect that a session which opened so certainly speaks; None: it is not known."""
         everything: tuple[Dialect, ...] = (*self._own.values(), *self)
@@ -45,7 +62,10 @@ class Registry:
         """The dialect of that name. Raises DialectError, which says what there is."""
         if name not in self._dialects:
             allowed = ", ".join((*sorted(RESERVED), *self.names))
-            raise DialectError(f"dialect {name!r} is not known; allowed: {allowed}, or a TOML file")
+            raise DialectError(
+                f"dialect '{name}' is not known; allowed: {allowed}, or a file: a path with a /, "
+                "or a name that ends with .toml"
+            )
         return self._dialects[name]
 
     def with_file(self, text: str, source: str) -> tuple["Registry", Dialect]:
@@ -53,21 +73,32 @@ class Registry:
         rules = read_rules(text, source)
         return self._with(rules, source), rules
 
-    def with_objects(self, objects: Mapping[str, object]) -> "Registry":
-        """With dialects that were loaded from elsewhere, by where from. Raises DialectError."""
+    def with_objects(self, objects: Mapping[str, object], report: Report = ignore) -> "Registry":
+        """With dialects that were loaded from elsewhere, by where from. Raises DialectError.
+
+        `report` is told what one of them raises later, or does otherwise than it must.
+        """
         registry = self
         for source, given in objects.items():
-            registry = registry._with(Guarded(_as_dialect(given, source)), source)
+            dialect = Guarded(_as_dialect(given, source), source, report)
+            if dialect.name in registry._own:
+                other = registry.source(dialect.name)
+                raise DialectError(
+                    f"{source}: the name '{dialect.name}' is taken by {other}; "
+                    "allowed: a name for each dialect"
+                )
+            registry = registry._with(dialect, source)
         return registry
 
     def _with(self, dialect: Dialect, source: str) -> "Registry":
         if dialect.name in RESERVED or not NAME.fullmatch(dialect.name):
             allowed = f"{NAME_ALLOWED}; not {' or '.join(sorted(RESERVED))}"
             raise DialectError(
-                f"{source}: the name {dialect.name!r} is not allowed; allowed: {allowed}"
+                f"{source}: the name '{dialect.name}' is not allowed; allowed: {allowed}"
             )
         built_in = [each for each in self if each.name not in self._own]
-        return Registry(built_in, [*self._own.values(), dialect])
+        sources = {**self._sources, dialect.name: source}
+        return Registry(built_in, [*self._own.values(), dialect], sources)
 
 
 @cache
@@ -85,5 +116,8 @@ def _as_dialect(given: object, source: str) -> Dialect:
             return made
     except Exception as error:
         raise DialectError(f"{source}: {type(error).__name__}: {error}") from error
-    needs = "name, summary, speaks() and converse()"
-    raise DialectError(f"{source}: {given!r} is no dialect: it needs {needs}")
+    needs = "name, summary, chosen_by, ends, speaks() and converse()"
+    raise DialectError(
+        f"{source}: {given!r} is no dialect: it needs {needs}, "
+        "most of which it has from reknit_core.Dialect"
+    )

@@ -26,6 +26,10 @@ class Message(NamedTuple):
     is_text: bool
 
 
+class LostError(Exception):
+    """A conversation can't be followed any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """What a new server must hear to know the session, or a request that is unanswered.
@@ -107,31 +111,40 @@ class Beat(NamedTuple):
 
 
 class Conversation(Protocol):
-    """What a dialect knows of one session."""
+    """What a dialect knows of one session. Whoever derives from it writes what differs."""
 
     def hear(self, side: Side, message: Message, *, away: bool = False) -> tuple[Heard, ...]:
         """What a message from that side means, part by part, in order. Never raises.
 
         `away`: the other side is, so that the proxy gives a `reply` in its place.
         """
+        return NOTHING
 
     def again(self, statement: Statement) -> Message | None:
         """A statement as it is said once more, to a server that may have heard it before.
 
-        None: another statement says it too.
+        None: another statement says it too. Raises LostError.
         """
+        return statement.said
 
     def beat(self, side: Side) -> Beat | None:
         """What that side sends by itself, and the proxy in its place while it is away."""
+        return None
 
     def fails(self, statement: Statement) -> Message | None:
         """What tells the client that this request is not asked again; None: nothing can."""
+        return None
 
     def begins_again(self) -> None:
-        """A new connection to a server begins: what was left half said on the old one is void."""
+        """A new connection to a server begins: what was left half said on the old one is void.
+
+        Raises LostError.
+        """
+        return
 
     def freeze(self) -> State:
         """What is to be known in another process, beside the statements."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +160,7 @@ class Offer:
 
 @runtime_checkable
 class Dialect(Protocol):
-    """A protocol that the proxy knows."""
+    """A protocol that the proxy knows. Whoever derives from it writes what differs."""
 
     @property
     def name(self) -> str:
@@ -157,11 +170,24 @@ class Dialect(Protocol):
     def summary(self) -> str:
         """One line for people: what lives on."""
 
+    @property
+    def chosen_by(self) -> str:
+        """For people: by what of a handshake; empty: by its name only."""
+        return ""
+
+    @property
+    def ends(self) -> bool:
+        """For people: whether a server's loss ends a session."""
+        return self.converse() is None
+
     def speaks(self, offer: Offer) -> bool:
         """Whether a session that opened so certainly speaks it: then `auto` chooses it."""
+        return False
 
     def converse(self, state: State | None = None) -> Conversation | None:
         """A new session's conversation, or that one which freeze() gave `state` of.
 
-        None: a server's loss ends the session, since its client begins anew by itself.
+        None: a server's loss ends the session, since its client begins anew by itself; or there
+        is no going on from that state.
         """
+        return None

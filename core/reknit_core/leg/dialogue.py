@@ -21,10 +21,12 @@ class Dialogue:
 
     __slots__ = (
         "_noted",
+        "_stuck",
         "begins_anew",
         "falls_back",
         "held",
         "interpreter",
+        "is_forgotten",
         "made",
         "name",
         "replies",
@@ -39,6 +41,9 @@ class Dialogue:
         """How many messages were said in that side's place, and are in what comes from it."""
         self.replies: list[tuple[Side, Message]] = []
         """What is to be said in a side's place."""
+        self.is_forgotten = False
+        """Whether another process understood its messages, and this one does not."""
+        self._stuck: dict[str, object] | None = None  # what it is stuck in
         self.begins_anew = False  # whether the client knows nothing of what it has begun
         self.falls_back = False  # whether the server did not take what it was told
         self.held = 0
@@ -53,18 +58,27 @@ class Dialogue:
     def thawed(cls, form: FrozenDialogue, dialect: Dialect | None, limit: int) -> "Dialogue":
         """That one which frozen() gave `form` of. Without its dialect it can't be followed."""
         state = form.state
-        if dialect is None or state is None:
-            return cls(form.name, None, limit)
-        dialogue = cls(form.name, dialect.converse(state["conversation"]), limit)
+        conversation = None
+        if dialect is not None and state is not None:
+            conversation = dialect.converse(state["conversation"])
+        dialogue = cls(form.name, conversation, limit)
         dialogue.made = dict(zip(Side, form.made, strict=True))
-        if dialogue.interpreter is not None:
+        if dialogue.interpreter is not None and state is not None:
             dialogue.interpreter.thaw(state)
+        elif state is not None:
+            dialogue.is_forgotten = True
+            dialogue._stuck = state if state["in_the_middle"] else None
         return dialogue
 
     def frozen(self) -> FrozenDialogue:
         """The dialogue as data."""
-        state = None if self.interpreter is None else dict(self.interpreter.freeze())
+        state = self._stuck if self.interpreter is None else dict(self.interpreter.freeze())
         return FrozenDialogue(self.name, state, [self.made[side] for side in Side])
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it was forgotten in the middle of something: no end may hear on."""
+        return self._stuck is not None
 
     @property
     def changes(self) -> int:
@@ -79,7 +93,9 @@ class Dialogue:
     @property
     def hold(self) -> float:
         """The position in the client's queue up to which the server may have it now."""
-        return inf if self.interpreter is None else self.interpreter.hold
+        if self.interpreter is None:
+            return 0 if self.is_stuck else inf
+        return self.interpreter.hold
 
     @property
     def is_reopening(self) -> bool:
@@ -95,7 +111,7 @@ class Dialogue:
         """
         interpreter = self.interpreter
         if interpreter is None:
-            return message
+            return None if self.is_stuck and side is Side.SERVER else message
         verdict: Verdict
         if side is Side.CLIENT:
             verdict = interpreter.from_client(message, end, server_away=away)

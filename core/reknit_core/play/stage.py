@@ -247,8 +247,8 @@ class Stage:
                 self._write_line("=", what.state.value)
             case AttemptFailed(_, failure, reason):
                 self._out(f"dial failed {failure.value} {quote(reason.encode())}")
-            case DialectChosen(name):
-                self._out(f"dialect {name}")
+            case DialectChosen(name, known):
+                self._out(f"dialect {name}{'' if known else ' unknown'}")
             case Dropped(side, total):
                 self._out(f"{side.value} dropped total={total}")
             case Undelivered(side, messages, size):

@@ -1,20 +1,21 @@
 """The dialects that a policy speaks of."""
 
-from reknit_core.dialect.choice import AUTO, NO_DIALECTS, NONE, Choice, Dialects
+from reknit_core.dialect.choice import NO_DIALECTS, NONE, Choice, Dialects
 from reknit_core.dialect.registry import registry
-from reknit_core.dialect.ruled.rules_file import DialectError
+from reknit_core.dialect.ruled.mistakes import DialectError
 from reknit_core.policy.policy import Policy, PolicyError
 
 
 def dialects_of(policy: Policy) -> Dialects:
     """Those that come with the proxy, chosen from as the policy says.
 
-    Raises PolicyError if it names none of them.
+    Raises PolicyError if it names none of them. Files are read by who calls the core: who has
+    dialects beside these makes a Choice of its own.
     """
     if policy.dialect == NONE:
         return NO_DIALECTS
     try:
         return Choice(registry(), policy.dialect)
     except DialectError:
-        allowed = ", ".join((AUTO, NONE, *registry().names))
+        allowed = ", ".join(("auto", NONE, *registry().names))
         raise PolicyError("dialect", policy.dialect, allowed) from None

@@ -130,8 +130,9 @@ def _setting(
     *,
     pattern: str = "",
     words: str = "",
+    metavar: str = "",
 ) -> Any:
-    setting = Setting(help, unit, low, high, pattern, words)
+    setting = Setting(help, unit, low, high, pattern, words, metavar=metavar)
     return field(default=default, metadata={"setting": setting})
 
 
@@ -288,9 +289,12 @@ class Policy:
     dialect: str = _setting(
         "auto",
         "What the proxy understands of the messages, to tell a new server what it must know: by "
-        "the handshake (auto), nothing (none), or a dialect's name.",
-        pattern=r"[a-z0-9][a-z0-9.-]{0,63}",
-        words="auto, none, or the name of a dialect",
+        "the handshake (auto), nothing (none), a dialect's name, or a TOML file that describes "
+        "one; of several, with commas, the first that the handshake shows.",
+        pattern=r"[^,\0-\x1f]+(,[^,\0-\x1f]+)*",
+        words="auto, none, the name of a dialect, or a file: a path with a /, or a name that ends "
+        "with .toml; or several of these with commas",
+        metavar="auto|none|NAME|FILE,...",
     )
     queue_bytes: int = _setting(
         4 * 2**20,

@@ -31,7 +31,8 @@ from reknit_core.commands import (
 )
 from reknit_core.counters import Counters, DialResult, Resume
 from reknit_core.dialect.choice import NO_DIALECTS, Dialects
-from reknit_core.dialect.speech import Offer
+from reknit_core.dialect.interpreter import Interpreter
+from reknit_core.dialect.speech import LostError, Offer
 from reknit_core.events import (
     Ask,
     ClientConnected,
@@ -328,6 +329,7 @@ class ContextStateMachine:
             context._ask_dial()
         elif context.state is State.OPENING and context.server.phase is Phase.AWAY:
             room.enter(context, now)
+        context._heed_what_is_forgotten(now)
         context.attention = True
         return context
 
@@ -647,7 +649,11 @@ class ContextStateMachine:
                 trigger = Trigger.SESSION_ENDED if half_told else Trigger.GRACE_ENDED
                 self._end(trigger, GOING_AWAY, "client did not return", now)
         if now >= self._deadlines.reopening:
-            self._fall_back("the server did not answer in time what it was told", now)
+            stuck = self.dialogue is not None and self.dialogue.is_stuck
+            why = "its dialect is not known here"
+            if not stuck:
+                why = "the server did not answer in time what it was told"
+            self._fall_back(why, now)
         if now >= self._deadlines.beat:
             self._beat(now)
         if now >= self._deadlines.close:
@@ -872,8 +878,16 @@ class ContextStateMachine:
 
     def _speak(self, dialogue: Dialogue) -> None:
         self.dialogue = dialogue
-        if dialogue.interpreter is not None:  # else no message has to be seen
+        if dialogue.interpreter is not None or dialogue.is_stuck:  # else no message must be seen
             self.client.dialogue = self.server.dialogue = dialogue
+
+    def _heed_what_is_forgotten(self, now: float) -> None:
+        """Another process understood the messages: say that this one does not."""
+        dialogue = self.dialogue
+        if dialogue is not None and dialogue.is_forgotten:
+            self._command(DialectChosen(dialogue.name, known=False))
+            if dialogue.is_stuck:
+                self._deadlines.reopening = now
 
     def _made(self, leg: Leg) -> int:
         """How many of that leg's messages were said in its peer's place."""
@@ -891,11 +905,21 @@ class ContextStateMachine:
             server.say_for(message)
         if dialogue.ends:
             return False
-        for message in dialogue.interpreter.words():
-            server.tell(message)
+        if not self._tell(dialogue.interpreter):
+            return False
         dialogue.count(server.queue.budget)
         if dialogue.is_reopening:
             self._deadlines.reopening = now + self._policy.connect_timeout
+        return True
+
+    def _tell(self, interpreter: Interpreter) -> bool:
+        """Tell the server what it must hear now; False: it can't be told enough."""
+        try:
+            words = interpreter.words()
+        except LostError:
+            return False
+        for message in words:
+            self.server.tell(message)
         return True
 
     def _heed(self, dialogue: Dialogue, now: float) -> None:
@@ -903,7 +927,8 @@ class ContextStateMachine:
         if self.client.other is NOBODY:
             return  # what came behind it has ended all
         interpreter = dialogue.interpreter
-        assert interpreter is not None
+        if interpreter is None:
+            return
         server = self.server
         replies, dialogue.replies = dialogue.replies, []
         if self.state not in ENDED:
@@ -925,8 +950,9 @@ class ContextStateMachine:
     def _go_on_telling(self, dialogue: Dialogue, now: float) -> None:
         """The new server may have answered: say what follows; all is said and answered at last."""
         assert dialogue.interpreter is not None
-        for message in dialogue.interpreter.words():
-            self.server.tell(message)
+        if not self._tell(dialogue.interpreter):
+            self._fall_back("a new server can't be told enough", now)
+            return
         self.attention = True  # more may go to the server
         if dialogue.is_reopening:
             return

@@ -118,8 +118,8 @@ class Recent:
                 why = f": {reason}" if reason else ""
                 comment = f"{INDENT}# {trigger.value}{printable(why)}"
                 return [outcome_line("=", state.value), comment]
-            case DialectChosen(name):
-                return [outcome_line("<", f"dialect {name}")]
+            case DialectChosen(name, known):
+                return [outcome_line("<", f"dialect {name}{'' if known else ' unknown'}")]
             case Dropped(side, total):
                 return [outcome_line("<", f"{side.value} dropped total={total}")]
             case Undelivered(side, messages, size):

@@ -60,8 +60,8 @@ class Teller:
                 self._miss(label, reason, now, away=failure is Failure.AWAY)
                 often = attempt & (attempt - 1)  # said at the 1st, 2nd, 4th, 8th, …
                 return Volume.DETAIL if often or self._outage.is_on else Volume.NEWS
-            case DialectChosen():
-                return Volume.NEWS
+            case DialectChosen(_, known):
+                return Volume.NEWS if known else Volume.TROUBLE
             case Dropped(_, total):
                 if self._losses.admit(now):
                     return Volume.TROUBLE

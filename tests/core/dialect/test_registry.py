@@ -4,7 +4,7 @@ import pytest
 from dialect_session import DialectSession, binary, text
 from reknit_core.dialect.interpreter import Verdict
 from reknit_core.dialect.registry import Registry, registry
-from reknit_core.dialect.ruled.rules_file import DialectError
+from reknit_core.dialect.ruled.mistakes import DialectError
 from reknit_core.dialect.speech import (
     Beat,
     Conversation,
@@ -42,6 +42,8 @@ TOKEN = "dGhpcyBpcyBhIHRva2VuIQ"
 class Own:
     name = "own"
     summary = "One of a user's."
+    chosen_by = "subprotocol mqtt"
+    ends = True
 
     def speaks(self, offer: Offer) -> bool:
         return offer.subprotocol == "mqtt"
@@ -158,7 +160,10 @@ class Reserved(Own):
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (7, "a.b: 7 is no dialect: it needs name, summary, speaks() and converse()"),
+        (
+            7,
+            "a.b: 7 is no dialect: it needs name, summary, chosen_by, ends, speaks() and ",
+        ),
         (Raises, "a.b: OSError: no such thing"),
         (Reserved, "a.b: the name 'auto' is not allowed; allowed: lower-case letters, digits, "),
         (Nameless, "a.b: the name '' is not allowed; allowed: lower-case letters, digits, "),

@@ -2,7 +2,8 @@
 
 import pytest
 from reknit_core.dialect.ruled.builtin import FILES, built_in
-from reknit_core.dialect.ruled.rules_file import DialectError, read_rules
+from reknit_core.dialect.ruled.mistakes import DialectError
+from reknit_core.dialect.ruled.rules_file import read_rules
 from reknit_core.dialect.speech import Dialect, Offer
 
 

@@ -49,6 +49,8 @@ class Mqtt:
 
     name = "mqtt"
     summary = "Connected and subscribed again; what a broker had not acknowledged is sent again."
+    chosen_by = "subprotocol mqtt or mqttv3.1"
+    ends = False
 
     def speaks(self, offer: Offer) -> bool:
         """Whether the agreed subprotocol is one of MQTT's (section 6)."""

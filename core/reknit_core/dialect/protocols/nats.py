@@ -31,6 +31,8 @@ class Nats:
 
     name = "nats"
     summary = "Connected again, and all subscriptions made again."
+    chosen_by = ""
+    ends = False
 
     def speaks(self, offer: Offer) -> bool:
         """NATS names no subprotocol: it has to be chosen by name."""

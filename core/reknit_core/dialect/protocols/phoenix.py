@@ -39,6 +39,8 @@ class Phoenix:
 
     name = "phoenix"
     summary = "Phoenix channels: all are joined again; the replies to that are left out."
+    chosen_by = "path and query: /websocket?vsn="
+    ends = False
 
     def speaks(self, offer: Offer) -> bool:
         """Whether path and query are those that a Phoenix client asks for: `…/websocket?vsn=`."""

@@ -22,6 +22,8 @@ class SignalR:
 
     name = "signalr"
     summary = "A server's loss ends the session: its client negotiates and connects anew."
+    chosen_by = "query: id=, and the first message"
+    ends = True
 
     def speaks(self, offer: Offer) -> bool:
         """Whether it may be SignalR: what the client says first tells."""

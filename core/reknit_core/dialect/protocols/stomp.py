@@ -27,6 +27,8 @@ class Stomp:
 
     name = "stomp"
     summary = "Connected and subscribed again; SENDs without their receipt are sent again."
+    chosen_by = "subprotocol v10.stomp, v11.stomp or v12.stomp"
+    ends = False
 
     def speaks(self, offer: Offer) -> bool:
         """Whether the agreed subprotocol is one of STOMP's."""

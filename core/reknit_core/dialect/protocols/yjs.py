@@ -46,6 +46,9 @@ class Auth(IntEnum):
 class Yjs:
     """The dialect. `named`: whether each message begins with its document's name."""
 
+    chosen_by = ""
+    ends = False
+
     def __init__(self, name: str, summary: str, *, named: bool) -> None:
         self.name = name
         self.summary = summary

@@ -54,7 +54,7 @@ def read_path(text: str) -> Path:
     parts = text.split(".")
     if not all(parts) or len(parts) > MAX_DEPTH:
         raise ValueError(text)
-    return tuple(int(part) if part.isdigit() else part for part in parts)
+    return tuple(int(part) if _is_index(part) else part for part in parts)
 
 
 def find(document: object, path: Path) -> object:
@@ -83,9 +83,21 @@ def decode(data: bytes) -> object:
 
 def encode(document: Mapping[str, object] | list[object]) -> bytes:
     """A JSON document as a message has it: an array, where all its names are indices."""
-    if isinstance(document, dict) and document and all(name.isdigit() for name in document):
+    if isinstance(document, dict) and document and all(map(_is_index, document)):
         document = [document[name] for name in sorted(document, key=int)]
     return msgspec.json.encode(document)
+
+
+def placed(document: Mapping[str, object], path: Path, value: Scalar) -> dict[str, object]:
+    """The document with that value at that path."""
+    name, *rest = path
+    inner = document.get(str(name))
+    within = inner if isinstance(inner, dict) else {}
+    return {**document, str(name): placed(within, tuple(rest), value) if rest else value}
+
+
+def _is_index(name: str) -> bool:
+    return name.isascii() and name.isdigit()
 
 
 def _is_so(found: object, wanted: Wanted) -> bool:

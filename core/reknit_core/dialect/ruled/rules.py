@@ -67,7 +67,10 @@ class BeatRule:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """A dialect. `ends`: it has no rules, a server's loss ends the session."""
+    """A dialect. `ends`: it has no rules, a server's loss ends the session.
+
+    `edition` differs when the rules do: what a session has by others can't be gone on with.
+    """
 
     name: str
     summary: str
@@ -77,6 +80,16 @@ class Rules:
     statements: tuple[StatementRule, ...] = ()
     beats: tuple[BeatRule, ...] = ()
     greetings: tuple[Pattern, ...] = field(default=())
+    edition: str = ""
+
+    @property
+    def chosen_by(self) -> str:
+        """The subprotocols, and the expression for the target."""
+        names = sorted(self.subprotocols)
+        ways = [f"subprotocol {' or '.join(names)}"] if names else []
+        if self.target is not None:
+            ways.append(f"path and query: {self.target.pattern}")
+        return "; ".join(ways)
 
     def speaks(self, offer: Offer) -> bool:
         """Whether the session's subprotocol, or its target, is one of this dialect's."""
@@ -85,8 +98,8 @@ class Rules:
         return self.target is not None and self.target.search(offer.target) is not None
 
     def converse(self, state: State | None = None) -> "RuledConversation | None":
-        """A conversation by these rules."""
-        if self.ends:
+        """A conversation by these rules; none, from a state that is by others."""
+        if self.ends or (state is not None and state["edition"] != self.edition):
             return None
         conversation = RuledConversation(self)
         if state is not None:
@@ -130,16 +143,18 @@ class RuledConversation:
         rule = next(rules, None)
         if rule is None or rule.fails is None:
             return None
-        names = zip(rule.key, statement.key[1:], strict=True)
-        members = {str(path[-1]): value for path, value in names}
-        return Message(patterns.encode({**rule.fails, **members}), True)
+        told = rule.fails
+        for path, name in zip(rule.key, statement.key[1:], strict=True):
+            told = patterns.placed(told, path, name)
+        return Message(patterns.encode(told), True)
 
     def begins_again(self) -> None:
         """Nothing is half said between two JSON messages."""
 
     def freeze(self) -> State:
-        """What answers repeat."""
-        return {"refs": [[[*key], [*ref]] for key, ref in self._refs.items()]}
+        """What answers repeat, and by which rules."""
+        refs = [[[*key], [*ref]] for key, ref in self._refs.items()]
+        return {"edition": self._rules.edition, "refs": refs}
 
     def thaw(self, state: State) -> None:
         """Become what freeze() gave."""
