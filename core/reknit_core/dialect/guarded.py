@@ -43,7 +43,7 @@ class Guarded:
         self.name = dialect.name
         self.summary = str(dialect.summary)
         self.chosen_by = str(dialect.chosen_by)
-        self.ends = self._guard.ask(True, lambda: bool(dialect.ends))
+        self.ends = bool(dialect.ends)
 
     def speaks(self, offer: Offer) -> bool:
         """What it says; no, if it raises."""

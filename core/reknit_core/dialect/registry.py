@@ -113,6 +113,7 @@ def _as_dialect(given: object, source: str) -> Dialect:
     try:
         made = given() if isinstance(given, type) else given
         if isinstance(made, Dialect) and isinstance(made.name, str):
+            made.converse()  # what it raises is told now
             return made
     except Exception as error:
         raise DialectError(f"{source}: {type(error).__name__}: {error}") from error

@@ -2,20 +2,10 @@
 
 import pytest
 from dialect_session import DialectSession, binary, text
-from reknit_core.dialect.interpreter import Verdict
-from reknit_core.dialect.registry import Registry, registry
+from reknit_core.dialect.choice import Choice
+from reknit_core.dialect.registry import BUILT_IN, Registry, registry
 from reknit_core.dialect.ruled.mistakes import DialectError
-from reknit_core.dialect.speech import (
-    Beat,
-    Conversation,
-    Dialect,
-    Heard,
-    Message,
-    Offer,
-    State,
-    Statement,
-)
-from reknit_core.side import Side
+from reknit_core.dialect.speech import Conversation, Dialect, Offer, State
 
 NAMES = (
     "actioncable",
@@ -128,12 +118,75 @@ def test_a_name_that_is_not_known() -> None:
 
 
 def test_a_users_own_comes_first() -> None:
-    own = registry().with_objects({"own of a.package": Own, "x": Own()})
+    own = registry().with_objects({"own of a.package": Own})
     assert own.names == tuple(sorted((*NAMES, "own")))
     chosen = own.choose(Offer("/", "mqtt"))
     assert chosen is not None
     assert chosen.name == "own"
     assert "own" not in registry().names
+    assert (own.source("own"), own.source("mqtt")) == ("own of a.package", BUILT_IN)
+
+
+def test_two_of_a_users_own_with_one_name() -> None:
+    with pytest.raises(DialectError) as caught:
+        registry().with_objects({"acme 1.0": Own, "other 2.0": Own()})
+    assert str(caught.value).startswith("other 2.0: the name 'own' is taken by acme 1.0; allowed: ")
+
+
+def test_a_file_takes_the_place_of_one_of_a_package() -> None:
+    known, rules = registry().with_objects({"acme 1.0": Own}).with_file('name = "own"', "my.toml")
+    assert known.find("own") is rules
+    assert known.source("own") == "my.toml"
+
+
+@pytest.mark.parametrize("dialect", [*registry()], ids=lambda dialect: dialect.name)
+def test_what_people_are_told_of_each(dialect: Dialect) -> None:
+    conversation = dialect.converse()
+    assert dialect.ends is (conversation is None or dialect.name == "signalr")
+    by_name = ("hocuspocus", "jsonrpc", "nats", "y-websocket")
+    assert (dialect.chosen_by == "") is (dialect.name in by_name)
+
+
+# -- Choice ----------------------------------------------------------------------------------------
+
+
+def chosen(choice: Choice, target: str, subprotocol: str | None) -> str | None:
+    dialect = choice.choose(Offer(target, subprotocol))
+    return None if dialect is None else dialect.name
+
+
+def test_one_dialect_is_for_all_sessions() -> None:
+    choice = Choice(registry(), "nats")
+    assert chosen(choice, "/", "mqtt") == chosen(choice, "/", None) == "nats"
+    assert Choice(registry(), "none").choose(Offer("/", "mqtt")) is None
+
+
+def test_of_several_the_handshake_chooses() -> None:
+    known, _ = registry().with_file('name = "mine"\ntarget = "^/mine"', "mine.toml")
+    several = Choice(known, "mine, stomp")
+    with_auto = Choice(known, "stomp,auto")
+    assert chosen(several, "/mine", None) == chosen(with_auto, "/mine", None) == "mine"
+    assert chosen(several, "/mine", "v12.stomp") == "mine"  # the first
+    assert chosen(with_auto, "/mine", "v12.stomp") == "stomp"
+    assert (chosen(several, "/", "mqtt"), chosen(with_auto, "/", "mqtt")) == (None, "mqtt")
+    assert several.named("mqtt") is registry().find("mqtt")
+    assert several.named("other") is None
+
+
+@pytest.mark.parametrize(
+    ("dialect", "told"),
+    [
+        ("mqttt", "dialect 'mqttt' is not known; allowed: auto, none, "),
+        ("auto,mqttt", "dialect 'mqttt' is not known; allowed: auto, none, "),
+        ("none,mqtt", "none can't stand beside others; allowed: none alone"),
+        ("mqtt,nats", "dialect 'nats' can't stand beside others, as no handshake shows it; "),
+        ("mqtt,", "dialect '' is not known; allowed: "),
+    ],
+)
+def test_a_choice_that_can_not_be_made(dialect: str, told: str) -> None:
+    with pytest.raises(DialectError) as caught:
+        Choice(registry(), dialect)
+    assert str(caught.value).startswith(told)
 
 
 def test_a_users_own_takes_the_place_of_a_built_in_one() -> None:
@@ -183,55 +236,3 @@ def test_a_file_with_a_reserved_name() -> None:
 def test_an_empty_registry() -> None:
     assert Registry([]).names == ()
     assert Registry([]).choose(Offer("/", "mqtt")) is None
-
-
-class Broken(Own):
-    name = "broken"
-
-    def speaks(self, offer: Offer) -> bool:
-        raise KeyError(offer)
-
-    def converse(self, state: State | None = None) -> Conversation | None:
-        return BrokenConversation()
-
-
-class BrokenConversation:
-    """Raises whatever it is asked, but for what begins with a plus."""
-
-    def hear(self, side: Side, message: Message, *, away: bool = False) -> tuple[Heard, ...]:
-        if message.data[:1] == b"+":
-            return (Heard(states=(Statement(("a",), message),)),)
-        raise ZeroDivisionError
-
-    def again(self, statement: Statement) -> Message | None:
-        raise ZeroDivisionError
-
-    def beat(self, side: Side) -> Beat | None:
-        raise ZeroDivisionError
-
-    def fails(self, statement: Statement) -> Message | None:
-        raise ZeroDivisionError
-
-    def begins_again(self) -> None:
-        raise ZeroDivisionError
-
-    def freeze(self) -> State:
-        return {}
-
-
-def test_a_users_own_that_raises_loses_its_own_conversation() -> None:
-    own = registry().with_objects({"x": Broken})
-    chosen = own.choose(Offer("/", "mqtt"))
-    assert chosen is not None
-    assert chosen.name == "mqtt"
-    session = DialectSession(own.find("broken"))
-    session.client(*text("+"))
-    assert session.interpreter.beat(Side.CLIENT) is None
-    session.lose()
-    assert session.words() == [b"+"]
-    assert not session.is_lost
-    assert session.client(*text("x")) == [Verdict(text("x")[0])]
-    assert session.is_lost
-    assert session.passes(*text("y")) == text("y")
-    with_own = registry().with_objects({"x": Own})
-    assert with_own.find("own").converse() is None

@@ -117,6 +117,7 @@ def test_rules_of_one_kind_have_their_keys_in_common() -> None:
 
 def test_references_without_end_are_forgotten() -> None:
     rule = '[[statement]]\nkey = "id"\nref = "ref"\nmatch = { id = { present = true } }\n'
+    rule += "awaits = { a = 1 }\n"
     session = DialectSession(read_rules(f'name = "a"\n{rule}', "a.toml"), limit=1 << 24)
     conversation = session.interpreter
     for number in range(1200):

@@ -1,7 +1,7 @@
 """Mistakes in a dialect's TOML file, as people are told of them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import NoReturn
 
@@ -54,13 +54,19 @@ class TomlSource:
             start = starts[int(number)] if int(number) < len(starts) else 0
         end = next((n for n in heads if n > start), len(self._lines))
         numbers = [*range(start, end)] if number else [*range(end), *heads]
-        within = rf"(\[+\s*({table}\s*\.\s*)?)?"
-        for part in (key, key.partition(".")[0]):  # a path in a pattern may begin no line
-            is_key = re.compile(rf"\s*{within}[\"']?{re.escape(part)}[\"']?\s*[=.\]]")
-            for line in numbers:
-                if is_key.match(self._lines[line]):
-                    return int(line) + 1
-        return start + 1
+        key, _, path = key.partition(".")
+        line = self._find(numbers, rf"(\[+\s*({table}\s*\.\s*)?)?", key)
+        if line is None:
+            return start + 1
+        if path and self._lines[line].lstrip().startswith("["):  # a table of its own
+            below = self._find(range(line + 1, end), "", path)
+            line = line if below is None else below
+        return line + 1
+
+    def _find(self, numbers: Iterable[int], before: str, key: str) -> int | None:
+        """The first of these lines that the key begins."""
+        is_key = re.compile(rf"\s*{before}[\"']?{re.escape(key)}[\"']?\s*[=.\]]").match
+        return next((number for number in numbers if is_key(self._lines[number])), None)
 
 
 def _as_toml(value: object) -> str:
@@ -73,5 +79,7 @@ def _as_toml(value: object) -> str:
             return f"{{{', '.join(members)}}}"
         case list():
             return f"[{', '.join(map(_as_toml, value))}]"
-        case _:
+        case str():
             return repr(value)
+        case _:
+            return str(value)

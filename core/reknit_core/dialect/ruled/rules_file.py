@@ -73,7 +73,7 @@ class _Reader(TomlSource):
         rules = [key for key in _RULES if data.get(key)]
         if ends and rules:
             allowed = f"'resume', where there is [[{rules[0]}]]"
-            self.fail("", "on_server_loss", "'end'", allowed)
+            self.fail("", "on_server_loss", "end", allowed)
         self._check_kinds(statements)
         return Rules(
             name=name,
