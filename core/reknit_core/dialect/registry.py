@@ -28,7 +28,7 @@ class Registry:
     `sources`: from where the users' own are, by name.
     """
 
-    __slots__ = ("_dialects", "_own", "_sources")
+    __slots__ = ("_dialects", "_in_turn", "_own", "_sources")
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Registry:
         self._sources = sources or {}
         everything = {dialect.name: dialect for dialect in built_in} | self._own
         self._dialects = dict(sorted(everything.items()))
+        self._in_turn = list({**self._own, **self._dialects}.values())
 
     def __iter__(self) -> Iterator[Dialect]:
         return iter(self._dialects.values())
@@ -55,8 +56,7 @@ class Registry:
 
     def choose(self, offer: Offer) -> Dialect | None:
         """The dialect that a session which opened so certainly speaks; None: it is not known."""
-        everything: tuple[Dialect, ...] = (*self._own.values(), *self)
-        return next((dialect for dialect in everything if dialect.speaks(offer)), None)
+        return next((dialect for dialect in self._in_turn if dialect.speaks(offer)), None)
 
     def find(self, name: str) -> Dialect:
         """The dialect of that name. Raises DialectError, which says what there is."""

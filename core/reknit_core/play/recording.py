@@ -171,12 +171,14 @@ def _header(response: object, name: str) -> str | None:
 def _har_message(row: object, where: str) -> Said | None:
     """A text, or bytes in base64; None for what is no message."""
     match row:
-        case {"type": "send" | "receive" as way, "opcode": 1, "data": str(data)}:
-            return Said(_SIDES[way], Message(data.encode(errors="replace"), True))
+        case {"type": "send" | "receive", "opcode": int(opcode)} if opcode not in (1, 2):
+            return None  # a control frame
         case {"type": "send" | "receive" as way, "opcode": 2, "data": str(data)}:
             return Said(_SIDES[way], Message(_bytes(data, where), False))
-        case {"type": str()}:
-            return None  # a control frame, or an error
+        case {"type": "send" | "receive" as way, "data": str(data)}:
+            return Said(_SIDES[way], Message(data.encode(errors="replace"), True))
+        case {"type": str(kind)} if kind not in _SIDES:
+            return None  # an error
     raise RecordingError(
         f"{where}: {_shown(row)} is not allowed; allowed: type (send or receive), opcode (1 or 2) "
         "and data"

@@ -169,9 +169,12 @@ class _Play:
             return
         try:
             interpreter.server_lost()
+            if interpreter.is_lost:
+                yield "nothing: the server's last word is cut, and nobody can end it (Close 1012)"
+                return
             interpreter.reopen(self._end, repeats=True)
             if interpreter.is_lost:
-                yield "nothing: it ends within a message that is too long to be kept (Close 1012)"
+                yield "nothing: the client's last word is cut, and too long to be kept (Close 1012)"
                 return
             yield from self._say()
         except LostError:

@@ -1,6 +1,7 @@
 """Recorded conversations are read from three forms, and mistakes in them are told."""
 
 import json
+from pathlib import Path
 
 import pytest
 from reknit_core.dialect.speech import Message, Offer
@@ -52,12 +53,12 @@ def test_a_browsers_har() -> None:
     closes = {"type": "send", "time": 1, "opcode": 8, "data": "A+g="}
     error = {"type": "error", "data": "reset"}
     plain = entry(RECEIVED, response={}, request={"url": "ws://host.test"})
-    nameless = entry(request=None, response=None)
+    nameless = entry({"type": "send", "data": SENT["data"]}, request=None, response=None)
     text = har(page, entry(SENT, closes, RECEIVED, error), plain, nameless)
     assert read_recordings(text, "a.har") == [
         Recording("wss://host.test/chat?x=1", Offer("/chat?x=1", "mine"), (HELLO, BYTES)),
         Recording("ws://host.test", Offer("/", None), (BYTES,)),
-        Recording("a.har, entry 3", None, ()),
+        Recording("a.har, entry 3", None, (HELLO,)),
     ]
 
 
@@ -110,7 +111,8 @@ def test_messages_keep_their_order_where_one_spans_several_pieces() -> None:
         (har(7, {}), "r: no entry has WebSocket messages; "),
         (har(entry(), {"_webSocketMessages": 7}), "r, entry 1: _webSocketMessages is no list"),
         (har(entry(7)), "r, entry 0, message 0: 7 is not allowed; allowed: type"),
-        (har(entry(SENT, {"type": "send", "opcode": 1, "data": 7})), ""),
+        (har(entry(SENT, {"type": "send", "opcode": 1, "data": 7})), "r, entry 0, message 1: {"),
+        (har(entry({"type": "send"})), "r, entry 0, message 0: {"),
         (har(entry({**RECEIVED, "data": "é"})), "r, entry 0, message 0: é is no base64: "),
         (har(entry(request={"url": "ws://[a/"})), "r, entry 0: ws://[a/ is no URL: "),
         ("", ""),
@@ -126,3 +128,13 @@ def test_mistakes(text: str, told: str) -> None:
     with pytest.raises(RecordingError) as caught:
         read_recordings(text, "r")
     assert str(caught.value).startswith(told)
+
+
+def test_what_a_browser_has_written() -> None:
+    """By Playwright, with Chromium: a text each way, twice, and bytes each way."""
+    file = Path(__file__).parent / "chromium.har"
+    (recording,) = read_recordings(file.read_text(), file.name)
+    assert recording.offer == Offer("/graphql", "graphql-transport-ws")
+    assert [each.side for each in recording.said] == [Side.CLIENT, Side.SERVER] * 3
+    assert recording.said[0].message == Message(b'{"type":"connection_init"}', True)
+    assert recording.said[4].message == Message(b"\0\1\2", False)
