@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         Offer,
         Statement,
     )
-    from reknit_core.driver import Driver, Transport, Wire
+    from reknit_core.driver import Driver, Socket, Transport, Wire
     from reknit_core.events import (
         Ask,
         ClientConnected,
@@ -68,7 +68,7 @@ _HOMES = {
     "dialect.registry": "Registry registry",
     "dialect.ruled.mistakes": "DialectError",
     "dialect.speech": "Beat Conversation Dialect Heard Message Offer Statement",
-    "driver": "Driver Transport Wire",
+    "driver": "Driver Socket Transport Wire",
     "host": "Host",
     "events": "Ask ClientConnected ConnectionLost DialFailed Event ServerConnected Shutdown "
     "StopAsking",
@@ -131,6 +131,7 @@ __all__ = [
     "SessionView",
     "Shutdown",
     "Side",
+    "Socket",
     "State",
     "Statement",
     "StopAsking",

@@ -7,7 +7,7 @@ and host. None of those may call back at once: what happens meanwhile is told wh
 
     a client is let in          driver.arrived()
     a dial is done              driver.connected(), dial_failed()
-    bytes can be read           wire.readable(), or received() and eof() with what was read
+    bytes can be read           wire.readable(), also with what was read already
     there is room to write      wire.writable()
     the connection broke        wire.broken()
     the time that was named     driver.wake()
@@ -38,6 +38,7 @@ from reknit_core.session.context import ContextStateMachine
 from reknit_core.side import Side
 from reknit_core.wire.reasons import reason_of
 
+READ_SIZE = 68 * 1024  # bytes a read: one of 64 KiB with its header; more costs the allocator
 READS = 256  # of a connection that has ended, in one go
 
 _CLIENT: Final = Side.CLIENT
@@ -45,23 +46,34 @@ _SERVER: Final = Side.SERVER
 _NOT_NOW: Final = (BlockingIOError, InterruptedError)
 
 
-class Transport(Protocol):
-    """One connection, as the adapter has it. A non-blocking socket has what it takes."""
+class Socket(Protocol):
+    """What a connection reads and writes by: a non-blocking socket is one."""
 
-    wire: "Wire | None"
-    """What to call when something happens; None before, and once the connection is parted."""
+    def recv(self, size: int, /) -> bytes:
+        """Bytes that have come, some `size` at most; none at the peer's end of the stream.
 
-    def send(self, buffers: list[Buffer]) -> int:
+        Raises as send() does. One that hands in by itself what comes has nothing more: b"".
+        """
+
+    def send(self, data: Buffer, /) -> int:
         """How many of these bytes were taken; fewer than all if there is no room for more.
 
         Raises BlockingIOError in place of 0, and OSError if the connection is broken.
         """
 
-    def recv(self) -> bytes:
-        """Bytes that have come; none at the peer's end of the stream. Raises as send() does.
+    def sendmsg(self, buffers: list[Buffer], /) -> int:
+        """As send(), of all these buffers one behind the other."""
 
-        A transport that hands in by itself what comes has nothing more to give: b"".
-        """
+
+class Transport(Protocol):
+    """One connection, as the adapter has it."""
+
+    wire: "Wire | None"
+    """What to call when something happens; None before, and once the connection is parted."""
+
+    @property
+    def socket(self) -> Socket:
+        """What the driver calls for each read and write, with nothing of the adapter between."""
 
     def watch(self, *, reads: bool, writes: bool) -> None:
         """From now on say when it can be read, and when there is room again to write."""
@@ -76,7 +88,7 @@ class Transport(Protocol):
 class Wire:
     """A session's connection: what its transport calls. Late words of an old one have no effect."""
 
-    __slots__ = ("driver", "full", "generation", "reads", "side", "transport", "writes")
+    __slots__ = ("driver", "full", "generation", "reads", "side", "socket", "transport", "writes")
 
     def __init__(self, driver: "Driver", side: Side, generation: int, transport: Transport) -> None:
         self.driver: Driver | None = driver
@@ -84,54 +96,47 @@ class Wire:
         self.side = side
         self.generation = generation
         self.transport = transport
+        self.socket = transport.socket
         self.full = False  # the transport took less than it was given, and waits for room
         self.reads = False  # what it was told to watch for
         self.writes = False
 
-    def readable(self, now: float) -> None:
-        """Something has come, or the end of the stream, or of the connection."""
-        if self.driver is None:
-            return
-        try:
-            data = self.transport.recv()
-        except _NOT_NOW:
-            return
-        except OSError as error:
-            self.broken(reason_of(error), now)
-            return
-        if data:
-            self.received(data, now)
-        else:
-            self.eof(now)
+    def readable(self, now: float, data: bytes | None = None) -> None:
+        """Something has come, or the end of the stream, or of the connection.
 
-    def received(self, data: bytes, now: float) -> None:
-        """These bytes have come."""
+        `data`: what has been read already, b"" at the end of the stream; None: read it.
+        """
         driver = self.driver
         if driver is None:
             return
-        context = driver.context
-        straight = context.receive_data(self.side, data, now)
+        if data is None:
+            try:
+                data = self.socket.recv(READ_SIZE)
+            except _NOT_NOW:
+                return
+            except OSError as error:
+                self.broken(reason_of(error), now)
+                return
+        side = self.side
+        if not data:
+            driver.context.receive_eof(side, now)
+            driver.follow(now)
+            return
+        straight = driver.context.receive_data(side, data, now)
         if driver.hold is not None:
             driver.follow(now)
             return
-        other = driver.server if self.side is _CLIENT else driver.client
-        if straight and other is not None and not other.full:
+        other = driver.server if side is _CLIENT else driver.client
+        if straight is not None and other is not None and not other.full:
             try:
-                taken = other.transport.send([data])  # mostly so, and all there is to do
+                taken = other.socket.send(data)  # mostly so, and all there is to do
             except OSError:
                 taken = 0  # writing once more will say what it is
             if taken:
-                context.passed(other.side, taken)
+                straight.advance(taken)
             if taken == len(data):
                 return
         driver.pass_on(self, other, now)
-
-    def eof(self, now: float) -> None:
-        """The peer has ended its stream."""
-        driver = self.driver
-        if driver is not None:
-            driver.context.receive_eof(self.side, now)
-            driver.follow(now)
 
     def broken(self, reason: str, now: float) -> None:
         """The connection broke; `reason` is for people."""
@@ -376,9 +381,11 @@ class Driver:
         context = self.context
         side = wire.side
         wrote = False
-        while not wire.full and (buffers := context.pending(side)):
+        more = True
+        while more and not wire.full and (buffers := context.pending(side)):
+            single = len(buffers) == 1
             try:
-                taken = wire.transport.send(buffers)
+                taken = wire.socket.send(buffers[0]) if single else wire.socket.sendmsg(buffers)
             except _NOT_NOW:
                 taken = 0
             except OSError as error:
@@ -388,8 +395,8 @@ class Driver:
                 break
             if taken:
                 wrote = True
-                context.advance(side, taken, now)
-            if taken < sum(map(len, buffers)):
+                more = context.advance(side, taken, now)
+            if taken < (len(buffers[0]) if single else sum(map(len, buffers))):
                 context.advance(side, 0, now)
                 wire.full = True
         return wrote
@@ -399,7 +406,7 @@ class Driver:
         context = self.context
         try:
             for _ in range(READS):
-                data = wire.transport.recv()
+                data = wire.socket.recv(READ_SIZE)
                 if not data:
                     return
                 context.receive_data(wire.side, data, now)

@@ -34,7 +34,14 @@ class Line:
         self.watched: list[tuple[bool, bool]] = []
         self.parted: list[tuple[bytes, float]] = []
 
-    def send(self, buffers: list[Buffer]) -> int:
+    @property
+    def socket(self) -> "Line":
+        return self
+
+    def send(self, data: Buffer) -> int:
+        return self.sendmsg([data])
+
+    def sendmsg(self, buffers: list[Buffer]) -> int:
         if self.error is not None:
             raise self.error
         data = b"".join(buffers)[: self.room]
@@ -45,7 +52,7 @@ class Line:
             self.room -= len(data)
         return len(data)
 
-    def recv(self) -> bytes:
+    def recv(self, size: int) -> bytes:
         if not self.unread:
             raise BlockingIOError
         return self.unread.pop(0)
@@ -134,7 +141,7 @@ def quiet(**values: object) -> Policy:
 
 def test_what_is_read_is_written_to_the_other_side() -> None:
     world = World()
-    world.client_wire.received(UP, 2.0)
+    world.client_wire.readable(2.0, UP)
     world.server.unread = [DOWN]
     world.server_wire.readable(2.0)
     assert (world.server.written, world.client.written) == (UP, DOWN)
@@ -145,11 +152,11 @@ def test_what_is_read_is_written_to_the_other_side() -> None:
 def test_what_is_not_taken_follows_when_there_is_room(room: int, delivery: Delivery) -> None:
     world = World(quiet(delivery=delivery))
     world.server.room = room
-    world.client_wire.received(UP, 2.0)
+    world.client_wire.readable(2.0, UP)
     assert world.server.written == UP[:room]
     assert world.server.watched[-1] == (True, True)
     world.server.room = None
-    world.client_wire.received(UP, 2.0)  # it waits for its turn: the socket is full
+    world.client_wire.readable(2.0, UP)  # it waits for its turn: the socket is full
     assert world.server.written == UP[:room]
     world.server_wire.writable(3.0)
     assert world.server.written == UP + UP
@@ -159,7 +166,7 @@ def test_what_is_not_taken_follows_when_there_is_room(room: int, delivery: Deliv
 def test_both_sides_are_asked_after_every_call() -> None:
     world = World(quiet(queue_bytes=len(UP)))
     world.server.room = 0
-    world.client_wire.received(UP * 2, 2.0)
+    world.client_wire.readable(2.0, UP * 2)
     assert world.client.watched[-1] == (False, False)
     world.server.room = None
     world.server_wire.writable(3.0)  # of the server, and it is the client that is read on
@@ -170,7 +177,7 @@ def test_what_a_peer_sent_before_a_write_to_it_failed_is_read() -> None:
     world = World(quiet())
     world.server.unread = [DOWN, DOWN]
     world.server.error = BROKEN
-    world.client_wire.received(UP, 2.0)
+    world.client_wire.readable(2.0, UP)
     assert world.client.written == DOWN * 2
     assert world.states == [State.SERVER_DOWN]
     assert world.server.parted == [(b"", 0.0)]
@@ -203,9 +210,10 @@ def test_a_parted_wire_has_no_effect() -> None:
     wire.broken("reset", 2.0)
     assert world.client.wire is None
     told = len(world.told)
-    for call in (wire.readable, wire.eof, wire.writable):
+    for call in (wire.readable, wire.writable):
         call(3.0)
-    wire.received(UP, 3.0)
+    for data in (UP, b""):
+        wire.readable(3.0, data)
     wire.broken("again", 3.0)
     wire.hung_up(3.0, broken=True)
     assert len(world.told) == told
@@ -256,8 +264,8 @@ def test_the_host_is_told_of_a_deadline_once() -> None:
 
 def close(world: World) -> None:
     goodbye = (1000).to_bytes(2, "big")
-    world.client_wire.received(frame(FIN | CLOSE, goodbye, masked=True), 2.0)
-    world.server_wire.received(frame(FIN | CLOSE, goodbye), 2.0)
+    world.client_wire.readable(2.0, frame(FIN | CLOSE, goodbye, masked=True))
+    world.server_wire.readable(2.0, frame(FIN | CLOSE, goodbye))
 
 
 def test_it_is_over_when_nothing_is_left() -> None:
@@ -295,7 +303,7 @@ def test_let_go_closes_and_says_nothing() -> None:
 def test_abandon_frees_what_the_queues_hold() -> None:
     world = World()
     world.server_wire.broken("reset", 2.0)
-    world.client_wire.received(UP * 10, 2.0)
+    world.client_wire.readable(2.0, UP * 10)
     budget = world.context.client.queue.budget
     assert budget.used
     world.driver.abandon()
@@ -308,7 +316,7 @@ def test_abandon_frees_what_the_queues_hold() -> None:
 
 def test_nothing_is_written_before_flush() -> None:
     world = World(hold=True)
-    world.client_wire.received(UP, 2.0)
+    world.client_wire.readable(2.0, UP)
     assert world.held == 1
     assert world.server.written == b""
     world.driver.flush(2.0)
@@ -333,7 +341,7 @@ def test_what_is_done_meanwhile_is_not_held() -> None:
 def test_a_held_socket_with_no_room_waits_for_it() -> None:
     world = World(hold=True)
     world.server.room = 3
-    world.client_wire.received(UP, 2.0)
+    world.client_wire.readable(2.0, UP)
     world.driver.flush(2.0)
     assert world.server.written == UP[:3]
     assert world.server.watched[-1] == (True, True)

@@ -26,12 +26,19 @@ class ByteTransport:
         self.peer = peer
         self._phrases = phrases
 
-    def send(self, buffers: list[Buffer]) -> int:
+    @property
+    def socket(self) -> "ByteTransport":
+        return self
+
+    def send(self, data: Buffer) -> int:
+        return self.sendmsg([data])
+
+    def sendmsg(self, buffers: list[Buffer]) -> int:
         data = self.peer.take(b"".join(buffers))
         self._phrases += self.peer.receive(data)
         return len(data)
 
-    def recv(self) -> bytes:
+    def recv(self, size: int) -> bytes:
         return b""  # all was handed in
 
     def watch(self, *, reads: bool, writes: bool) -> None:
@@ -106,7 +113,7 @@ class ByteSession:
         else:
             wire = self._wire(side)
             if wire is not None:
-                wire.received(data, self.now)
+                wire.readable(self.now, data)
 
     def _receive_request(self, peer: ClientPeer, data: bytes) -> None:
         request = self._handshake.receive_data(data)

@@ -55,6 +55,7 @@ class Pipe:
         self._clock, self._peer = clock, peer
         self._unread: list[bytes] = []
         self._reads = True
+        self.socket = self  # a real one would be a non-blocking socket
 
     def give(self, data: bytes) -> None:
         """The peer sends that; b"": it ends its stream."""
@@ -69,12 +70,15 @@ class Pipe:
         elif self.reader is not None:
             self.reader()
 
-    def send(self, buffers: list[Buffer]) -> int:
+    def send(self, data: Buffer) -> int:
+        return self.sendmsg([data])
+
+    def sendmsg(self, buffers: list[Buffer]) -> int:
         data = b"".join(buffers)
         self._clock.at(self._clock.now, lambda: self._peer(data))  # not from inside this call
         return len(data)
 
-    def recv(self) -> bytes:
+    def recv(self, size: int) -> bytes:
         if not self._unread:
             raise BlockingIOError
         return self._unread.pop(0)
@@ -90,8 +94,8 @@ class Pipe:
     def part(self, farewell: bytes, linger: float) -> None:
         self._reads = False
         if farewell:
-            self.send([farewell])
-        self.send([b""])  # the end of the stream
+            self.send(farewell)
+        self.send(b"")  # the end of the stream
 
 
 class Session:
@@ -153,7 +157,7 @@ class ToyProxy:
         pipe.reader = lambda: self._read(pipe, handshake)
 
     def _read(self, pipe: Pipe, handshake: ClientHandshake) -> None:
-        data = pipe.recv()
+        data = pipe.recv(4096)
         if not data:
             pipe.part(b"", 0.0)
             return

@@ -8,13 +8,13 @@ from contextlib import suppress
 from time import time
 from typing import Protocol
 
-from reknit_core import Buffer, ContextStateMachine, Transit
+from reknit_core import ContextStateMachine, Transit
 from reknit_core.commands import (
     Command,
     Dial,
     Transitioned,
 )
-from reknit_core.driver import Driver, Wire
+from reknit_core.driver import READ_SIZE, Driver, Wire
 from reknit_core.events import Event
 from reknit_core.lifecycle import State
 from reknit_core.telemetry.teller import Change
@@ -27,8 +27,6 @@ from reknit.sockets.tls import TlsError
 
 LOG = logging.getLogger("reknit")
 
-READ_SIZE = 68 * 1024  # bytes a read
-
 
 class SocketTransport:
     """An established socket of `session`; `closed` is called when it is closed."""
@@ -37,36 +35,28 @@ class SocketTransport:
         self, sock: StreamSocket, session: "Session", closed: Callable[["SocketTransport"], None]
     ) -> None:
         self.wire: Wire | None = None
-        self._socket = sock
+        self.socket = sock
         self._session = session
         self._closed = closed
         self._loop = asyncio.get_running_loop()
 
-    def send(self, buffers: list[Buffer]) -> int:
-        """Write with one call."""
-        return self._socket.sendmsg(buffers)
-
-    def recv(self) -> bytes:
-        """Read with one call."""
-        return self._socket.recv(READ_SIZE)
-
     def watch(self, *, reads: bool, writes: bool) -> None:
         """Let the loop say what is ready."""
-        fd, loop = self._socket.fileno(), self._loop
+        fd, loop = self.socket.fileno(), self._loop
         _ = loop.add_reader(fd, self._readable) if reads else loop.remove_reader(fd)
         _ = loop.add_writer(fd, self._writable) if writes else loop.remove_writer(fd)
 
     def in_transit(self) -> Transit | None:
         """What the system says of it."""
-        return in_transit(self._socket)
+        return in_transit(self.socket)
 
     def part(self, farewell: bytes, linger: float) -> None:
         """Close it; with `linger` only when the peer has seen the end, or after that time."""
         try:
             if farewell:
-                self._socket.send(farewell)
+                self.socket.send(farewell)
             if linger > 0:
-                self._socket.shutdown(socket.SHUT_WR)
+                self.socket.shutdown(socket.SHUT_WR)
                 self.watch(reads=True, writes=False)
                 self._loop.call_later(linger, self.close)
                 return
@@ -76,9 +66,9 @@ class SocketTransport:
 
     def close(self) -> None:
         """Close it now; again it does nothing."""
-        if self._socket.fileno() >= 0:
+        if self.socket.fileno() >= 0:
             self.watch(reads=False, writes=False)
-            self._socket.close()
+            self.socket.close()
             self._closed(self)
 
     def _readable(self) -> None:
@@ -87,7 +77,7 @@ class SocketTransport:
             return
         with suppress(BlockingIOError):
             try:
-                if self.recv():
+                if self.socket.recv(READ_SIZE):
                     return  # what comes behind our end is discarded
             except ConnectionError:
                 pass

@@ -14,7 +14,7 @@ from itertools import count
 from random import Random
 from typing import Protocol
 
-from reknit_core import Transit
+from reknit_core import Buffer, Transit
 
 Address = tuple[str, int]
 Dialled = Callable[["MemorySocket | str"], None]
@@ -194,7 +194,15 @@ class MemorySocket:
 
     # -- What the owner does -------------------------------------------------------------------
 
-    def send(self, data: bytes) -> int:
+    def recv(self, size: int) -> bytes:
+        """Nothing: the owner is given what comes."""
+        return b""
+
+    def sendmsg(self, buffers: list[Buffer]) -> int:
+        """As send(), of all of these."""
+        return self.send(b"".join(buffers))
+
+    def send(self, data: Buffer) -> int:
         """Take as much as fits; returns how many bytes. If not all, on_writable() comes."""
         if not self.open or self._ended:
             return 0
@@ -211,7 +219,7 @@ class MemorySocket:
             data = data[:taken]
         if taken:
             self.sent += taken
-            network.at(self._arrival(), partial(self.peer._arrive, data))
+            network.at(self._arrival(), partial(self.peer._arrive, bytes(data)))
         return taken
 
     def read(self, wanted: bool) -> None:

@@ -1,6 +1,6 @@
 """A session's connection on the network in memory, and a socket that is only closing."""
 
-from reknit_core import Buffer, Transit
+from reknit_core import Transit
 from reknit_core.driver import Wire
 
 from reknit.memory.network import MemoryNetwork, MemorySocket
@@ -9,47 +9,39 @@ from reknit.memory.network import MemoryNetwork, MemorySocket
 class MemoryTransport:
     """A MemorySocket as the core's driver has it. What comes is handed in as it comes."""
 
-    __slots__ = ("_network", "_socket", "wire")
+    __slots__ = ("_network", "socket", "wire")
 
     def __init__(self, network: MemoryNetwork, socket: MemorySocket) -> None:
         self._network = network
-        self._socket = socket
+        self.socket = socket
         self.wire: Wire | None = None
         socket.owner = self
 
     # -- What the driver does ------------------------------------------------------------------
 
-    def send(self, buffers: list[Buffer]) -> int:
-        """Take as much as there is room for."""
-        return self._socket.send(b"".join(buffers))
-
-    def recv(self) -> bytes:
-        """Nothing: it was handed in."""
-        return b""
-
     def watch(self, *, reads: bool, writes: bool) -> None:
         """Whether bytes and the end are wanted. Room is told of in any case."""
-        self._socket.read(reads)
+        self.socket.read(reads)
 
     def in_transit(self) -> Transit:
         """What the network says."""
-        return self._socket.in_transit
+        return self.socket.in_transit
 
     def part(self, farewell: bytes, linger: float) -> None:
         """Close it."""
-        part(self._network, self._socket, farewell, linger)
+        part(self._network, self.socket, farewell, linger)
 
     # -- What the socket says ------------------------------------------------------------------
 
     def on_data(self, data: bytes) -> None:
         """Bytes were read."""
         if self.wire is not None:
-            self.wire.received(data, self._network.now)
+            self.wire.readable(self._network.now, data)
 
     def on_eof(self) -> None:
         """The peer has ended its stream."""
         if self.wire is not None:
-            self.wire.eof(self._network.now)
+            self.wire.readable(self._network.now, b"")
 
     def on_lost(self, reason: str) -> None:
         """The connection broke."""

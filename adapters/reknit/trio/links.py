@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
-from reknit_core import Buffer, ContextStateMachine, Transit
+from reknit_core import ContextStateMachine, Transit
 from reknit_core.commands import (
     Answered,
     Command,
@@ -23,8 +23,6 @@ from reknit.sockets.system import in_transit
 
 if TYPE_CHECKING:
     from reknit.trio.reactor import Reactor
-
-READ_SIZE = 68 * 1024  # bytes a read: one of 64 KiB with its header; more costs the allocator
 
 
 class Timed:
@@ -51,16 +49,6 @@ class Connection(Timed):
         self.guest = guest
         self.wire: Wire | None = None
         self.mask = -1  # what the poller watches for; -1: it doesn't have it yet
-
-    def send(self, buffers: list[Buffer]) -> int:
-        """Write with one call."""
-        if len(buffers) == 1:
-            return self.socket.send(buffers[0])
-        return self.socket.sendmsg(buffers)
-
-    def recv(self) -> bytes:
-        """Read with one call."""
-        return self.socket.recv(READ_SIZE)
 
     def in_transit(self) -> Transit | None:
         """What the system says of it."""

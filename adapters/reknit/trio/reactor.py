@@ -17,6 +17,7 @@ from time import time
 import trio
 from reknit_core import ContextStateMachine
 from reknit_core.commands import Dial
+from reknit_core.driver import READ_SIZE
 from reknit_core.events import Event
 from reknit_core.proxy.admission import Guest
 from reknit_core.side import Side
@@ -269,7 +270,7 @@ class Reactor:
     def _discard(self, connection: Connection) -> None:
         """Read what a peer still sends, until it has seen our end of the stream."""
         try:
-            if connection.recv():
+            if connection.socket.recv(READ_SIZE):
                 return
         except (BlockingIOError, InterruptedError):
             return

@@ -43,14 +43,23 @@ class PlayedTransport:
         self.peer = peer
         self._out = out
 
-    def send(self, buffers: list[Buffer]) -> int:
+    @property
+    def socket(self) -> "PlayedTransport":
+        """What is read and written is the peer's."""
+        return self
+
+    def send(self, data: Buffer) -> int:
+        """As much as the peer takes."""
+        return self.sendmsg([data])
+
+    def sendmsg(self, buffers: list[Buffer]) -> int:
         """As much as the peer takes."""
         data = self.peer.take(b"".join(buffers))
         self.peer.acknowledge(len(data))
         self._tell(data)
         return len(data)
 
-    def recv(self) -> bytes:
+    def recv(self, size: int) -> bytes:
         """What the peer sent with one write."""
         if not self.peer.unread:
             raise BlockingIOError

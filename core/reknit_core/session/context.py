@@ -354,8 +354,11 @@ class ContextStateMachine:
         """What to write to that side next; advance() says how much the socket took."""
         return (self.client if side is Side.CLIENT else self.server).pending()
 
-    def advance(self, side: Side, taken: int, now: float) -> None:
-        """That side's socket took `taken` bytes of what pending() gave; 0: it has no room now."""
+    def advance(self, side: Side, taken: int, now: float) -> bool:
+        """That side's socket took `taken` bytes of what pending() gave; 0: it has no room now.
+
+        False says what is mostly so: pending() has nothing more, and need not be asked.
+        """
         leg = self.client if side is Side.CLIENT else self.server
         leg.advance(taken, now)
         if leg.early and leg.scanner is not None:
@@ -368,6 +371,7 @@ class ContextStateMachine:
                 self._done(leg, now, self._policy.close_timeout)
         elif leg.phase is Phase.CLOSING and taken:
             self._deadlines.close = now + self._policy.close_timeout
+        return bool(leg.lane) or leg.source.sent < leg.source.tail
 
     def wants_read(self, side: Side) -> bool:
         """Whether to read from that side: False while what it sends has nowhere to go."""
@@ -382,10 +386,6 @@ class ContextStateMachine:
         """Whether the proxy itself has something for that side, as a Pong, beside its queue."""
         return bool((self.client if side is _CLIENT else self.server).lane)
 
-    def passed(self, side: Side, taken: int) -> None:
-        """As advance(), the short way: of what receive_data() has just let through to that side."""
-        (self.client if side is _CLIENT else self.server).source.advance(taken)
-
     def discard(self) -> None:
         """Free what the queues hold: a bug of ours has ended the session."""
         if self.dialogue is not None:
@@ -395,18 +395,19 @@ class ContextStateMachine:
 
     # -- Bytes in ------------------------------------------------------------------------------
 
-    def receive_data(self, side: Side, data: bytes, now: float) -> bool:
+    def receive_data(self, side: Side, data: bytes, now: float) -> Backlog | None:
         """Bytes from that side's connection. Never raises for what a peer sends.
 
-        True says what is mostly so, and allows a short way: these bytes are all that is pending
-        for the other side, and this side may be read on.
+        What is returned mostly allows a short way: these bytes are all that is pending for the
+        other side, and this side may be read on. What the other's socket takes of them is told
+        to that queue's advance() then, in place of the context's.
         """
         leg = self.client if side is _CLIENT else self.server
         leg.heard = now
         scanner = leg.scanner
         if scanner is None:
             self._receive_unopened(leg, data, now)
-            return False
+            return None
         if leg.early:
             data, leg.early = leg.early + data, b""
         queue = leg.queue
@@ -423,7 +424,7 @@ class ContextStateMachine:
         if straight and scanner.plain:
             queue.append(data, scanner.boundary, scanner.messages)
             if queue.tail < queue.alarm and queue.budget.used < queue.budget.limit:
-                return True
+                return queue
         elif scanner.controls or scanner.violation or leg.phase is not _OPEN:
             straight = False
             self._receive_controls(leg, scanner, data, now)
@@ -434,7 +435,7 @@ class ContextStateMachine:
             self.attention = True  # the rest is due when others have had their turn
         if queue.tail >= queue.alarm:
             self._attend(leg, scanner, now)
-        return False
+        return None
 
     def _attend(self, leg: Leg, scanner: FrameScanner, now: float) -> None:
         """The leg's queue has reached a bound or a threshold; say where the next one is."""
