@@ -119,7 +119,7 @@ class Interpreter:
             for key in part.takes_back:
                 self.statements.take_back(key, NEVER if part.until_answered else end)
             if part.is_cut:
-                self.is_lost |= not self._halves.add(end, Message(part.half, message.is_text))
+                self._halves.add(end, Message(part.half, message.is_text))
         self._last_end = end
         return Verdict(message, begins_anew=begins_anew)
 
