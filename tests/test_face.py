@@ -59,14 +59,14 @@ def test_both_are_one_version() -> None:
 def test_the_list() -> None:
     """A name that goes, or comes, is decided on: here."""
     assert " ".join(sorted(reknit_core.__all__)) == (
-        "TRANSITIONS Answered Ask AttemptFailed Beat Budget Buffer Choice ClientConnected "
+        "Answered Ask AttemptFailed Beat Budget Buffer Choice ClientConnected "
         "ClientHandshake Command ConnectionLost ContextStateMachine Contexts Conversation "
         "Counters Delivery Dial DialFailed Dialect DialectError Dialects Disconnect "
         "Driver Dropped Event Heard Host Http LifecycleError Message Offer Overflow "
         "Player Policy PolicyError Refusal Registry ScenarioError ServerConnected "
-        "SessionView Shutdown Side Socket State Statement StopAsking Transit Transition "
-        "Transitioned Transport Trigger Undelivered UpgradeRequest Upstream Wire "
-        "__version__ parse_upstream registry"
+        "SessionView Shutdown Side Socket State Statement StopAsking TRANSITIONS Transit "
+        "Transition Transitioned Transport Trigger Undelivered UpgradeRequest Upstream "
+        "Wire __version__ parse_upstream registry"
     )
 
 
