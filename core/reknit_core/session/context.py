@@ -323,12 +323,12 @@ class ContextStateMachine:
             context.dialogue.count(budget, over=form.parted)
         if form.parted:
             context.client.other = context.server.other = NOBODY
-        if context.state is State.OPENING and context.server.dialling.retry.reason:
-            room.missed(now)
+        if context.state is State.OPENING:
+            if context.server.dialling.retry.reason:
+                room.missed(now)
+            room.rejoin(context, now, dials=context.server.phase is not Phase.AWAY)
         if context.server.phase is Phase.DIALLING:
             context._ask_dial()
-        elif context.state is State.OPENING and context.server.phase is Phase.AWAY:
-            room.enter(context, now)
         context._heed_what_is_forgotten(now)
         context.attention = True
         return context

@@ -51,10 +51,11 @@ class WaitingRoom(Generic[W]):
     @property
     def has_news(self) -> bool:
         """Whether news() has somebody."""
-        return bool(self._news)
+        return bool(self._news or self._has_place)
 
     def news(self) -> list[W]:
         """Who was let in while another was asked. Each is handed out once."""
+        self._fill()
         news, self._news = list(self._news), {}
         return news
 
@@ -68,6 +69,14 @@ class WaitingRoom(Generic[W]):
             self._fill()
         else:
             who.let_in(now)
+
+    def rejoin(self, who: W, now: float, *, dials: bool) -> None:
+        """It waited, or dialled, in an earlier process, as others did who are still to come."""
+        self._now = now
+        if dials:
+            self._dialling.add(who)
+        else:
+            self._waiting[who] = None
 
     def missed(self, now: float) -> None:
         """A dial of any session has not found the server."""
@@ -105,9 +114,13 @@ class WaitingRoom(Generic[W]):
         self._dialling.discard(who)
         self._fill()
 
+    @property
+    def _has_place(self) -> bool:
+        return bool(self._waiting) and len(self._dialling) < self._width
+
     def _fill(self) -> None:
         """Let in as many as may dial."""
-        while self._waiting and len(self._dialling) < self._width:
+        while self._has_place:
             who = next(iter(self._waiting))
             del self._waiting[who]
             self._dialling.add(who)

@@ -189,3 +189,27 @@ async def test_a_successor_that_fails_costs_nothing(bench: Bench, tmp_path: Path
 
 
 HELLO = b"\0\0\0\0\0\x22\x84\xa4type\xa5Hello\xa3pid\x01\xa7version\x01\xa6frozen\x01"
+
+
+@socket_test
+async def test_clients_that_wait_for_the_server_are_let_in_by_the_successor(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """There, too, one of them dials for all."""
+    proxy = await begin(bench, "--takeover", str(tmp_path / "door"), "--on-server-loss", "end")
+    clients = []
+    for count in range(5):
+        clients.append(await bench.raw())
+        clients[-1].send(request())
+        await proxy.logged("asks for a session", count + 1)
+        await proxy.logged("attempt 0 failed")
+    await proxy.restart()
+    await bench.raw_upstream.start()
+    scout = await bench.raw_upstream.next()
+    await bench.turned()
+    assert bench.raw_upstream.count == 1
+    scout.accept()
+    for _ in clients[1:]:
+        await bench.raw_upstream.accept()
+    for client in clients:
+        assert (await client.read_head()).status == 101

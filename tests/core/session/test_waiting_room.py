@@ -261,17 +261,37 @@ def test_who_waits_is_told_when_the_wait_is_over() -> None:
     assert take(other, Side.CLIENT).startswith(b"HTTP/1.1 503 ")
 
 
-def test_who_waits_does_so_in_the_next_process_too() -> None:
+@pytest.mark.parametrize("scout_first", [True, False])
+def test_who_waits_does_so_in_the_next_process_too(*, scout_first: bool) -> None:
     sessions = contexts(POLICY)
     scout = away(sessions)
     other = session(sessions, now=3.0)
     other.commands()
     after = contexts(POLICY)
-    thawed = frozen.thaw(after, frozen.freeze(scout, 4.0), 10.0)
+    forms = [frozen.freeze(scout, 4.0), frozen.freeze(other, 4.0)]
+    if scout_first:
+        scout, other = (frozen.thaw(after, form, 10.0) for form in forms)
+    else:
+        other, scout = (frozen.thaw(after, form, 10.0) for form in reversed(forms))
+    assert after.news() == []
+    assert not other.calls_others
+    assert [len(dials(each)) for each in (scout, other)] == [1, 0]
+    assert other.next_deadline() == 24.0
+    miss(scout, 11.0)
+    after.forget(scout)
+    assert after.news() == [other]
+    assert len(dials(other)) == 1
+
+
+def test_who_waits_alone_in_the_next_process_dials() -> None:
+    sessions = contexts(POLICY)
+    away(sessions)
+    other = session(sessions, now=3.0)
+    after = contexts(POLICY)
+    thawed = frozen.thaw(after, frozen.freeze(other, 4.0), 10.0)
+    assert thawed.calls_others
+    assert after.news() == [thawed]
     assert len(dials(thawed)) == 1
-    waiting = frozen.thaw(after, frozen.freeze(other, 4.0), 10.0)
-    assert len(dials(waiting)) == 1  # nobody there knows yet that the server is away
-    assert waiting.next_deadline() == 24.0
 
 
 def test_a_session_that_has_lost_its_server_tells_of_it() -> None:
