@@ -180,6 +180,8 @@ class ResumingClient:
         if self.connection_id:
             headers["x-reconnect-id"] = self.connection_id
             headers["x-reconnect-received"] = str(self.received)
+        else:
+            headers["x-reconnect"] = "true"  # only who says that it reconnects is waited for
         if self._token:
             headers["x-reconnect-token"] = self._token
         websocket = await connect(

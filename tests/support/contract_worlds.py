@@ -25,7 +25,7 @@ from reknit.memory.adapter import MemoryProxy
 from reknit.memory.network import MemoryNetwork, MemorySocket
 from reknit.settings.addresses import Listen
 from reknit_core.lifecycle import State
-from reknit_core.policy.policy import Delivery, Policy
+from reknit_core.policy.policy import Delivery, GraceFor, Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.view import SessionView
 from upstream_server import Port
@@ -43,6 +43,7 @@ def policy(**values: Any) -> Policy:
         "retry_interval": 0.05,
         "retry_jitter": 0.0,
         "client_grace": 20.0,
+        "grace_for": GraceFor.ALL,
         "close_timeout": 2.0,
         "queue_bytes": 64 * 1024,
     }

@@ -23,6 +23,8 @@ from websockets.http11 import Response
 
 T = TypeVar("T")
 
+COMES_BACK = "x-reconnect: true"  # only a client that says so is waited for
+
 
 class Bench:
     """What a test on real sockets needs. The upstream server is for the test to start."""
@@ -77,7 +79,11 @@ class Bench:
     async def connect(
         self, path: str = "/", headers: Mapping[str, str] | None = None, **options: Any
     ) -> ClientConnection:
-        """A client of the last proxy. Raises InvalidStatus where it is refused."""
+        """A client of the last proxy. Raises InvalidStatus where it is refused.
+
+        It says that it can come back.
+        """
+        headers = {"x-reconnect": "true", **(headers or {})}
         client = await connect(
             f"{'wss' if self.tls else 'ws'}://127.0.0.1:{self.proxies[-1].port}{path}",
             additional_headers=headers,
@@ -123,9 +129,9 @@ class Bench:
             other.abort()
 
     async def raw_client(self, path: str = "/", *headers: str) -> RawConnection:
-        """A client of the last proxy that has been accepted."""
+        """A client of the last proxy that has been accepted. It says that it can come back."""
         client = await self.raw()
-        client.send(request(path, *headers))
+        client.send(request(path, COMES_BACK, *headers))
         head = await client.read_head()
         assert head.status == 101, head
         return client
@@ -133,9 +139,12 @@ class Bench:
     async def raw_pair(
         self, path: str = "/", *headers: str, answer: Sequence[str] = ()
     ) -> tuple[RawConnection, RawConnection]:
-        """A client of the last proxy, and the raw server's end; `answer`: headers of its 101."""
+        """A client of the last proxy, and the raw server's end; `answer`: headers of its 101.
+
+        The client says that it can come back.
+        """
         client = await self.raw()
-        client.send(request(path, *headers))
+        client.send(request(path, COMES_BACK, *headers))
         server = await self.raw_upstream.accept(*answer)
         assert (await client.read_head()).status == 101, client.head
         return client, server

@@ -206,7 +206,7 @@ class DemoClient:
             stream = await trio.open_tcp_stream(HOST, self.port)
             async with stream:
                 peer = self._peer = Peer(stream, ConnectionType.CLIENT)
-                resume = []
+                resume = [(b"x-reconnect", b"true")]  # it is waited for
                 if self._session:
                     resume = [(b"x-reconnect-id", self._session), *count_of(self._incoming)]
                 await peer.send(Request(HOST, "/", extra_headers=resume))

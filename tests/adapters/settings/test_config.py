@@ -170,8 +170,8 @@ def test_an_unknown_key_gets_the_nearest_known_one() -> None:
 
 
 def test_an_unknown_key_like_no_other_gets_all_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"f: server: unknown key .*known: upstream, listen, "):
-        from_toml("[server]\nport = 1", "f")
+    with pytest.raises(ConfigError, match=r"f: database: unknown key .*known: upstream, listen, "):
+        from_toml("[database]\nport = 1", "f")
     with pytest.raises(ConfigError, match=r"f: a\\nb: unknown key"):
         from_toml('"a\\nb" = 1', "f")
 

@@ -18,7 +18,7 @@ from reknit.settings.options import ALWAYS, NEVER
 from reknit.state import store as store_module
 from reknit.state.directory import StateDir, StateError
 from reknit.state.store import RETRY, Store
-from reknit_core.policy.policy import Policy
+from reknit_core.policy.policy import GraceFor, Policy
 from reknit_core.side import Side
 from sessions_by_hand import accept, contexts, lose_client, session
 
@@ -238,6 +238,7 @@ def put_link(path: Path) -> None:
     path.symlink_to(other)
 
 
+POLICY = Policy(client_grace=60.0, grace_for=GraceFor.ALL)
 ODD = {
     "link": put_link,
     "dangling link": lambda path: path.symlink_to("/nowhere/at/all"),
@@ -262,7 +263,7 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path, name: str, kind: str) -> 
 
 
 async def restored_late(folder: Path) -> None:
-    sessions = contexts(Policy(client_grace=60.0))
+    sessions = contexts(POLICY)
     store = Store(StateDir(folder, NEVER), sessions)
     store.restore()
     context = session(sessions)
@@ -275,7 +276,7 @@ async def restored_late(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store_module, "time", lambda: begun + 61.0)
         for _ in range(2):
-            again = Store(StateDir(folder, NEVER), contexts(Policy(client_grace=60.0)))
+            again = Store(StateDir(folder, NEVER), contexts(POLICY))
             assert again.restore() == []
             again.close(remove=False)
 
