@@ -2,49 +2,52 @@
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable
-from contextlib import suppress
 from time import time
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from reknit_core import ContextStateMachine, Transit
-from reknit_core.commands import (
+from reknit_core import (
     Command,
+    ContextStateMachine,
     Dial,
+    Driver,
+    Event,
+    State,
+    Transit,
     Transitioned,
+    Wire,
 )
-from reknit_core.driver import READ_SIZE, Driver, Wire
-from reknit_core.events import Event
-from reknit_core.lifecycle import State
+from reknit_core.proxy.admission import Guest
 from reknit_core.telemetry.teller import Change
 from reknit_core.wire.reasons import reason_of
 
-from reknit.observe.reports import Reports
-from reknit.sockets.stream_socket import StreamSocket
+from reknit.sockets.poller import BROKEN, GONE, READ, WRITE
+from reknit.sockets.stream_socket import StreamSocket, has_ended, part_with
 from reknit.sockets.system import in_transit
 from reknit.sockets.tls import TlsError
+
+if TYPE_CHECKING:
+    from reknit.asyncio.proxy import AsyncioProxy
 
 LOG = logging.getLogger("reknit")
 
 
 class SocketTransport:
-    """An established socket of `session`; `closed` is called when it is closed."""
+    """An established socket of `session`; `guest`: whom admission has let in with it."""
 
-    def __init__(
-        self, sock: StreamSocket, session: "Session", closed: Callable[["SocketTransport"], None]
-    ) -> None:
+    def __init__(self, sock: StreamSocket, session: "Session", guest: Guest | None) -> None:
+        self.fd = sock.fileno()
+        self.guest = guest
+        self.mask = -1  # what is watched for; -1: nothing yet, and no end either
         self.wire: Wire | None = None
         self.socket = sock
         self._session = session
-        self._closed = closed
-        self._loop = asyncio.get_running_loop()
+        self._sockets = session.proxy.sockets
+        self._sockets.add(self)
 
     def watch(self, *, reads: bool, writes: bool) -> None:
-        """Let the loop say what is ready."""
-        fd, loop = self.socket.fileno(), self._loop
-        _ = loop.add_reader(fd, self._readable) if reads else loop.remove_reader(fd)
-        _ = loop.add_writer(fd, self._writable) if writes else loop.remove_writer(fd)
+        """Have it said what is ready."""
+        self._sockets.watch(self, (READ if reads else 0) | (WRITE if writes else 0))
 
     def in_transit(self) -> Transit | None:
         """What the system says of it."""
@@ -52,63 +55,39 @@ class SocketTransport:
 
     def part(self, farewell: bytes, linger: float) -> None:
         """Close it; with `linger` only when the peer has seen the end, or after that time."""
-        try:
-            if farewell:
-                self.socket.send(farewell)
-            if linger > 0:
-                self.socket.shutdown(socket.SHUT_WR)
-                self.watch(reads=True, writes=False)
-                self._loop.call_later(linger, self.close)
-                return
-        except OSError:
-            pass  # the peer is gone already
-        self.close()
+        if part_with(self.socket, farewell, lingers=linger > 0):
+            self.watch(reads=True, writes=False)
+            asyncio.get_running_loop().call_later(linger, self.close)
+        else:
+            self.close()
 
     def close(self) -> None:
         """Close it now; again it does nothing."""
         if self.socket.fileno() >= 0:
-            self.watch(reads=False, writes=False)
+            self._sockets.remove(self)
             self.socket.close()
-            self._closed(self)
 
-    def _readable(self) -> None:
-        if self.wire is not None:
-            self._session.run(self.wire.readable)
-            return
-        with suppress(BlockingIOError):
-            try:
-                if self.socket.recv(READ_SIZE):
-                    return  # what comes behind our end is discarded
-            except ConnectionError:
-                pass
-            self.close()
-
-    def _writable(self) -> None:
-        if self.wire is not None:
-            self._session.run(self.wire.writable)
-
-
-class Keeper(Protocol):
-    """Who has the sessions, and tells the log of them."""
-
-    reports: Reports
-
-    async def connect(self, session: "Session") -> SocketTransport:
-        """A new connection to the server. Raises OSError."""
-
-    def forget(self, session: "Session") -> None:
-        """It is closed, and can't be come back to."""
-
-    def news(self) -> None:
-        """Others have commands: settle them, but not at once."""
+    def ready(self, mask: int) -> None:
+        """The selector says that (see poller.py)."""
+        wire, run = self.wire, self._session.run
+        if wire is None:
+            if has_ended(self.socket):
+                self.close()
+        elif mask & GONE:
+            run(lambda now: wire.hung_up(now, broken=bool(mask & BROKEN)))
+        else:
+            if mask & READ:
+                run(wire.readable)
+            if mask & WRITE:
+                run(wire.writable)
 
 
 class Session:
     """A session's driver and what asyncio does for it. `label`: how the log calls it."""
 
-    def __init__(self, context: ContextStateMachine, keeper: Keeper, label: str) -> None:
+    def __init__(self, context: ContextStateMachine, proxy: "AsyncioProxy", label: str) -> None:
         self.driver = Driver(context, self)
-        self._keeper = keeper
+        self.proxy = proxy
         self.label = label
         self._loop = asyncio.get_running_loop()
         self._dialling: asyncio.Task[None] | None = None
@@ -126,8 +105,8 @@ class Session:
         """End it, as it is."""
         self.driver.abandon()
         self.over()
-        self._keeper.forget(self)
-        self._keeper.news()
+        self.proxy.forget(self)
+        self.proxy.news()
 
     def dial(self, dial: Dial) -> None:
         """Connect in a task."""
@@ -140,20 +119,19 @@ class Session:
 
     def wake(self, deadline: float) -> None:
         """Set the timer."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self.over()
         self._timer = self._loop.call_at(deadline, self._due)
 
     def tell(self, what: Event | Command, now: float) -> None:
         """Log it, and have a session forgotten that is closed."""
         if isinstance(what, Change):
-            self._keeper.reports.report(self.label, self.driver.context.state, what, now)
+            self.proxy.reports.report(self.label, self.driver.context.state, what, now)
             if isinstance(what, Transitioned) and what.state is State.CLOSED:
-                self._keeper.forget(self)
+                self.proxy.forget(self)
 
     def news(self) -> None:
         """Other sessions are to be settled."""
-        self._keeper.news()
+        self.proxy.news()
 
     def over(self) -> None:
         """Nothing is left of it but a timer."""
@@ -166,16 +144,12 @@ class Session:
 
     async def _dial(self, dial: Dial) -> None:
         await asyncio.sleep(dial.at - self._loop.time())
+        driver, generation = self.driver, dial.generation
         try:
-            transport = await self._keeper.connect(self)
+            transport = SocketTransport(await self.proxy.connect(), self, None)
         except OSError as error:
-            self._dial_failed(dial, error)
+            answered = isinstance(error, TlsError) and error.answered
+            why = reason_of(error)
+            self.run(lambda now: driver.dial_failed(generation, why, now, answered=answered))
         else:
-            self.run(lambda now: self.driver.connected(dial.generation, transport, now, time()))
-
-    def _dial_failed(self, dial: Dial, error: OSError) -> None:
-        answered = isinstance(error, TlsError) and error.answered
-        reason = reason_of(error)
-        self.run(
-            lambda now: self.driver.dial_failed(dial.generation, reason, now, answered=answered)
-        )
+            self.run(lambda now: driver.connected(generation, transport, now, time()))

@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Coroutine
 from contextlib import suppress
+from logging import ERROR, WARNING
 from math import inf
 from typing import Any
 
@@ -17,18 +18,22 @@ from reknit_core.proxy.admission import Admission, Guest
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.proxy.drain import FAREWELL, schedule
 from reknit_core.proxy.view import SessionView
+from reknit_core.telemetry.seldom import Seldom
 from reknit_core.wire.handshake import ClientHandshake, Refusal, encode_refusal, refusal
 from reknit_core.wire.reasons import reason_of
 
-from reknit.asyncio.adapter import LOG, Session, SocketTransport
+from reknit.asyncio.adapter import Session, SocketTransport
+from reknit.asyncio.readiness import Sockets
 from reknit.asyncio.streams import connect, receive, send_all, shake_hands, without_delay
+from reknit.observe.logs import tell_seldom
 from reknit.observe.reports import Reports, label_of
-from reknit.settings.addresses import Address, Listen, UnixPath
+from reknit.settings.addresses import Address, address_of
 from reknit.sockets.listening import remove_dead
 from reknit.sockets.stream_socket import StreamSocket
 from reknit.sockets.tls import TlsSocket
 
 DIALS = 64  # at one time
+LINGERING = 64  # that are refused at the door and waited for: the answer needs it, a flood doesn't
 PAUSE = 0.02  # seconds until the next client, where there is no file for one
 
 
@@ -55,9 +60,11 @@ class AsyncioProxy:
         self._admission = Admission(policy)
         self._key = os.urandom(16)  # of the sessions' labels in the log
         self._sessions: dict[ContextStateMachine, Session] = {}
-        self._guests: dict[SocketTransport, Guest | None] = {}  # whose each open socket is
+        self.sockets = Sockets(self._admission.leave)
+        self._serving: dict[Guest, asyncio.Task[None]] = {}  # who are no session's yet
+        self._lingering = 0
+        self._seldom = Seldom()
         self._dials = asyncio.Semaphore(DIALS)
-        self._idle = asyncio.Event()  # set, and replaced, when a socket is closed
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None  # for what the log is told in time
@@ -70,10 +77,7 @@ class AsyncioProxy:
     @property
     def addresses(self) -> list[Address]:
         """Where it listens."""
-        return [
-            UnixPath(name) if isinstance(name, str) else Listen(name[0], name[1])
-            for name in self._names
-        ]
+        return [address_of(name) for name in self._names]
 
     @property
     def sessions(self) -> list[SessionView]:
@@ -95,8 +99,7 @@ class AsyncioProxy:
                 session.run(session.driver.handle, FAREWELL)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._policy.close_timeout):
-                while self._guests:
-                    await self._idle.wait()
+                await self.sockets.wait_idle()
 
     def close(self) -> None:
         """Close every socket now."""
@@ -107,8 +110,7 @@ class AsyncioProxy:
             task.cancel()
         for session in list(self._sessions.values()):
             session.abandon()
-        for transport in list(self._guests):
-            transport.close()
+        self.sockets.close()
         for listener, name in zip(self._listeners, self._names, strict=True):
             listener.close()
             if isinstance(name, str):
@@ -116,16 +118,15 @@ class AsyncioProxy:
 
     # -- What sessions ask for -----------------------------------------------------------------
 
-    async def connect(self, session: Session) -> SocketTransport:
+    async def connect(self) -> StreamSocket:
         """A new connection to the server. Raises OSError."""
         limit = self._policy.connect_timeout
         async with self._dials:
             try:
                 async with asyncio.timeout(limit):
-                    sock = await connect(self._upstream, self._upstream_tls)
+                    return await connect(self._upstream, self._upstream_tls)
             except TimeoutError:
                 raise OSError(f"no connection in {limit:g} seconds") from None
-        return self._transport(sock, session, None)
 
     def forget(self, session: Session) -> None:
         """It is closed, and can't be come back to."""
@@ -150,30 +151,48 @@ class AsyncioProxy:
             try:
                 sock, peer = await self._loop.sock_accept(listener)
             except OSError as error:
-                LOG.error("can't accept a connection: %s", reason_of(error))
+                self._tell(ERROR, "accept_failed", "can't accept a connection", reason_of(error))
                 await asyncio.sleep(PAUSE)
                 continue
             sock.setblocking(False)
-            self._start(self._welcome(sock, peer[0] if isinstance(peer, tuple) else ""))
+            self._receive(sock, peer[0] if isinstance(peer, tuple) else "")
+            await asyncio.sleep(0)  # where many wait, accepting them would hold up all others
 
-    async def _welcome(self, sock: socket.socket, address: str) -> None:
+    def _receive(self, sock: socket.socket, address: str) -> None:
+        """Let a connection in, or refuse it at the door."""
+        now = self._loop.time()
+        if (idlest := self._admission.give_way(now)) is not None:
+            self._tell(WARNING, "limited", "a client gave way", "it asked for nothing")
+            self._serving[idlest].cancel()
+        guest = self._admission.arrive(address, now)
+        if isinstance(guest, Guest):
+            self._serving[guest] = self._start(self._welcome(sock, guest))
+            return
+        self._contexts.counters.handshakes[guest.status] += 1
+        self._tell(WARNING, "limited", "a client is refused", guest.error)
+        if self._tls is None and self._lingering < LINGERING:
+            self._start(self._linger(sock, encode_refusal(guest)))
+        else:  # with TLS an answer would take a handshake first
+            sock.close()
+
+    async def _linger(self, sock: socket.socket, answer: bytes) -> None:
+        self._lingering += 1
+        with suppress(OSError), sock:
+            await self._end(sock, answer)
+        self._lingering -= 1
+
+    async def _welcome(self, sock: socket.socket, guest: Guest) -> None:
         """Read a client's request; then the socket is a session's, or ends with an answer."""
-        guest = self._admission.arrive(address, self._loop.time())
         entered = False
         try:
-            if isinstance(guest, Guest):
-                entered = await self._serve(without_delay(sock), guest)
-            else:
-                self._contexts.counters.handshakes[guest.status] += 1
-                if self._tls is None:  # else an answer would take a TLS handshake first
-                    await self._end(sock, encode_refusal(guest))
+            entered = await self._serve(without_delay(sock), guest)
         except OSError:
             pass  # the client is gone
         finally:
+            del self._serving[guest]
             if not entered:
                 sock.close()
-                if isinstance(guest, Guest):
-                    self._admission.leave(guest)
+                self._admission.leave(guest)
 
     async def _serve(self, sock: socket.socket, guest: Guest) -> bool:
         """Whether the socket is a session's now. Raises OSError."""
@@ -183,6 +202,7 @@ class AsyncioProxy:
         if answer is None:
             return True
         self._contexts.counters.handshakes[answer.status] += 1
+        self._admission.linger(guest, self._loop.time())
         await self._end(stream, handshake.refuse(answer))
         return False
 
@@ -215,7 +235,7 @@ class AsyncioProxy:
         if session is None:
             label = label_of(context.connection_id, self._key)
             session = self._sessions[context] = Session(context, self, label)
-        session.run(session.driver.arrived, self._transport(stream, session, guest))
+        session.run(session.driver.arrived, SocketTransport(stream, session, guest))
         return None
 
     async def _end(self, stream: StreamSocket, answer: bytes) -> None:
@@ -229,20 +249,6 @@ class AsyncioProxy:
 
     # -- Helpers -------------------------------------------------------------------------------
 
-    def _transport(
-        self, sock: StreamSocket, session: Session, guest: Guest | None
-    ) -> SocketTransport:
-        transport = SocketTransport(sock, session, self._closed)
-        self._guests[transport] = guest
-        return transport
-
-    def _closed(self, transport: SocketTransport) -> None:
-        guest = self._guests.pop(transport, None)
-        if guest is not None:
-            self._admission.leave(guest)
-        self._idle.set()
-        self._idle = asyncio.Event()
-
     def _wake(self, deadline: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -252,7 +258,12 @@ class AsyncioProxy:
                 deadline, lambda: self.reports.look(max(self._loop.time(), deadline))
             )
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _tell(self, level: int, event: str, what: str, reason: str) -> None:
+        """Say what any stranger can cause: of each kind at the 1st, 2nd, 4th, 8th, … time."""
+        tell_seldom(self._seldom, reason, level, event, what + ": %(reason)s", reason=reason)

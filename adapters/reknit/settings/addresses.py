@@ -42,6 +42,11 @@ def parse_listen(text: str) -> Listen:
     return Listen(match[1] or match[2], int(match[3]))
 
 
+def address_of(name: str | tuple[str, int]) -> Address:
+    """Where a socket listens, from its getsockname(); for IPv6 that has two fields more."""
+    return UnixPath(name) if isinstance(name, str) else Listen(name[0], name[1])
+
+
 def is_loopback(host: str) -> bool:
     """Whether a name or address certainly means this machine."""
     try:

@@ -10,7 +10,7 @@ from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.view import SessionView
 
 from reknit.observe.dialects import load_dialects
-from reknit.settings.addresses import Address, Listen, UnixPath
+from reknit.settings.addresses import Address, Listen, address_of
 from reknit.trio.door.listeners import open_listeners
 from reknit.trio.proxy import Proxy
 from reknit.trio.transport.certificates import Certificates
@@ -32,10 +32,7 @@ class TrioProxy:
     @property
     def addresses(self) -> list[Address]:
         """Where it listens."""
-        return [
-            UnixPath(name) if isinstance(name, str) else Listen(name[0], name[1])
-            for name in self._names
-        ]
+        return [address_of(name) for name in self._names]
 
     @property
     def sessions(self) -> list[SessionView]:

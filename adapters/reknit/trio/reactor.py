@@ -7,7 +7,6 @@ touches a timer.
 """
 
 import logging
-import socket
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from itertools import islice
@@ -17,15 +16,14 @@ from time import time
 import trio
 from reknit_core import ContextStateMachine
 from reknit_core.commands import Dial
-from reknit_core.driver import READ_SIZE
 from reknit_core.events import Event
 from reknit_core.proxy.admission import Guest
 from reknit_core.side import Side
 from reknit_core.telemetry.teller import Change
 
-from reknit.sockets.stream_socket import StreamSocket
+from reknit.sockets.poller import BROKEN, GONE, READ, WRITE, Poller, make_poller
+from reknit.sockets.stream_socket import StreamSocket, has_ended, part_with
 from reknit.trio.links import Connection, Link, Timed
-from reknit.trio.poller import BROKEN, GONE, READ, WRITE, Poller, make_poller
 
 LOG = logging.getLogger("reknit")
 
@@ -153,7 +151,8 @@ class Reactor:
                 continue  # closed earlier in this sweep
             wire = connection.wire
             if wire is None:
-                self._discard(connection)
+                if has_ended(connection.socket):
+                    self._close(connection)
                 continue
             if mask & GONE:
                 self._ended[fd] = mask
@@ -255,28 +254,11 @@ class Reactor:
 
     def part(self, connection: Connection, farewell: bytes, linger: float) -> None:
         """Close it; with `linger` (seconds) only when the peer has seen the end, or after that."""
-        try:
-            if farewell:
-                connection.socket.send(farewell)
-            if linger > 0:
-                connection.socket.shutdown(socket.SHUT_WR)
-                self.watch(connection, True, False)
-                self.schedule(trio.current_time() + linger, connection)
-                return
-        except OSError:
-            pass  # the peer is gone already
-        self._close(connection)
-
-    def _discard(self, connection: Connection) -> None:
-        """Read what a peer still sends, until it has seen our end of the stream."""
-        try:
-            if connection.socket.recv(READ_SIZE):
-                return
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            pass
-        self._close(connection)
+        if part_with(connection.socket, farewell, lingers=linger > 0):
+            self.watch(connection, True, False)
+            self.schedule(trio.current_time() + linger, connection)
+        else:
+            self._close(connection)
 
     def _close(self, connection: Connection) -> None:
         if self._connections.get(connection.fd) is connection:

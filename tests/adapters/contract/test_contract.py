@@ -344,6 +344,17 @@ def test_a_client_is_held_back_by_a_server_that_is_away(world: World) -> None:
     drain(client, world.server(), data, sent)
 
 
+def test_a_client_that_is_held_back_and_breaks_off_is_noticed(world: World) -> None:
+    client, server = world.pair("X-Connection-Id: mine")
+    world.refuse()
+    server.reset()
+    world.until(State.SERVER_DOWN)
+    data = frame(BINARY, MESSAGE) * FLOOD
+    assert client.push(data) < len(data)
+    client.reset()
+    world.until(State.BOTH_DOWN)
+
+
 def test_fragments_and_control_frames_keep_their_places(world: World) -> None:
     client, server = world.pair()
     client.send(frame(TEXT, b"a", fin=False) + frame(PING, b"between"))

@@ -1,4 +1,4 @@
-"""Waiting for readiness: one selector for all established sockets, itself waitable by trio."""
+"""Waiting for readiness: one selector for all established sockets, which a loop waits for."""
 
 import select
 import selectors
@@ -17,7 +17,7 @@ connection, and one of BROKEN that nothing more comes; a selector that can't tel
 
 
 class Poller(Protocol):
-    """What the reactor asks of a selector; `mask` is READ, WRITE, both or 0."""
+    """What an adapter asks of a selector; `mask` is READ, WRITE, both or 0."""
 
     def register(self, fd: int, mask: int) -> None:
         """Watch a file descriptor."""
