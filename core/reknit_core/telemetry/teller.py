@@ -61,7 +61,7 @@ class Teller:
                 often = attempt & (attempt - 1)  # said at the 1st, 2nd, 4th, 8th, …
                 return Volume.DETAIL if often or self._outage.is_on else Volume.NEWS
             case DialectChosen(_, known):
-                return Volume.NEWS if known else Volume.TROUBLE
+                return Volume.NEWS if known or not self._losses.admit(now) else Volume.TROUBLE
             case Dropped(_, total):
                 if self._losses.admit(now):
                     return Volume.TROUBLE

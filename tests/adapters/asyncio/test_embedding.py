@@ -5,7 +5,7 @@ import gc
 import resource
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,16 @@ import reknit.asyncio
 import reknit.trio
 import trio
 from reknit.settings.addresses import Listen, UnixPath
+from reknit_core.dialect.ruled.mistakes import DialectError
+from reknit_core.dialect.speech import Conversation, Dialect, Heard, Message, Statement
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
+from reknit_core.side import Side
 from tls_files import certificate, client_context, server_context
-from websockets.asyncio.client import connect, unix_connect
+from websockets.asyncio.client import ClientConnection, connect, unix_connect
 from websockets.asyncio.server import ServerConnection, serve, unix_serve
+from websockets.exceptions import ConnectionClosed
 
 Open = Callable[..., AbstractAsyncContextManager[Any]]
 RUNS: list[tuple[Callable[[Callable[[], Any]], Any], Open]] = [
@@ -203,3 +207,84 @@ def test_the_policys_limits_hold() -> None:
                 end.close()
 
     asyncio.run(main())
+
+
+# -- Dialects --------------------------------------------------------------------------------------
+
+
+class Shouting(Conversation):
+    """`HI` is said again to a new server. What is no text raises."""
+
+    def hear(self, side: Side, message: Message, *, away: bool = False) -> tuple[Heard, ...]:
+        if not message.is_text:
+            raise ValueError("not a word")
+        return (Heard(states=(Statement(("hi",), message),)),) if message.data == b"HI" else ()
+
+
+class Shouts(Dialect):
+    name = "shouts"
+    summary = "The greeting is said again."
+
+    def converse(self, state: Mapping[str, object] | None = None) -> Conversation:
+        return Shouting()
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_dialect_of_the_program(raises: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """The server's connection breaks: the next one hears the greeting, unless the class raised."""
+    caplog.set_level("INFO", "reknit")
+    heard: list[str | bytes] = []
+    connections: list[ServerConnection] = []
+
+    async def hears(connection: ServerConnection) -> None:
+        connections.append(connection)
+        async for message in connection:
+            heard.append(message)
+            await connection.send(message)
+
+    async def main() -> None:
+        policy = Policy(dialect="shouts", retry_interval=0.05, close_timeout=2.0)
+        async with serve(hears, "127.0.0.1", 0) as server:
+            upstream = Upstream("127.0.0.1", server.sockets[0].getsockname()[1])
+            async with (
+                reknit.asyncio.open_proxy(policy, upstream, dialects=[Shouts()]) as proxy,
+                connect(f"ws://{proxy.addresses[0]}") as client,
+            ):
+                await talk(client)
+
+    async def talk(client: ClientConnection) -> None:
+        await client.send("HI")
+        assert await client.recv() == "HI"
+        if raises:
+            await client.send(b"?")
+            assert await client.recv() == b"?"
+        connections[0].transport.abort()
+        if raises:
+            with pytest.raises(ConnectionClosed):
+                await client.recv()
+            assert client.close_code == 1012
+        else:
+            await client.send("again")
+            assert [await client.recv(), await client.recv()] == ["HI", "again"]
+
+    asyncio.run(main())
+    assert heard == (["HI", b"?"] if raises else ["HI", "HI", "again"])
+    told = "the dialect of dialects[0] raised ValueError: not a word (test_embedding.py, line "
+    assert (told in caplog.text) is raises
+
+
+@pytest.mark.parametrize(("run", "open_proxy"), RUNS, ids=IDS)
+def test_a_dialect_that_is_none(run: Any, open_proxy: Open) -> None:
+    policy = Policy(dialect="shouts", close_timeout=2.0)
+
+    async def main() -> None:
+        with pytest.raises(DialectError, match=r"^dialects\[0\]: 7 is no dialect: "):
+            async with open_proxy(policy, Upstream("127.0.0.1", 1), dialects=[7]):
+                pass
+        with pytest.raises(DialectError, match=r"^dialect 'shouts' is not known; allowed: "):
+            async with open_proxy(policy, Upstream("127.0.0.1", 1)):
+                pass
+        async with open_proxy(policy, Upstream("127.0.0.1", 1), dialects=[Shouts()]) as proxy:
+            assert proxy.sessions == []
+
+    run(main)
