@@ -15,7 +15,9 @@ from reknit.verify.fuzz.conversations import NAMES as WORDS_OF
 from reknit.verify.fuzz.plain import BETWEEN
 from reknit_core.dialect.byte_stream import StreamReader
 from reknit_core.dialect.interpreter import Interpreter, Verdict
+from reknit_core.dialect.ruled import rules_file
 from reknit_core.leg.retry import Retry
+from reknit_core.play import recording
 from reknit_core.play.player import parse
 from reknit_core.wire.headers import HeaderList
 
@@ -121,6 +123,23 @@ def test_a_servers_word_that_is_left_out_is_found(monkeypatch: pytest.MonkeyPatc
 
 def python(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("target", "data", "place"),
+    [
+        ("rules", bytes(60), (rules_file, "read_path")),
+        ("recordings", SEEDS["recordings"][0], (recording, "b64decode")),
+    ],
+)
+def test_a_file_that_ends_in_an_exception_is_found(
+    target: str, data: bytes, place: tuple[object, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raises(*_: object, **__: object) -> None:
+        raise KeyError("oh")
+
+    monkeypatch.setattr(*place, raises)
+    assert "KeyError: 'oh'" in (broken(target, data) or "")
 
 
 def test_a_failure_elsewhere_is_a_program_that_shows_it() -> None:

@@ -36,6 +36,7 @@ from reknit.verify.fuzz.conversations import (
     feed_dialects,
     feed_streams,
 )
+from reknit.verify.fuzz.files import RECORDING_SEEDS, RULE_SEEDS, feed_recordings, feed_rules
 from reknit.verify.fuzz.happenings import play
 from reknit.verify.fuzz.plain import BETWEEN, feed_plain
 
@@ -180,6 +181,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "session": play,
     "dialects": feed_dialects,
     "streams": feed_streams,
+    "rules": feed_rules,
+    "recordings": feed_recordings,
 }
 """By name. The first byte of a handshake says how it is cut into reads: 0 not at all."""
 
@@ -219,6 +222,8 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "session": (bytes(range(256)), bytes(40), b"\x01" * 60),
     "dialects": DIALECT_SEEDS,
     "streams": STREAM_SEEDS,
+    "rules": RULE_SEEDS,
+    "recordings": RECORDING_SEEDS,
 }
 """What a fuzzer may begin with."""
 

@@ -3,6 +3,7 @@
 Half of what is said is of the dialect's own words, so that conversations get somewhere.
 """
 
+from collections.abc import Callable
 from math import inf
 
 import msgspec
@@ -127,7 +128,15 @@ def feed_dialects(data: bytes) -> None:
     """A conversation with losses. A taken over one goes on the same, and little is kept of it."""
     choices = Choices(data)
     name = choices.pick(NAMES)
-    here, there = (_begin(registry().find(name)) for _ in range(2))
+    dialect = registry().find(name)
+    converse(choices, dialect, lambda: _message(choices, name), is_stream=name in STREAMS)
+
+
+def converse(
+    choices: Choices, dialect: Dialect, speak: Callable[[], Message], *, is_stream: bool
+) -> None:
+    """The same in that dialect; `speak` gives what a side says next."""
+    here, there = (_begin(dialect) for _ in range(2))
     ends, said, passed = [0], b"", b""
     is_first = True
     while choices.more:
@@ -142,7 +151,7 @@ def feed_dialects(data: bytes) -> None:
         elif deed == 1:
             _check(here.words() == there.words(), "a taken over session says something else")
         elif deed < 5:
-            message = _message(choices, name)
+            message = speak()
             end = ends[-1] + len(message.data) + 1
             verdict = here.from_client(message, end, server_away=away)
             _same(verdict, there.from_client(message, end, server_away=away))
@@ -150,16 +159,16 @@ def feed_dialects(data: bytes) -> None:
             if verdict.passes is not None:
                 ends.append(end)
         else:
-            message = _message(choices, name)
+            message = speak()
             verdict = here.from_server(message, client_away=away)
             _same(verdict, there.from_server(message, client_away=away))
             _check(not (is_first and verdict.falls_back), "a first server is refused")
             if not away:
                 said += message.data
                 passed += verdict.passes.data if verdict.passes is not None else b""
-        there = _taken_over(there, registry().find(name))
+        there = _taken_over(there, dialect)
         _check_kept(here)
-        if is_first and name not in STREAMS:
+        if is_first and not is_stream:
             _check(passed == said, "a first server's word is left out")
         elif is_first:
             _check(len(said) - len(passed) <= MAX_STATEMENT, "too much is held back")

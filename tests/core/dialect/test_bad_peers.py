@@ -1,0 +1,121 @@
+"""Every dialect against ends that lie to it: bounded memory, and never on in a half-known state."""
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+import pytest
+from dialect_session import DialectSession
+from reknit.verify.fuzz.conversations import STREAMS, WORDS
+from reknit_core.dialect.speech import Message
+from reknit_core.dialect.statements import MAX_STATEMENT, OVERHEAD
+
+LIMIT = 64 * 1024  # bytes of statements
+MOST_KEPT = 600_000  # bytes of all that is known of a session
+BYTES = ("mqtt", "nats", "hocuspocus", "y-websocket")
+ENOUGH = 2000  # statements: each takes more than OVERHEAD
+
+BEGINNINGS = {
+    "graphql-transport-ws": b'{"type":"connection_init"}',
+    "graphql-ws": b'{"type":"connection_init"}',
+    "mqtt": b"\x10\x0e\0\4MQTT\4\2\0\x3c\0\2me",
+    "nats": b'CONNECT {"verbose":false}\r\n',
+    "stomp": b"CONNECT\n\n\0",
+}
+ANSWERS = {
+    "graphql-transport-ws": b'{"type":"connection_ack"}',
+    "graphql-ws": b'{"type":"connection_ack"}',
+    "mqtt": b"\x20\2\0\0",
+    "stomp": b"CONNECTED\nversion:1.2\n\n\0",
+}
+STATEMENTS: dict[str, Callable[[int], bytes]] = {
+    "actioncable": lambda n: b'{"command":"subscribe","identifier":"%d"}' % n,
+    "graphql-transport-ws": lambda n: b'{"type":"subscribe","id":"%d"}' % n,
+    "graphql-ws": lambda n: b'{"type":"start","id":"%d"}' % n,
+    "hocuspocus": lambda n: b"\5%05d\0\0\1\0" % n,
+    "jsonrpc": lambda n: b'{"jsonrpc":"2.0","id":%d,"method":"a"}' % n,
+    "mqtt": lambda n: b"\x82\x0a\0\1\0\5%05d\1" % n,
+    "nats": lambda n: b"SUB a %d\r\n" % n,
+    "ocpp": lambda n: b'[2,"%d","Heartbeat",{}]' % n,
+    "phoenix": lambda n: b'["%d","%d","a%d","phx_join",{}]' % (n, n, n),
+    "stomp": lambda n: b"SUBSCRIBE\nid:%d\n\n\0" % n,
+}
+"""A client's statements without end, each with a name of its own."""
+
+
+def said(name: str, *words: bytes) -> list[Message]:
+    return [Message(word, name not in BYTES) for word in words]
+
+
+def begun(name: str, limit: int = LIMIT) -> DialectSession:
+    """A session that has begun its protocol."""
+    session = DialectSession(name, limit)
+    for side, words in ((session.client, BEGINNINGS), (session.server, ANSWERS)):
+        if name in words:
+            side(*said(name, words[name]))
+    return session
+
+
+def known(session: DialectSession) -> int:
+    """Bytes of all that is known of it."""
+    return len(msgspec.msgpack.encode(session.interpreter.freeze()))
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_statements_without_end_end_the_session(name: str) -> None:
+    session = begun(name)
+    interpreter = session.interpreter
+    lost_at = 0
+    for number in range(ENOUGH):
+        (message,) = said(name, STATEMENTS[name](number))
+        session.end += len(message.data)
+        verdict = interpreter.from_client(message, session.end, server_away=False)
+        assert verdict.passes == message
+        if interpreter.is_lost and not lost_at:
+            lost_at = number
+    assert 100 < lost_at < ENOUGH
+    assert interpreter.statements.size <= LIMIT + MAX_STATEMENT + OVERHEAD
+    assert known(session) < MOST_KEPT
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_server_that_never_answers_hears_no_more(name: str) -> None:
+    """However much else it says: what awaits its answer holds all back."""
+    session = begun(name)
+    session.client(*said(name, STATEMENTS[name](1)))
+    session.lose()
+    assert session.words() == [BEGINNINGS[name]]
+    for word in WORDS[name] * 3:
+        if word == ANSWERS[name] or word.startswith((b"CONNECTED", b"\x20")):
+            continue
+        for verdict in session.server(*said(name, word)):
+            if verdict.falls_back:
+                return
+        assert session.words() == []
+        assert session.interpreter.awaited is not None
+    assert not session.is_open
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_half_of_each_word_keeps_little(name: str) -> None:
+    for word in WORDS[name]:
+        for half in halves(word):
+            for place in range(2):
+                session = DialectSession(name, LIMIT)
+                speak = (session.client, session.server)[place]
+                speak(*said(name, half, word[len(half) :]))
+                speak(*said(name, half))
+                session.lose()
+                if not session.is_lost:
+                    session.words()
+                assert known(session) < 4000
+
+
+def halves(word: bytes) -> Iterator[bytes]:
+    return (word[:place] for place in range(1, len(word), max(1, len(word) // 8)))
+
+
+@pytest.mark.parametrize("name", [name for name in WORDS if name not in STREAMS])
+def test_answers_in_the_wrong_order_pass_a_first_server(name: str) -> None:
+    """It may say what it likes: only what a new one repeats is left out."""
+    words = said(name, *reversed(WORDS[name]), *WORDS[name])
+    assert begun(name).passes(*words) == words
