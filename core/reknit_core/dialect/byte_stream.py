@@ -1,6 +1,8 @@
 """Protocols that are a stream of bytes: units cut out of messages that may hold several, or half.
 
-A reader is made for each direction. Large units are passed over, not kept.
+A reader is made for each direction. Large units are passed over, not kept. What a server says
+passes on unit by unit, so that a client has heard half of none when the server is lost; but for
+large ones.
 """
 
 from abc import abstractmethod
@@ -33,7 +35,7 @@ class Cut(NamedTuple, Generic[Unit]):
 class StreamReader(Generic[Unit]):
     """Cuts units out of one direction's bytes.
 
-    `holds_back`: whether units that may be left out pass on only when they are whole.
+    `holds_back`: whether units pass on only when they are whole, but for large ones.
     """
 
     __slots__ = ("_held", "_holds_back", "_skip")
@@ -50,10 +52,6 @@ class StreamReader(Generic[Unit]):
     def cut(self, data: bytes, pos: int) -> Cut[Unit]:
         """The unit that begins there. Raises MalformedError."""
 
-    @abstractmethod
-    def may_be_left_out(self, begun: bytes) -> bool:
-        """Whether the unit that begins so is, or may become, one that may be left out."""
-
     @property
     def is_inside(self) -> bool:
         """Whether the bytes so far end within a unit."""
@@ -62,25 +60,21 @@ class StreamReader(Generic[Unit]):
     @property
     def has_passed_half(self) -> bool:
         """Whether a part of a unit has passed on."""
-        return self._skip != 0 or (bool(self._held) and not self._is_held_back)
+        return self._skip != 0 or (bool(self._held) and not self._holds_back)
 
     @property
     def held_back(self) -> bytes:
         """Bytes that have not passed on."""
-        return self._held if self._is_held_back else b""
+        return self._held if self._holds_back else b""
 
     @property
     def half(self) -> bytes:
         """The bytes so far of the unit that isn't whole; none if it is too large."""
         return self._held
 
-    @property
-    def _is_held_back(self) -> bool:
-        return self._holds_back and self.may_be_left_out(self._held)
-
     def read(self, data: bytes) -> Iterator[Piece[Unit]]:
         """The next bytes, unit by unit. Raises MalformedError."""
-        before = 0 if self._is_held_back else len(self._held)  # bytes that have passed on
+        before = 0 if self._holds_back else len(self._held)  # bytes that have passed on
         data = self._held + data
         self._held = b""
         pos = self._pass_over(data)
@@ -97,7 +91,7 @@ class StreamReader(Generic[Unit]):
                 yield Piece(data[here:known], unit)
             else:
                 self._held = data[pos:]
-                yield Piece(b"" if self._is_held_back else data[here:], None)
+                yield Piece(b"" if self._holds_back else data[here:], None)
             pos = known
 
     def _pass_over(self, data: bytes) -> int:

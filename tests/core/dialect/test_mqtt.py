@@ -260,10 +260,19 @@ def test_a_client_that_is_cut_within_too_large_a_packet() -> None:
 
 
 def test_a_broker_that_is_lost_within_a_packet() -> None:
+    """aedes writes each packet in pieces: of one that is not whole the client has heard nothing."""
     session = connected()
-    session.server(*binary(publish(1, 0, bytes(9))[:5]))
+    whole = publish(1, 0, bytes(9))
+    assert session.passes(*binary(whole[:1], whole[1:5])) == []
     session.lose()
-    assert session.is_lost
+    assert not session.is_lost
+    session = connected()
+    assert session.passes(*binary(whole[:5], whole[5:] + whole[:5])) == binary(whole)
+    assert session.passes(*binary(whole[5:])) == binary(whole)
+    large = publish(1, 0, bytes(MAX_STATEMENT))[:-9]
+    assert session.passes(*binary(large)) == binary(large)
+    session.lose()
+    assert session.is_lost, "the client has heard the half of it"
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,12 @@ def test_a_client_that_is_cut_within_a_payload_begins_it_anew() -> None:
 
 def test_a_server_that_is_lost_within_a_payload() -> None:
     session = connected()
-    session.server(*binary(b"MSG a 1 4\r\nab"))
+    assert session.passes(*binary(b"MSG a 1 4\r\nab")) == []
+    session.lose()
+    assert not session.is_lost, "the client has heard nothing of it"
+    large = binary(b"MSG a 1 99999\r\nab")
+    session = connected()
+    assert session.passes(*large) == large
     session.lose()
     assert session.is_lost
 

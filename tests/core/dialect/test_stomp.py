@@ -195,6 +195,20 @@ def test_headers_are_unescaped_and_the_first_counts() -> None:
     assert session.keys[1:] == [("subscribe", "a:b\\\n\\x")]
 
 
+def test_a_server_that_is_lost_within_a_frame() -> None:
+    session = connected()
+    whole = "MESSAGE\ndestination:/a\nmessage-id:1\nsubscription:0\n\nbody\0"
+    assert session.passes(*text(whole[:9], whole[9:])) == text(whole)
+    assert session.passes(*text(whole[:-1])) == []
+    session.lose()
+    assert not session.is_lost, "the client has heard nothing of it"
+    large = text(whole[:-1] + "a" * MAX_STATEMENT)
+    session = connected()
+    assert session.passes(*large) == large
+    session.lose()
+    assert session.is_lost
+
+
 def test_a_client_that_is_cut_within_a_frame_begins_it_anew() -> None:
     session = connected()
     half, rest = SUBSCRIBE[:12], SUBSCRIBE[12:]

@@ -6,7 +6,6 @@ from reknit_core.dialect.byte_stream import Cut, MalformedError, StreamReader
 from reknit_core.dialect.statements import MAX_STATEMENT
 
 _WITH_PAYLOAD = frozenset(("PUB", "HPUB", "MSG", "HMSG"))
-_LEFT_OUT = (b"INFO", b"PONG")
 _MAX_DIGITS = 10
 
 
@@ -43,8 +42,3 @@ class LineReader(StreamReader[Line]):
                 raise MalformedError
             end += int(size) + 2
         return Cut(end, line)
-
-    def may_be_left_out(self, begun: bytes) -> bool:
-        """Whether it is what a server says at first, or answers to what the proxy says."""
-        upper = begun[:4].upper()
-        return any(name.startswith(upper) for name in _LEFT_OUT)

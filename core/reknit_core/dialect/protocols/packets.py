@@ -30,9 +30,6 @@ class Kind(IntEnum):
     AUTH = 15
 
 
-_LEFT_OUT = frozenset((Kind.CONNACK, Kind.SUBACK, Kind.PINGRESP))
-
-
 class Packet(NamedTuple):
     """A packet: its first byte, and what follows its length; `whole`: all its bytes.
 
@@ -74,10 +71,6 @@ class PacketReader(StreamReader[Packet]):
         if end > len(data):
             return Cut(end, None)
         return Cut(end, Packet(data[pos], data[start:end], data[pos:end]))
-
-    def may_be_left_out(self, begun: bytes) -> bool:
-        """Whether it is an answer to what the proxy says."""
-        return bool(begun) and begun[0] >> 4 in _LEFT_OUT
 
 
 def packet(first: int, body: bytes) -> bytes:

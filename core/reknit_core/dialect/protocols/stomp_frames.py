@@ -53,10 +53,6 @@ class FrameReader(StreamReader[Frame]):
             return Cut(end, None)
         return Cut(end, Frame(command, headers, data[pos:end]))
 
-    def may_be_left_out(self, begun: bytes) -> bool:
-        """Whether it is an answer to what the proxy says."""
-        return any(begun[: len(name)] == name[: len(begun)] for name in (b"CONNECTED", b"RECEIPT"))
-
 
 def _end(data: bytes, body: int, length: str | None) -> int | None:
     """Where the frame ends whose body begins there; None: not known yet."""
