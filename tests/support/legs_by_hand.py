@@ -6,7 +6,6 @@ from frame_bytes import FIN, PING, message
 from reknit_core.leg.dialling import Dialling
 from reknit_core.leg.leg import Leg
 from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket
-from reknit_core.leg.retry import Retry
 from reknit_core.policy.policy import Policy
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import Budget
@@ -24,7 +23,7 @@ def legs(*, eager: bool = False, window: int = 0, limit: int = 1 << 60, **change
     budget = Budget(limit)
     to_server, to_client = (Backlog(eager=eager, window=window, budget=budget) for _ in range(2))
     client = IncomingWebSocket(to_server, to_client, policy)
-    server = OutgoingWebSocket(to_client, to_server, policy, Dialling(Retry(policy, NONCE)))
+    server = OutgoingWebSocket(to_client, to_server, policy, Dialling(policy, NONCE))
     client.other, server.other = server, client
     for leg in (client, server):
         leg.open(deflate=False, now=0.0)

@@ -70,7 +70,7 @@ class Link(Timed):
     peers say to requests of the operator's.
     """
 
-    __slots__ = ("context", "dialling", "driver", "label", "on_answer", "reactor", "recent")
+    __slots__ = ("dialling", "driver", "label", "on_answer", "reactor", "recent")
 
     def __init__(
         self,
@@ -79,13 +79,17 @@ class Link(Timed):
         reactor: "Reactor",
         recent: Recent | None = None,
     ) -> None:
-        self.context = context
         self.label = label
         self.reactor = reactor
         self.recent = recent
         self.dialling: trio.CancelScope | None = None
         self.on_answer: Callable[[Answered], None] | None = None
         self.driver = Driver(context, self, self.hold if reactor.holds else None)
+
+    @property
+    def context(self) -> ContextStateMachine:
+        """The driver's."""
+        return self.driver.context
 
     @property
     def client(self) -> Connection | None:

@@ -33,6 +33,8 @@ ENDINGS = (
     32  # ended connections a sweep: an end costs more than a message, and may come in thousands
 )
 
+MASKS = (0, READ, WRITE, READ | WRITE)  # made once: an int for each connection takes room
+
 Commit = Callable[[Iterable[ContextStateMachine], float], None]
 
 
@@ -245,7 +247,7 @@ class Reactor:
 
     def watch(self, connection: Connection, reads: bool, writes: bool) -> None:
         """Have the poller say when it can be read, or written to."""
-        mask = (READ if reads else 0) | (WRITE if writes else 0)
+        mask = MASKS[reads + 2 * writes]
         if connection.mask < 0:
             self._poller.register(connection.fd, mask)
         elif mask != connection.mask:

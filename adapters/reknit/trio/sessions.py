@@ -21,7 +21,7 @@ class Sessions:
         self.contexts = contexts
         self._reactor = reactor
         self._records = records
-        self._links: dict[int, Link] = {}  # by the context's id()
+        self._links: dict[ContextStateMachine, Link] = {}
         self._over = trio.Event()  # set, and replaced, when a session has gone
         self.key = os.urandom(16)
         """What the digests are keyed with."""
@@ -35,7 +35,7 @@ class Sessions:
 
     def __contains__(self, link: Link) -> bool:
         """Whether that session is not over."""
-        return self._links.get(id(link.context)) is link
+        return self._links.get(link.context) is link
 
     async def wait_empty(self) -> None:
         """Return when no session is here any more."""
@@ -44,17 +44,17 @@ class Sessions:
 
     def link(self, context: ContextStateMachine, now: float) -> Link:
         """The context's link, a new one if it has none yet."""
-        link = self._links.get(id(context))
+        link = self._links.get(context)
         if link is None:
             recent = Recent(now) if self._records else None
             label = label_of(context.connection_id, self.key)
             link = Link(context, label, self._reactor, recent)
-            self._links[id(context)] = link
+            self._links[context] = link
         return link
 
     def news(self) -> list[Link]:
         """Those that have commands by what another has met; each is handed out once."""
-        links = (self._links.get(id(context)) for context in self.contexts.news())
+        links = (self._links.get(context) for context in self.contexts.news())
         return [link for link in links if link is not None]
 
     def find(self, label: str) -> Link | None:
@@ -82,6 +82,6 @@ class Sessions:
         self._drop(link)
 
     def _drop(self, link: Link) -> None:
-        self._links.pop(id(link.context), None)
+        self._links.pop(link.context, None)
         self._over.set()
         self._over = trio.Event()

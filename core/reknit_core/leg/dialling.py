@@ -33,24 +33,30 @@ Outcome = Accepted | AskAgain | Refusal | Missed
 """What an answer comes to; a Refusal is the first client's to hear."""
 
 
-class Dialling:
-    """How the attempts of one session stand."""
+class Dialling(Retry):
+    """How the attempts of one session stand: what there were, and the one that is under way."""
 
-    __slots__ = ("at", "handshake", "retry", "since", "wall")
+    __slots__ = ("at", "begun", "handshake", "wall")
 
-    def __init__(self, retry: Retry) -> None:
-        self.retry = retry
+    def __init__(self, policy: Policy, seed: bytes) -> None:
+        super().__init__(policy, seed)
         self.at = inf  # when the last dial was due
         self.handshake: ServerHandshake | None = None
-        self.since = inf  # when that began
+        self.begun = inf  # when it was connected
         self.wall: float | None = None  # and the time of day, if it is known
 
     def begin(self, request: ServerRequest, now: float, wall: float | None) -> bytes:
         """The server is connected: the request for it."""
         self.handshake = ServerHandshake(request)
-        self.since = now
+        self.begun = now
         self.wall = wall
         return self.handshake.request()
+
+    def accepted(self, now: float) -> None:
+        """The server has accepted: of this attempt nothing is needed any more."""
+        self.at = self.begun = inf
+        self.handshake = self.wall = None
+        super().accepted(now)
 
     @property
     def so_far(self) -> Refusal | None:
@@ -98,7 +104,7 @@ class Dialling:
 
     def _refused(self, answer: Refusal, policy: Policy, now: float) -> Missed:
         """A lost server does not take the session back, or not now."""
-        wall = None if self.wall is None else self.wall + now - self.since
+        wall = None if self.wall is None else self.wall + now - self.begun
         after = retry_after(answer.headers, wall)
         reason = f"the server answered {answer.status}"
         return Missed(meaning(answer.status, policy), reason, after)

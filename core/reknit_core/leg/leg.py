@@ -8,7 +8,7 @@ they follow.
 
 from itertools import islice, takewhile
 from math import inf
-from typing import ClassVar, assert_never
+from typing import ClassVar, Final, assert_never
 
 from reknit_core.dialect.speech import Message
 from reknit_core.leg.bounds import Full, make_room, next_alarm
@@ -31,6 +31,9 @@ MAX_AHEAD = 16 * 2**20  # bytes: more than two systems' buffers hold in front of
 SMALL = 4096  # bytes that are cheaper to copy than to keep by reference
 
 _NEVER = -inf
+_NOTHING_SAID: Final[
+    list[tuple[int, bytes]]
+] = []  # shared, as most legs say nothing: never changed
 
 
 class Leg:
@@ -71,7 +74,7 @@ class Leg:
         self.generation = 0
         self.scanner: FrameScanner | None = None
         self.early = b""  # what came before the leg was open
-        self.lane: list[tuple[int, bytes]] = []
+        self.lane = _NOTHING_SAID
         self.heard = 0.0  # when the peer last sent anything
         self.probe = Probe(source, policy)
         self.pinged: bytes | None = None  # a Ping of the peer's own that the other end owes a Pong
@@ -107,7 +110,7 @@ class Leg:
         self.phase = Phase.AWAY
         self.scanner = None
         self.early = b""
-        self.lane = []
+        self.lane = _NOTHING_SAID
         self.probe.reset()
         self.full = False
         self.drained = _NEVER
@@ -151,7 +154,7 @@ class Leg:
         frame = message_frame(self.side, message)
         lane = self.lane
         place = next((i for i, (at, _) in enumerate(lane) if at > source.sent), len(lane))
-        lane.insert(place, (source.sent, frame))
+        self.lane = [*lane[:place], (source.sent, frame), *lane[place:]]
 
     def _reach(self) -> int:
         """The position in `source` up to which this peer may have it now."""
@@ -273,7 +276,7 @@ class Leg:
                 break
             written += 1
         if written:
-            del self.lane[:written]
+            self.lane = self.lane[written:] or _NOTHING_SAID
         if taken:
             source.advance(taken)
 
@@ -281,7 +284,10 @@ class Leg:
         """Put bytes of the proxy's own into the stream, at a message end."""
         lane = self.lane
         ping = self.probe.ping
-        if lane and data is not ping:
+        if not lane:
+            self.lane = [(position, data)]
+            return
+        if data is not ping:
             place, last = lane[-1]
             if place == position and last is not ping and len(last) + len(data) <= SMALL:
                 lane[-1] = (place, last + data)  # a flood of them would cost much more apart

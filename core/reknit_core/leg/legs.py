@@ -61,8 +61,8 @@ class OutgoingWebSocket(Leg):
         return FrozenServer(
             leg=_frozen(self),
             handshake=None if dialling.handshake is None else dialling.handshake.frozen(),
-            retry=dialling.retry.frozen(),
-            since=Moment(dialling.since),
+            retry=dialling.frozen(),
+            since=Moment(dialling.begun),
             wall=dialling.wall,
             dial_at=Moment(dialling.at),
         )
@@ -71,8 +71,8 @@ class OutgoingWebSocket(Leg):
         """Become what that leg was: see _take_in()."""
         _take_in(self, form.leg, shift, deflate=deflate, nonce=nonce)
         dialling = self.dialling
-        dialling.retry.thaw(form.retry, shift)
-        dialling.since = form.since + shift
+        dialling.thaw(form.retry, shift)
+        dialling.begun = form.since + shift
         dialling.wall = form.wall
         dialling.at = form.dial_at + shift
         if form.handshake is not None:

@@ -29,10 +29,10 @@ class Retry:
 
     __slots__ = (
         "_accepted_at",
+        "_needed_at",
         "_policy",
         "_refusals",
         "_seed",
-        "_since",
         "_wait",
         "attempt",
         "reason",
@@ -48,7 +48,7 @@ class Retry:
     def _start_anew(self) -> None:
         self.attempt = 0
         self._refusals = 0  # of these attempts
-        self._since = inf  # when the first of these attempts was needed
+        self._needed_at = inf  # when the first of these attempts was needed
         self._wait = min(self._policy.retry_interval, self._policy.retry_cap)
 
     def frozen(self) -> FrozenRetry:
@@ -58,7 +58,7 @@ class Retry:
             refusals=self._refusals,
             reason=self.reason,
             accepted_at=Moment(self._accepted_at),
-            since=Moment(self._since),
+            since=Moment(self._needed_at),
             wait=self._wait,
         )
 
@@ -68,7 +68,7 @@ class Retry:
         self._refusals = form.refusals
         self.reason = form.reason
         self._accepted_at = form.accepted_at + shift
-        self._since = form.since + shift
+        self._needed_at = form.since + shift
         self._wait = form.wait
 
     def accepted(self, now: float) -> None:
@@ -90,7 +90,7 @@ class Retry:
         at least (RFC 9110, 10.2.3); no more than the longest wait between attempts are heeded.
         """
         policy = self._policy
-        self._since = min(self._since, now)
+        self._needed_at = min(self._needed_at, now)
         if failure is Failure.REFUSED:
             self._refusals += 1
         if (
@@ -105,7 +105,7 @@ class Retry:
         if policy.retry_jitter:
             wait -= wait * policy.retry_jitter * self._fraction()
         at = now + max(wait, min(retry_after, policy.retry_cap))
-        if policy.retry_time and at - self._since > policy.retry_time:
+        if policy.retry_time and at - self._needed_at > policy.retry_time:
             return None
         return at
 

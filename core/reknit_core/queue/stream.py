@@ -10,6 +10,7 @@ kept here and there, where a message ends.
 """
 
 from bisect import bisect_left, bisect_right
+from typing import Final
 
 from reknit_core.queue.budget import Budget
 
@@ -22,6 +23,8 @@ MORE = 1 << 62  # than every count
 _MERGE = 2048  # bytes: chunks that wait are merged up to this size: their overhead stays small
 _PACK = 64  # chunks that were sent are packed by so many
 _STRIDE = 4096  # bytes between marks, and by which more than the window may be kept, at most
+
+_NO_CHUNKS: Final[list[Buffer]] = []  # shared: many streams carry nothing, and memory counts
 
 
 class Stream:
@@ -57,7 +60,7 @@ class Stream:
         self.budget = budget or Budget(MORE)
         self._window = window
         self._stride = min(window // 8, _STRIDE)
-        self._chunks: list[Buffer] = []
+        self._chunks = _NO_CHUNKS
         self._packed = 0  # how many of them, from the first on, are packed
         self._base = 0  # position of the first chunk's first byte
         self._cursor = 0  # index of the chunk that `sent` is in
@@ -98,7 +101,10 @@ class Stream:
         received = self._received
         size = len(data)
         if self._cursor == len(chunks):  # nothing waits: these will mostly be sent at once
-            chunks.append(data)
+            if chunks:
+                chunks.append(data)
+            else:
+                self._chunks = [data]
             if boundary:
                 self.tail = received + boundary
                 self.count += messages

@@ -50,7 +50,6 @@ from reknit_core.leg.dialogue import Dialogue
 from reknit_core.leg.leg import NOBODY, Leg
 from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket, hello_frame
 from reknit_core.leg.phase import Phase
-from reknit_core.leg.retry import Retry
 from reknit_core.leg.transit import Look, unseen
 from reknit_core.lifecycle import INITIAL, State, Trigger, fire
 from reknit_core.policy.policy import Delivery, OnServerLoss, Overflow, Policy
@@ -60,7 +59,7 @@ from reknit_core.queue.budget import Budget
 from reknit_core.queue.stream import Buffer
 from reknit_core.session.closing import CLOSE_MEANS, FAREWELLS, Farewell, Meaning
 from reknit_core.session.configurations import check
-from reknit_core.session.deadlines import Deadlines
+from reknit_core.session.deadlines import NOTHING_AWAITED
 from reknit_core.session.forms import FrozenContext
 from reknit_core.session.waiting_room import WaitingRoom
 from reknit_core.side import Side
@@ -118,6 +117,7 @@ class ContextStateMachine:
     """
 
     __slots__ = (
+        "_armed",
         "_bounded",
         "_commands",
         "_confirms",
@@ -164,17 +164,16 @@ class ContextStateMachine:
         to_server = Backlog(eager=eager, window=policy.replay_window, budget=budget)
         to_client = Backlog(eager=eager, window=policy.replay_window, budget=budget)
         self.client = IncomingWebSocket(to_server, to_client, policy)
-        self.server = OutgoingWebSocket(
-            to_client, to_server, policy, Dialling(Retry(policy, nonce))
-        )
+        self.server = OutgoingWebSocket(to_client, to_server, policy, Dialling(policy, nonce))
         self.client.other = self.server
         self.server.other = self.client
         self.dialogue: Dialogue | None = None  # once a dialect is chosen
         self.state = INITIAL
         self.attention = False
         """True when commands() or next_deadline() may have news since commands() was called."""
-        self._commands: list[Command] = []
-        self._deadlines = Deadlines()
+        self._commands: tuple[Command, ...] = ()
+        self._deadlines = NOTHING_AWAITED
+        self._armed = inf  # what the adapter's timer stands at (seconds)
         self._drain_to = (0, 0)
         self._confirms = not eager
         pause = Overflow.PAUSE
@@ -255,8 +254,8 @@ class ContextStateMachine:
     def commands(self) -> list[Command]:
         """What to do now, in this order. Each command is handed out once."""
         self.attention = False
-        commands, self._commands = self._commands, []
-        return commands
+        commands, self._commands = self._commands, ()
+        return [*commands]
 
     def frozen(self, now: float) -> FrozenContext:
         """The context as data at the time `now` (seconds), by reference; without its commands."""
@@ -269,7 +268,7 @@ class ContextStateMachine:
             state=self.state,
             pinned=self._pinned,
             nonce=self._nonce,
-            asked=Moment(deadlines.armed),
+            asked=Moment(self._armed),
             opening_until=Moment(deadlines.opening),
             grace_until=Moment(deadlines.grace),
             close_until=Moment(deadlines.close),
@@ -308,13 +307,14 @@ class ContextStateMachine:
         deflate = form.pinned.compression is not None
         context.client.thaw(form.client, shift, deflate=deflate, nonce=form.nonce)
         context.server.thaw(form.server, shift, deflate=deflate, nonce=form.nonce)
-        deadlines = context._deadlines
-        deadlines.armed = form.asked + shift
-        deadlines.opening = form.opening_until + shift
-        deadlines.grace = form.grace_until + shift
-        deadlines.close = form.close_until + shift
-        deadlines.reopening = form.reopening_until + shift
-        deadlines.beat = form.beat_at + shift
+        context._armed = form.asked + shift
+        context._await(
+            opening=form.opening_until + shift,
+            grace=form.grace_until + shift,
+            reopening=form.reopening_until + shift,
+            close=form.close_until + shift,
+            beat=form.beat_at + shift,
+        )
         context.state = form.state
         context._drain_to = form.drain_to
         context._parting = form.parting
@@ -324,7 +324,7 @@ class ContextStateMachine:
         if form.parted:
             context.client.other = context.server.other = NOBODY
         if context.state is State.OPENING:
-            if context.server.dialling.retry.reason:
+            if context.server.dialling.reason:
                 room.missed(now)
             room.rejoin(context, now, dials=context.server.phase is not Phase.AWAY)
         if context.server.phase is Phase.DIALLING:
@@ -339,16 +339,16 @@ class ContextStateMachine:
 
     def next_deadline(self) -> float | None:
         """When handle_timeout is due (seconds); None if nothing is awaited."""
-        deadline = self._deadlines.earliest()
+        deadline = min(self._deadlines)
         if self.server.phase is Phase.HANDSHAKE:
-            deadline = min(deadline, self.server.dialling.since + self._policy.connect_timeout)
+            deadline = min(deadline, self.server.dialling.begun + self._policy.connect_timeout)
         for leg in (self.client, self.server):
             deadline = min(deadline, leg.heard if leg.is_behind else leg.deadline())
         return None if deadline == inf else deadline
 
     def armed(self, deadline: float | None) -> None:
         """The adapter's timer stands at that deadline: `attention` says when it is too late."""
-        self._deadlines.armed = inf if deadline is None else deadline
+        self._armed = inf if deadline is None else deadline
 
     def pending(self, side: Side) -> list[Buffer]:
         """What to write to that side next; advance() says how much the socket took."""
@@ -370,7 +370,7 @@ class ContextStateMachine:
             if not leg.lane:
                 self._done(leg, now, self._policy.close_timeout)
         elif leg.phase is Phase.CLOSING and taken:
-            self._deadlines.close = now + self._policy.close_timeout
+            self._await(close=now + self._policy.close_timeout)
         return bool(leg.lane) or leg.source.sent < leg.source.tail
 
     def wants_read(self, side: Side) -> bool:
@@ -442,7 +442,7 @@ class ContextStateMachine:
         queue = leg.queue
         if self._confirms:
             leg.other.seek_confirmation(self._nonce, now)
-            self.attention |= leg.other.deadline() < self._deadlines.armed
+            self.attention |= leg.other.deadline() < self._armed
         if self._bounded and scanner.messages and leg.phase is _OPEN:
             self._bound(leg, now)
         each = self._bounded or leg.dialogue is not None
@@ -519,7 +519,7 @@ class ContextStateMachine:
                 self._counters.towards(leg.side).answered(round_trip, confirms=confirms)
                 if leg is self.client:
                     self._pinned.binding.received()
-            self.attention |= leg.deadline() < self._deadlines.armed
+            self.attention |= leg.deadline() < self._armed
         elif leg.phase is not Phase.OPEN:
             pass  # our Close is out: nothing else may follow it
         elif other.phase is Phase.OPEN:
@@ -571,7 +571,7 @@ class ContextStateMachine:
             leg.phase = Phase.LEAVING
             position, _ = leg.source.next_end()
             leg.say(close_frame(leg.side, violation.code, violation.reason), position)
-            self._deadlines.close = now + self._policy.close_timeout
+            self._await(close=now + self._policy.close_timeout)
             self.attention = True
             reason = f"{leg.side.value}: {violation.reason}"
             self._end(Trigger.SESSION_ENDED, violation.code, reason, now)
@@ -631,18 +631,18 @@ class ContextStateMachine:
         `look`: what the system says of a side's socket. It is asked when a peer has let a deadline
         pass, before it counts as lost.
         """
-        late = now - self._deadlines.armed
+        late = now - self._armed
         if late > LATE:
             self._postpone(late + LATE)
         for leg in (self.client, self.server):
             if leg.is_behind:
                 self.receive_data(leg.side, b"", now)
         if now >= self._deadlines.opening:
-            why = self.server.dialling.retry.reason
+            why = self.server.dialling.reason
             reason = "the server did not accept in time" + (f": {why}" if why else "")
             self._give_up(Trigger.RETRIES_SPENT, TRY_AGAIN_LATER, 503, reason, now)
         if now >= self._deadlines.grace:
-            self._deadlines.grace = inf
+            self._await(grace=inf)
             if self.state is State.CLOSING:
                 self._settle(now)
             else:
@@ -658,11 +658,11 @@ class ContextStateMachine:
         if now >= self._deadlines.beat:
             self._beat(now)
         if now >= self._deadlines.close:
-            self._deadlines.close = inf
+            self._await(close=inf)
             self._close_late(now, look)
         if (
             self.server.phase is Phase.HANDSHAKE
-            and now >= self.server.dialling.since + self._policy.connect_timeout
+            and now >= self.server.dialling.begun + self._policy.connect_timeout
             and not self._refused_so_far(now)
         ):
             self._counters.dial_results[DialResult.NO_HANDSHAKE] += 1
@@ -680,13 +680,13 @@ class ContextStateMachine:
         ]
         late = [leg for leg in ending if not leg.goes_on(look, self._policy.close_timeout, now)]
         if len(late) < len(ending):
-            self._deadlines.close = now + self._policy.close_timeout
+            self._await(close=now + self._policy.close_timeout)
         for leg in late:
             self._dropped(leg, now)
 
     def _postpone(self, late: float) -> None:
-        self._deadlines.postpone(late)
-        self.server.dialling.since += late
+        self._deadlines = self._deadlines.postponed(late)
+        self.server.dialling.begun += late
         for leg in (self.client, self.server):
             leg.heard += late
             leg.probe.sent_at += late
@@ -704,7 +704,7 @@ class ContextStateMachine:
                 farewell = encode_refusal(_TAKEN_OVER_OPENING)
                 self._disconnect(client, farewell=farewell, linger=self._policy.close_timeout)
             else:
-                self._deadlines.opening = now + self._policy.handshake_wait
+                self._await(opening=now + self._policy.handshake_wait)
                 self._room.enter(self, now)
             client.generation += 1
             client.phase = Phase.HANDSHAKE
@@ -719,7 +719,7 @@ class ContextStateMachine:
             self._lost(client, _TAKEN_OVER, now)
         client.generation += 1
         client.early = event.handshake.rest
-        self._deadlines.grace = inf
+        self._await(grace=inf)
         self._counters.resumes[Side.CLIENT, outcome] += 1
         self._go_on(client, event.received)
         self._open_client((), now, returned=True)
@@ -754,7 +754,7 @@ class ContextStateMachine:
     def _server_connected(self, now: float, wall: float | None) -> None:
         server = self.server
         known = counts(server.queue, server.source, self._made(server))
-        attempt = server.dialling.retry.attempt
+        attempt = server.dialling.attempt
         request = self._pinned.server_request(self._policy, self._upstream, attempt, known)
         server.say(server.dialling.begin(request, now, wall), server.source.sent)
         server.phase = Phase.HANDSHAKE
@@ -802,8 +802,7 @@ class ContextStateMachine:
 
     def _server_accepted(self, answer: Accepted, now: float) -> None:
         server = self.server
-        server.dialling.handshake = None
-        server.dialling.retry.accepted(now)
+        server.dialling.accepted(now)
         if self.state is not State.OPENING:
             claimed = value_of(answer.headers, RECEIVED)
             try:
@@ -828,7 +827,7 @@ class ContextStateMachine:
             self._fire(Trigger.SERVER_UNAWARE, "")
         else:
             if self._fire(Trigger.SERVER_ACCEPTED, "") is State.CONNECTED:
-                self._deadlines.opening = inf
+                self._await(opening=inf)
                 headers = for_client(answer.headers, self._policy.id_header_name)
                 self._open_client(headers, now, returned=False)
             self._start_draining()
@@ -888,7 +887,7 @@ class ContextStateMachine:
         if dialogue is not None and dialogue.is_forgotten:
             self._command(DialectChosen(dialogue.name, known=False))
             if dialogue.is_stuck:
-                self._deadlines.reopening = now
+                self._await(reopening=now)
 
     def _made(self, leg: Leg) -> int:
         """How many of that leg's messages were said in its peer's place."""
@@ -910,7 +909,7 @@ class ContextStateMachine:
             return False
         dialogue.count(server.queue.budget)
         if dialogue.is_reopening:
-            self._deadlines.reopening = now + self._policy.connect_timeout
+            self._await(reopening=now + self._policy.connect_timeout)
         return True
 
     def _tell(self, interpreter: Interpreter) -> bool:
@@ -957,7 +956,7 @@ class ContextStateMachine:
         self.attention = True  # more may go to the server
         if dialogue.is_reopening:
             return
-        self._deadlines.reopening = inf
+        self._await(reopening=inf)
         if self.state in _REOPENING:
             self._fire(Trigger.SERVER_INFORMED, "")
             self._await_beat(now)
@@ -987,7 +986,7 @@ class ContextStateMachine:
     def _server_gone(self) -> None:
         """The server's connection is gone, and what was told on it is void."""
         if self.dialogue is not None:
-            self._deadlines.reopening = inf
+            self._await(reopening=inf)
             self.dialogue.server_lost()
             self.dialogue.count(self.client.queue.budget)
 
@@ -1002,7 +1001,7 @@ class ContextStateMachine:
         if self.dialogue is not None:
             side = _BEATS_FOR.get(self.state)
             beat = None if side is None else self.dialogue.beat(side)
-            self._deadlines.beat = inf if beat is None else now + beat.every
+            self._await(beat=inf if beat is None else now + beat.every)
 
     def _beat(self, now: float) -> None:
         self._await_beat(now)
@@ -1078,9 +1077,9 @@ class ContextStateMachine:
 
     def _await_return(self, leg: Leg, reason: str, now: float) -> None:
         if leg is self.client:
-            self._deadlines.grace = now + self._policy.client_grace
+            self._await(grace=now + self._policy.client_grace)
             return
-        self.server.dialling.retry.lost(now)
+        self.server.dialling.lost(now)
         self._retry(reason, now)
 
     def _attempt_failed(
@@ -1091,8 +1090,8 @@ class ContextStateMachine:
         if server.phase is Phase.HANDSHAKE:
             self._disconnect(server)
         server.gone()
-        reason = server.dialling.retry.reason = shortened(reason)
-        self._command(AttemptFailed(server.dialling.retry.attempt, failure, reason))
+        reason = server.dialling.reason = shortened(reason)
+        self._command(AttemptFailed(server.dialling.attempt, failure, reason))
         if failure is Failure.AWAY:
             self._room.missed(now)
         else:
@@ -1112,7 +1111,7 @@ class ContextStateMachine:
         failure: Failure = Failure.AWAY,
         retry_after: float = 0.0,
     ) -> None:
-        at = self.server.dialling.retry.next_dial(now, failure, retry_after)
+        at = self.server.dialling.next_dial(now, failure, retry_after)
         if at is not None and self.state is State.OPENING:
             self._room.wait(self, at, now)
         elif at is not None:
@@ -1135,7 +1134,7 @@ class ContextStateMachine:
 
     def _ask_dial(self) -> None:
         server = self.server
-        self._command(Dial(server.generation, server.dialling.retry.attempt, server.dialling.at))
+        self._command(Dial(server.generation, server.dialling.attempt, server.dialling.at))
 
     # -- A request of the operator's -------------------------------------------------------------
 
@@ -1169,7 +1168,7 @@ class ContextStateMachine:
         self.client.say(encode_refusal(answer), 0)
         self.client.phase = Phase.LEAVING
         self.client.handshake = None
-        self._deadlines.close = now + self._policy.close_timeout
+        self._await(close=now + self._policy.close_timeout)
         self.attention = True
 
     def _end(
@@ -1189,7 +1188,7 @@ class ContextStateMachine:
         told, if not the `code`. `cut`: it is told nothing, as its connection breaks too.
         """
         self._parting = (code, reason)
-        self._deadlines.opening = self._deadlines.beat = inf
+        self._await(opening=inf, beat=inf)
         self._room.leave(self)
         for leg in (self.client, self.server):
             self._stop_asking(leg, OVER)
@@ -1211,7 +1210,7 @@ class ContextStateMachine:
                 common, reason = self._parting
                 leg.say(close_frame(leg.side, code or common, reason), leg.source.tail)
                 leg.phase = Phase.CLOSING
-                self._deadlines.close = now + self._policy.close_timeout
+                self._await(close=now + self._policy.close_timeout)
                 self.attention = True
             case Farewell.REFUSAL:
                 self._refuse_client(shutting_down(self._parting[1]), now)
@@ -1219,7 +1218,7 @@ class ContextStateMachine:
                 pass
             case Farewell.WAIT:
                 if leg is self.client:
-                    self._deadlines.grace = inf
+                    self._await(grace=inf)
             case Farewell.WAIT_OR_DROP:
                 self._disconnect(leg)
                 leg.gone()
@@ -1242,11 +1241,11 @@ class ContextStateMachine:
             if leg.phase is Phase.CLOSE_RECEIVED and leg.other.phase is not Phase.CLOSING:
                 leg.phase = Phase.LEAVING
                 leg.say(close_frame(leg.side, *self._parting), leg.source.tail)
-                self._deadlines.close = now + self._policy.close_timeout
+                self._await(close=now + self._policy.close_timeout)
                 self.attention = True
         away = self.client.phase is self.server.phase is Phase.AWAY
         if away and self._deadlines.grace == inf:
-            self._deadlines.close = inf
+            self._await(close=inf)
             if self.state is State.CLOSING:
                 self._fire(Trigger.LEGS_CLOSED, "")
             for leg in (self.client, self.server):
@@ -1272,6 +1271,10 @@ class ContextStateMachine:
             counts=received is not None,
         )
 
+    def _await(self, **until: float) -> None:
+        """Those waits are over at these times (seconds); inf: nothing is awaited."""
+        self._deadlines = self._deadlines.but(**until)
+
     def _fire(self, trigger: Trigger, reason: str) -> State:
         source = self.state
         state = fire(self, trigger)
@@ -1280,7 +1283,7 @@ class ContextStateMachine:
         return state
 
     def _command(self, command: Command) -> None:
-        self._commands.append(command)
+        self._commands += (command,)
         self.attention = True
 
     def _disconnect(self, leg: Leg, *, farewell: bytes = b"", linger: float = 0.0) -> None:

@@ -1,28 +1,37 @@
 """When a session's own waits are over; a leg's are the leg's."""
 
 from math import inf
+from typing import Final, NamedTuple
 
 
-class Deadlines:
+class Deadlines(NamedTuple):
     """Times in seconds; inf: nothing is awaited."""
 
-    __slots__ = ("armed", "beat", "close", "grace", "opening", "reopening")
+    opening: float = inf
+    """For the server to accept a new session."""
+    grace: float = inf
+    """For a lost client to return."""
+    reopening: float = inf
+    """For a new server to answer what it is told."""
+    close: float = inf
+    """For a leg to do its part of the end."""
+    beat: float = inf
+    """To say a heartbeat in the place of a side that is away."""
 
-    def __init__(self) -> None:
-        self.opening = inf  # for the server to accept a new session
-        self.grace = inf  # for a lost client to return
-        self.reopening = inf  # for a new server to answer what it is told
-        self.beat = inf  # to say a heartbeat in the place of a side that is away
-        self.close = inf  # for a leg to do its part of the end
-        self.armed = inf  # what the adapter's timer stands at
+    def but(self, **until: float) -> "Deadlines":
+        """These, with other times for some."""
+        changed = self._replace(**until)
+        return NOTHING_AWAITED if changed == NOTHING_AWAITED else changed
 
-    def earliest(self) -> float:
-        """The first of them."""
-        return min(self.opening, self.grace, self.close, self.reopening, self.beat)
-
-    def postpone(self, late: float) -> None:
+    def postponed(self, late: float) -> "Deadlines":
         """So many seconds don't count: the proxy itself stood still."""
-        self.opening += late
-        self.grace += late
-        self.close += late
-        self.reopening += late
+        return self.but(
+            opening=self.opening + late,
+            grace=self.grace + late,
+            reopening=self.reopening + late,
+            close=self.close + late,
+        )
+
+
+NOTHING_AWAITED: Final = Deadlines()
+"""Shared: most sessions stand idle, and memory counts."""

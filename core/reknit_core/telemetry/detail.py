@@ -42,4 +42,4 @@ def detail(context: ContextStateMachine, side: Side) -> Detail:
 
 def attempts(context: ContextStateMachine) -> int:
     """The number of the last attempt to reach the server, counted from 1 after a loss."""
-    return context.server.dialling.retry.attempt
+    return context.server.dialling.attempt

@@ -8,6 +8,7 @@ answers it in a way that can't be is asked again, at once, with less.
 """
 
 from dataclasses import dataclass
+from sys import intern
 
 from reknit_core.policy.policy import GraceFor, Policy
 from reknit_core.policy.upstream import Upstream
@@ -68,7 +69,7 @@ class Pinned:
         return cls(
             connection_id,
             Binding.from_request(policy.bind, request, key),
-            request.host,
+            intern(request.host),  # one for all sessions that name it: memory counts
             without_query(request.target, OWN_QUERIES | {policy.id_query}),
             b"\n".join(name + b": " + value for name, value in headers),
             request.subprotocols,

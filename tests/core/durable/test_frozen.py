@@ -55,7 +55,7 @@ LEFT_OUT = {
     # What is known of the messages is the context's.
     IncomingWebSocket: {"dialogue", "other", "policy", "source"},
     OutgoingWebSocket: {"dialogue", "other", "policy", "source"},
-    Dialling: set(),
+    Dialling: set(Retry.__slots__),  # of these there is a form in the form
     Retry: {"_policy", "_seed"},
     Deadlines: set(),
     ContextStateMachine: {"_policy", "_upstream", "_counters", "_habits", "_bounded", "_confirms"}
@@ -81,9 +81,9 @@ FORMS = {
     ServerHandshake: FrozenAnswer,
 }
 NAMES = {  # where a form has another name for an attribute
-    Dialling: {"at": "dial_at"},
+    Dialling: {"at": "dial_at", "begun": "since"},
+    Retry: {"_needed_at": "since"},
     Deadlines: {
-        "armed": "asked",
         "opening": "opening_until",
         "grace": "grace_until",
         "close": "close_until",
@@ -91,7 +91,7 @@ NAMES = {  # where a form has another name for an attribute
         "beat": "beat_at",
     },
     OutgoingWebSocket: {"dialling": "retry"},
-    ContextStateMachine: {"_deadlines": "grace_until"},
+    ContextStateMachine: {"_armed": "asked", "_deadlines": "grace_until"},
 }
 
 
@@ -100,6 +100,8 @@ def slots(kind: type) -> set[str]:
     compiled = getattr(kind, "__mypyc_attrs__", None)
     if compiled is not None:
         return set(compiled)
+    if kind is Deadlines:
+        return set(Deadlines._fields)
     if kind is ClientHandshake:
         return set(vars(ClientHandshake()))
     if kind is ServerHandshake:

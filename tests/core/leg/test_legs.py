@@ -14,7 +14,6 @@ from reknit_core.leg.leg import MAX_AHEAD, MAX_EARLY, MAX_LANE, SMALL, Leg
 from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket, hello_frame
 from reknit_core.leg.phase import Phase
 from reknit_core.leg.probe import PROBE_SIZE
-from reknit_core.leg.retry import Retry
 from reknit_core.policy.policy import Overflow, Policy
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import SHARE
@@ -744,11 +743,11 @@ def test_the_greeting_is_a_text_message_of_the_headers() -> None:
 def test_a_new_leg_is_away() -> None:
     policy = Policy()
     client = IncomingWebSocket(Backlog(eager=True), Backlog(eager=True), policy)
-    dialling = Dialling(Retry(policy, NONCE))
+    dialling = Dialling(policy, NONCE)
     server = OutgoingWebSocket(Backlog(eager=True), Backlog(eager=True), policy, dialling)
     for leg in (client, server):
         assert (leg.phase, leg.generation, leg.scanner) == (Phase.AWAY, 0, None)
         assert leg.pending() == []
         assert leg.deadline() == inf
     assert (client.handshake, client.hello) == (None, False)
-    assert (dialling.handshake, dialling.since, dialling.at) == (None, inf, inf)
+    assert (dialling.handshake, dialling.begun, dialling.at) == (None, inf, inf)
