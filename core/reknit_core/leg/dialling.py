@@ -9,7 +9,7 @@ from reknit_core.counters import DialResult
 from reknit_core.leg.retry import Retry, meaning
 from reknit_core.policy.policy import Policy
 from reknit_core.terms.habits import Habits
-from reknit_core.terms.pinned import Pinned
+from reknit_core.terms.pinned import UNKNOWN_SESSION, Pinned
 from reknit_core.wire.handshake import Accepted, Failed, Refusal, ServerHandshake
 from reknit_core.wire.headers import retry_after
 from reknit_core.wire.wire_forms import ServerRequest
@@ -73,10 +73,12 @@ class Dialling(Retry):
         *,
         is_opening: bool,
         is_patient: bool = False,
+        must_resume: bool = False,
     ) -> tuple[DialResult, Outcome]:
         """What the server's answer comes to, and as what it counts.
 
         `is_patient`: a new session waits, too, for a server that can't take it at the moment.
+        `must_resume`: another reknit was asked for this session or none.
         """
         match answer:
             case Accepted():
@@ -95,6 +97,9 @@ class Dialling(Retry):
                 later = is_patient and meaning(answer.status, policy) is Failure.AWAY
                 if is_opening and not later:
                     return DialResult.REFUSED, answer
+                if must_resume and answer.status == UNKNOWN_SESSION:
+                    gone = Missed(Failure.FINAL, "the session has ended there")
+                    return DialResult.REFUSED, gone
                 return DialResult.REFUSED, self._refused(answer, policy, now)
             case Failed():
                 failure = Failure.AWAY if answer.cut else Failure.REFUSED

@@ -127,6 +127,7 @@ class ClientPeer(Peer):
             b"authorization": action.authorization,
             b"origin": action.origin,
             b"cookie": action.cookie,
+            b"via": action.via and f"1.1 {action.via}",
             b"x-reconnect-token": action.token,
         }
         headers += [(key, value.encode()) for key, value in shown.items() if value is not None]
@@ -188,6 +189,8 @@ class ServerPeer(Peer):
             headers.append((b"x-reconnect-info", action.info.encode()))
         if action.received is not None:
             headers.append((b"x-reconnect-received", str(action.received).encode()))
+        if action.reconnect is not None:
+            headers.append((b"x-reconnect", action.reconnect.encode()))
         answer = self._handshake.accept(None, tuple(headers))
         if action.subprotocol is not None:  # wsproto would not let a server choose wrongly
             line = f"sec-websocket-protocol: {action.subprotocol}\r\n\r\n"

@@ -38,6 +38,7 @@ class ClientConnects:
     cookie: str | None = None
     token: str | None = None
     host: str | None = None
+    via: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class ServerAccepts:
     deflate: str | None
     info: str | None
     received: int | None
+    reconnect: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

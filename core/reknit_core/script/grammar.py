@@ -62,6 +62,7 @@ def _client_connected(args: Arguments) -> Action:
         cookie=args.option("cookie", _TEXT),
         token=args.option("token", _TEXT),
         host=args.option("host", r"[A-Za-z0-9.:-]{1,200}"),
+        via=args.option("via", _TOKENS),
     )
 
 
@@ -83,6 +84,7 @@ def _server_accepts(args: Arguments) -> Action:
         deflate=_deflate(args, "server_no_context_takeover"),
         info=args.option("info", _TEXT),
         received=args.number("received", 0, 10**9),
+        reconnect=args.option("reconnect", "new|resumed"),
     )
 
 
@@ -253,7 +255,7 @@ _VERBS: dict[str, _Verb] = {
     "client connected": _Verb(
         "client connected [path=/PATH] [id=ID] [resume=ID] [received=N] [takes=N] "
         '[subprotocols=A,B] [deflate|deflate="PARAMETERS"] [authorization=TEXT] [origin=TEXT] '
-        "[cookie=TEXT] [token=TOKEN] [host=NAME]",
+        "[cookie=TEXT] [token=TOKEN] [host=NAME] [via=NAME]",
         _client_connected,
     ),
     "server connected": _Verb("server connected [generation=N]", _server_connected),
@@ -261,7 +263,8 @@ _VERBS: dict[str, _Verb] = {
         'server dial failed [answered] [reason="TEXT"] [generation=N]', _dial_failed
     ),
     "server accepts": _Verb(
-        'server accepts [subprotocol=A] [info=TEXT] [received=N] [deflate|deflate="PARAMETERS"]',
+        "server accepts [subprotocol=A] [info=TEXT] [received=N] [reconnect=new|resumed] "
+        '[deflate|deflate="PARAMETERS"]',
         _server_accepts,
     ),
     "server refuses": _Verb('server refuses status=N [body="TEXT"]', _server_refuses),

@@ -538,7 +538,7 @@ class ContextStateMachine:
             return
         code, reason = close
         by_its_code = code in self._policy.retry_codes(leg.side) and (
-            leg is self.server or self._waits_for(leg)
+            leg is self.server or (self._waits_for(leg) and not self._pinned.client_is_proxy)
         )
         match CLOSE_MEANS[leg.phase, by_its_code if leg.phase is Phase.OPEN else not leg.lane]:
             case Meaning.CROSSED:
@@ -552,7 +552,7 @@ class ContextStateMachine:
             case Meaning.LOST:
                 linger = self._policy.close_timeout
                 self._disconnect(leg, farewell=leg.last_words(code, ""), linger=linger)
-                self._lost(leg, f"closed with {code} {reason}".rstrip(), now)
+                self._lost(leg, f"closed with {code} {reason}".rstrip(), now, closed=True)
             case Meaning.ENDS:
                 self._stop_asking(leg, OVER)
                 leg.phase = Phase.CLOSE_RECEIVED
@@ -755,7 +755,9 @@ class ContextStateMachine:
         server = self.server
         known = counts(server.queue, server.source, self._made(server))
         attempt = server.dialling.attempt
-        request = self._pinned.server_request(self._policy, self._upstream, attempt, known)
+        request = self._pinned.server_request(
+            self._policy, self._upstream, attempt, known, must_resume=self._must_resume()
+        )
         server.say(server.dialling.begin(request, now, wall), server.source.sent)
         server.phase = Phase.HANDSHAKE
 
@@ -770,6 +772,7 @@ class ContextStateMachine:
             now,
             is_opening=is_opening,
             is_patient=self._room.is_shut or self._ends_with_server(),
+            must_resume=self._must_resume(),
         )
         self._counters.dial_results[result] += 1
         if not isinstance(outcome, Missed):  # of what it has missed it tells below
@@ -896,10 +899,11 @@ class ContextStateMachine:
     def _reopen(self, now: float) -> bool:
         """A server has accepted that may know nothing of the session: tell it, if that can be."""
         dialogue = self.dialogue
+        if self._ends_with_server():
+            return False
         if dialogue is None:
             return True
-        if dialogue.interpreter is None:
-            return False
+        assert dialogue.interpreter is not None
         server = self.server
         for message in dialogue.interpreter.reopen(server.source.sent, repeats=self._confirms):
             server.say_for(message)
@@ -964,8 +968,8 @@ class ContextStateMachine:
 
     def _fall_back(self, reason: str, now: float) -> None:
         """A new server does not know what it must: the client begins anew, as it would itself."""
-        assert self.dialogue is not None
-        self.dialogue.lose()
+        if self.dialogue is not None:
+            self.dialogue.lose()
         self._drop_server(SERVICE_RESTART, reason, now)
 
     def _let_begin_anew(self, now: float) -> None:
@@ -995,6 +999,11 @@ class ContextStateMachine:
         if self.dialogue is not None and self.dialogue.ends:
             return True
         return self._policy.on_server_loss is OnServerLoss.END
+
+    def _must_resume(self) -> bool:
+        """Whether another reknit is asked for this session or none: a new one is of no use."""
+        is_over = self.state is State.CLOSING or self._ends_with_server()
+        return is_over and self._pinned.server_is_proxy
 
     def _await_beat(self, now: float) -> None:
         """A side may have gone, or come: whether heartbeats are to be said in its place."""
@@ -1035,7 +1044,9 @@ class ContextStateMachine:
         leg.gone()
         self._settle(now)
 
-    def _lost(self, leg: Leg, reason: str, now: float, *, cut: bool = False) -> None:
+    def _lost(
+        self, leg: Leg, reason: str, now: float, *, cut: bool = False, closed: bool = False
+    ) -> None:
         self._stop_asking(leg, f"the {leg.side.value} was lost")
         leg.gone()
         server = leg is self.server
@@ -1047,17 +1058,20 @@ class ContextStateMachine:
             self._settle(now)
         elif self.state is State.OPENING:
             self._end(Trigger.CLIENT_LOST, GOING_AWAY, reason, now)
-        elif not self._waits_for(leg):
+        elif not self._waits_for(leg, closed=closed):
             self._end_with(leg, reason, now, cut=cut)
         else:
             self._fire(Trigger.SERVER_LOST if server else Trigger.CLIENT_LOST, reason)
             self._await_return(leg, reason, now)
             self._await_beat(now)
 
-    def _waits_for(self, leg: Leg) -> bool:
-        """Whether the session outlives that leg's connection."""
+    def _waits_for(self, leg: Leg, *, closed: bool = False) -> bool:
+        """Whether the session outlives that leg's connection; `closed`: which its peer has closed.
+
+        Another reknit whose connection only broke still has the session, and its own server.
+        """
         if leg is self.server:
-            return not self._ends_with_server()
+            return not self._ends_with_server() or (self._pinned.server_is_proxy and not closed)
         return self._pinned.is_awaited(self._policy)
 
     def _end_with(self, leg: Leg, reason: str, now: float, *, cut: bool) -> None:
@@ -1069,6 +1083,7 @@ class ContextStateMachine:
             why = f"server lost: {reason}"
             self._end(Trigger.SESSION_ENDED, SERVICE_RESTART, "the server was lost", now, cause=why)
             return
+        cut = cut and not self._pinned.server_is_proxy  # which would wait for us
         self._recover = self._recover and not cut
         cause = f"client lost: {reason}"
         self._end(
@@ -1228,8 +1243,11 @@ class ContextStateMachine:
                 assert_never(never)
 
     def _worth_waiting(self, leg: Leg) -> bool:
-        """Whether a session that ends on purpose still owes this leg messages."""
-        owed = leg.source.sent < leg.source.tail
+        """Whether a session that ends on purpose still owes this leg messages, or its end.
+
+        The end is owed to another reknit: it comes back, or waits for us.
+        """
+        owed = self._pinned.is_proxy(leg.side) or leg.source.sent < leg.source.tail
         goes_on = self._recover and self.state is State.CLOSING
         return owed and goes_on and self._waits_for(leg)
 

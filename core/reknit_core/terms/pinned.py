@@ -13,15 +13,20 @@ from sys import intern
 from reknit_core.policy.policy import GraceFor, Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.backlog import Backlog
+from reknit_core.side import Side
 from reknit_core.terms.binding import Binding
 from reknit_core.terms.claim import OWN_QUERIES, RECEIVED, RECONNECT, TOKEN
 from reknit_core.wire import deflate
 from reknit_core.wire.handshake import Accepted, Refusal, UpgradeRequest
-from reknit_core.wire.headers import HeaderList, for_server, value_of, without_query
+from reknit_core.wire.headers import HeaderList, for_server, is_via, value_of, without_query
 from reknit_core.wire.wire_forms import ServerRequest
 
 BAD_REQUEST = 400
 RECONNECT_INFO = b"x-reconnect-info"
+UNKNOWN_SESSION = 404  # to who asks for a session by RECONNECT_ID, and for no other
+
+_PSEUDONYM = "reknit"  # of the proxy in Via
+_VIA = (b"via", b"1.1 reknit")
 
 
 @dataclass(slots=True)
@@ -41,6 +46,9 @@ class Pinned:
     subprotocol: str | None = None
     compression: deflate.Parameters | None = None
     reconnect_info: str | None = None
+    client_is_proxy: bool = False  # another reknit, which waits for its own client
+    server_is_proxy: bool = False  # another reknit, which keeps the session when we are cut off
+    token: str | None = None  # that this one wants to see on a return
 
     @classmethod
     def from_request(
@@ -76,6 +84,7 @@ class Pinned:
             request.extensions,
             named,
             pared,
+            client_is_proxy=is_via(request.headers, _PSEUDONYM),
         )
 
     @property
@@ -84,22 +93,34 @@ class Pinned:
         return self._target
 
     def server_request(
-        self, policy: Policy, upstream: Upstream, attempt: int, counts: HeaderList
+        self,
+        policy: Policy,
+        upstream: Upstream,
+        attempt: int,
+        counts: HeaderList,
+        *,
+        must_resume: bool = False,
     ) -> ServerRequest:
         """The opening handshake for the server.
 
         On a reconnect it says so: its `attempt`, counted from 1, and the leg's `counts`.
+        `must_resume`: another reknit is asked for this session or none.
         """
         headers = []
         for line in self._headers.split(b"\n"):
             name, _, value = line.partition(b": ")
             headers.append((name, value))
+        headers.append(_VIA)
         if self.agreed:
             headers.append((RECONNECT, b"true"))
             headers.append((b"x-reconnect-attempt", str(attempt).encode()))
             headers.extend(counts)
             if self.reconnect_info is not None:
                 headers.append((RECONNECT_INFO, self.reconnect_info.encode("latin-1")))
+            if self.token is not None:
+                headers.append((TOKEN, self.token.encode("latin-1")))
+            if must_resume and self.server_is_proxy:
+                headers.append((b"x-reconnect-id", self.connection_id.encode()))
         return ServerRequest(
             target=upstream.target(self._target),
             host=upstream.host_for(policy, self._host),
@@ -143,10 +164,13 @@ class Pinned:
             compression or (), self.compression or ()
         ):
             return "other permessage-deflate parameters than before"
+        if not self.agreed:
+            self.server_is_proxy = value_of(answer.headers, RECONNECT) is not None
         self.agreed = True
         self.pared = False
         self.subprotocol = answer.subprotocol
         self.reconnect_info = value_of(answer.headers, RECONNECT_INFO) or self.reconnect_info
+        self.token = value_of(answer.headers, TOKEN) or self.token
         return None
 
     def pare(self, answer: Accepted | Refusal) -> bool:
@@ -184,6 +208,10 @@ class Pinned:
     def is_awaited(self, policy: Policy) -> bool:
         """Whether the client is waited for when it is lost."""
         return self.named or policy.grace_for is GraceFor.ALL
+
+    def is_proxy(self, side: Side) -> bool:
+        """Whether that side is another reknit."""
+        return self.client_is_proxy if side is Side.CLIENT else self.server_is_proxy
 
     def agreed_headers(self) -> HeaderList:
         """The extension header of a client's 101 answer."""

@@ -150,6 +150,17 @@ def without_query(target: str, names: frozenset[str]) -> str:
     return f"{path}?{rest}" if rest else path
 
 
+def is_via(headers: HeaderList, name: str) -> bool:
+    """Whether a message has passed a gateway that calls itself that (RFC 9110, 7.6.3)."""
+    entries = (
+        entry.split()
+        for key, value in headers
+        if key.lower() == b"via"
+        for entry in value.decode("latin-1").split(",")
+    )
+    return any(entry[1:2] == [name] for entry in entries)
+
+
 def retry_after(headers: HeaderList, wall: float | None = None) -> float:
     """For how many seconds a Retry-After header asks (RFC 9110, 10.2.3); else 0.
 

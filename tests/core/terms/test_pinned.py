@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from reknit_core.policy.policy import GraceFor, Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.backlog import Backlog
+from reknit_core.side import Side
 from reknit_core.terms.pinned import Pinned, counts
 from reknit_core.wire.handshake import (
     Accepted,
@@ -88,6 +89,7 @@ def test_the_first_request_to_the_server() -> None:
             (b"x-forwarded-for", b"192.0.2.7"),
             (b"x-forwarded-proto", b"http"),
             (b"x-forwarded-host", b"client.example"),
+            (b"via", b"1.1 reknit"),
         ),
         subprotocols=("chat", "other"),
         deflate=f"{DEFLATE}; client_max_window_bits; {ALONE}",
@@ -113,6 +115,7 @@ def test_a_reconnect_says_so() -> None:
         (b"x-forwarded-for", b"192.0.2.7"),
         (b"x-forwarded-proto", b"http"),
         (b"x-forwarded-host", b"client.example"),
+        (b"via", b"1.1 reknit"),
         (b"x-reconnect", b"true"),
         (b"x-reconnect-attempt", b"2"),
         (b"x-reconnect-received", b"5"),
@@ -123,6 +126,28 @@ def test_a_reconnect_says_so() -> None:
         b"x-reconnect-info",
         b"caf\xe9",
     )
+
+
+def test_another_reknit_is_known_by_what_it_says_at_first() -> None:
+    for told, is_proxy in (((b"x-reconnect", b"new"),), True), ((), False):
+        session = pinned(*OFFERS)
+        assert session.agree(accepted("other", headers=told)) is None
+        assert session.is_proxy(Side.SERVER) is is_proxy
+        again = session.server_request(POLICY, UPSTREAM, 1, (), must_resume=True).headers
+        assert ((b"x-reconnect-id", b"the-id") in again) is is_proxy
+        assert session.agree(accepted("other", headers=((b"x-reconnect", b"resumed"),))) is None
+        assert session.is_proxy(Side.SERVER) is is_proxy
+        assert not session.is_proxy(Side.CLIENT)
+    assert pinned(b"Via: 1.0 fred, 1.1 reknit").is_proxy(Side.CLIENT)
+
+
+def test_another_reknit_gets_its_newest_token_back() -> None:
+    session = pinned(*OFFERS)
+    for new, shown in ((b"one", b"one"), (None, b"one"), (b"two", b"two")):
+        told = () if new is None else ((b"x-reconnect-token", new),)
+        assert session.agree(accepted("other", headers=told)) is None
+        headers = session.server_request(POLICY, UPSTREAM, 1, ()).headers
+        assert headers[-1] == (b"x-reconnect-token", shown)
 
 
 def test_subprotocols_are_asked_for_again_and_then_only_the_agreed_one() -> None:
@@ -239,6 +264,7 @@ def test_nothing_that_a_client_sends_can_add_a_header_of_its_own(
     mine = [pair for pair in read.headers if not pair[0].startswith((b"x-forwarded", b"sec-web"))]
     theirs = [pair for pair in outcome.headers if not pair[0].startswith(b"sec-web")]
     kept = [pair for pair in theirs if pair[0] not in (b"te", b"forwarded", b"trailer")]
+    mine.remove((b"via", b"1.1 reknit"))
     ours = {b"x-connection-id", b"x-reconnect", b"x-reconnect-attempt", b"x-reconnect-info"}
     assert [pair for pair in mine if pair[0] not in ours] == kept
 

@@ -13,6 +13,7 @@ from reknit_core.wire.headers import (
     for_client,
     for_refused,
     for_server,
+    is_via,
     query_value,
     reason_phrase,
     retry_after,
@@ -305,3 +306,19 @@ def test_retry_after_as_a_date(date: bytes) -> None:
 @given(st.binary() | st.sampled_from([b"Mon, 99 Nov 9999 99:99:99 GMT", b"1 Jan 0000", b"+-1"]))
 def test_retry_after_never_raises(value: bytes) -> None:
     assert retry_after(((b"retry-after", value), (b"date", value)), 0.0) >= 0.0
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        ((), False),
+        ((b"1.1 reknit",), True),
+        ((b"1.0 fred, 1.1 reknit (here)",), True),
+        ((b"1.1 fred", b"HTTP/1.1 reknit"), True),
+        ((b"1.1 reknit.example",), False),
+        ((b"reknit",), False),
+        ((b", ,1.1",), False),
+    ],
+)
+def test_via(lines: tuple[bytes, ...], found: bool) -> None:
+    assert is_via(tuple((b"Via", line) for line in lines), "reknit") is found

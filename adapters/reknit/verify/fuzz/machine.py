@@ -92,19 +92,26 @@ class SessionMachine(RuleBasedStateMachine):
         answers=st.sets(_SIDES),
         may_end=_ONE_IN_FOUR,
         compresses=st.booleans(),
+        proxies=st.sampled_from([(), (), tuple(Side), *((side,) for side in Side)]),
     )
     def begin(
-        self, policy: Policy, waits: bool, answers: set[Side], may_end: bool, compresses: bool
+        self,
+        policy: Policy,
+        waits: bool,
+        answers: set[Side],
+        may_end: bool,
+        compresses: bool,
+        proxies: tuple[Side, ...],
     ) -> None:
         """A client comes.
 
         `waits`: the server has not answered yet. `answers`: the ends that answer the proxy's own
         Pings at once. `may_end`: whether a session may be ended on purpose before the peace.
-        `compresses`: whether both ends can.
+        `compresses`: whether both ends can. `proxies`: the ends that are another reknit.
         """
         self.may_end = may_end
         self.waits = waits
-        self.session = FuzzedSession(policy, answers, compresses=compresses)
+        self.session = FuzzedSession(policy, answers, compresses=compresses, proxies=proxies)
         self._connect()
 
     @invariant()

@@ -1,6 +1,6 @@
 """One session that is fuzzed: the player and the reference model, side by side."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import ceil
 
 from reknit_core.lifecycle import State
@@ -34,13 +34,21 @@ class FuzzedSession:
     """Plays events and holds what comes out against the model. Times in seconds.
 
     `answers`: the ends that answer the proxy's own Pings at once. `compresses`: whether both ends
-    can. Each method that plays raises
+    can. `proxies`: the ends that are another reknit. Each method that plays raises
     FailedSessionError.
     """
 
-    def __init__(self, policy: Policy, answers: set[Side], *, compresses: bool = False) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        answers: set[Side],
+        *,
+        compresses: bool = False,
+        proxies: Iterable[Side] = (),
+    ) -> None:
         self.model = Model(policy)
         self._compresses = compresses
+        self._proxies = frozenset(proxies)
         self.at = 0.0
         self._player = Player(policy)
         self._answers = answers
@@ -48,7 +56,9 @@ class FuzzedSession:
 
     def another(self) -> "FuzzedSession":
         """A new session of the same kind."""
-        return FuzzedSession(self.model.policy, self._answers, compresses=self._compresses)
+        return FuzzedSession(
+            self.model.policy, self._answers, compresses=self._compresses, proxies=self._proxies
+        )
 
     # -- Playing -------------------------------------------------------------------------------
 
@@ -173,6 +183,7 @@ class FuzzedSession:
         """The client comes or returns, with the token that it has; `more`: as in a scenario."""
         token = self.model.owner.token
         offer = " deflate" if self._compresses else ""
+        offer += " via=reknit" if Side.CLIENT in self._proxies else ""
         self.do(f"client connected{more}{offer}{'' if token is None else f' token={token}'}")
 
     # -- The server ----------------------------------------------------------------------------
@@ -199,7 +210,10 @@ class FuzzedSession:
         """The server accepts, if it is asked to."""
         server = self.model.server
         if server.here and not server.talks:
-            self.do(f"server accepts{count}{' deflate' if self.model.offers else ''}")
+            kind = ""
+            if Side.SERVER in self._proxies:
+                kind = " reconnect=resumed" if "received" in count else " reconnect=new"
+            self.do(f"server accepts{count}{kind}{' deflate' if self.model.offers else ''}")
 
     def hang_together(self) -> None:
         """The server accepts, but what it compresses would not stand alone."""

@@ -142,9 +142,10 @@ class Model:
         """The event can happen: what it means for the ends."""
         action, self._action = self._action, None
         match action:
-            case ClientConnects(received=received, takes=takes):
+            case ClientConnects(received=received, takes=takes, via=via):
                 self.owner.let_in(action)
                 if self.life.state is State.OPENING and not self.client.here:
+                    self.life.client_is_proxy = via == "reknit"
                     self.offers = action.deflate is not None
                 self._named = self._can_return(action)
                 self._farewell = True
@@ -160,7 +161,9 @@ class Model:
             case DialFails(generation=None, answered=answered):
                 self.life.dialled()
                 self.life.may_fail("refused" if answered else "away")
-            case ServerAccepts(received=received, deflate=deflate):
+            case ServerAccepts(received=received, deflate=deflate, reconnect=reconnect):
+                if self.life.state is State.OPENING:
+                    self.life.server_is_proxy = reconnect is not None
                 self.offers = self.offers and deflate is not None
                 self._return(self.server, None if self.life.state is State.OPENING else received)
                 self.life.accepted(self.now)
@@ -229,6 +232,9 @@ class Model:
             case ServerAccepts(subprotocol=str()):
                 self.life.disagreed(must=False)  # unless it has been asked so already
                 return
+            case ServerAccepts(subprotocol=None, received=None) if self._is_of_no_use():
+                self.life.final = True
+                return
             case ServerAccepts(subprotocol=None, received=received):
                 end = self.server
                 self.life.recovers = False
@@ -282,6 +288,7 @@ class Model:
 
     def _leave(self, *, cut: bool) -> None:
         """The client's connection is lost: one that can't come back is not waited for."""
+        cut = cut and not self.life.server_is_proxy  # which would wait
         if not self._named and self.life.state not in (State.OPENING, *ENDED):
             self._cut = cut
             self.life.recovers &= not cut
@@ -301,13 +308,27 @@ class Model:
             self._check_cause()
         if state in CLIENT_AWAY and not self._named:
             raise BrokenError("a client that can't come back is waited for")
-        if state in SERVER_AWAY and not self._resumes:
+        if state in CLIENT_AWAY and self.life.client_is_proxy and self.client.closing:
+            raise BrokenError("another reknit is waited for that has said 1001")
+        keeps = self.life.server_is_proxy and not self.server.closing
+        if state in SERVER_AWAY and not (self._resumes or keeps):
             raise BrokenError("a lost server is waited for")
         # An end that is lost has not ended the session, whatever its Close said.
         self.client.closing &= state not in CLIENT_AWAY
         self.server.closing &= state not in SERVER_AWAY
-        owed = (self.client.owed, self.server.owed)
+        owed = (self._owed(self.client), self._owed(self.server))
         self.life.enter(state, self.now, undone=self._undone, owed=owed)
+
+    def _owed(self, end: End) -> int:
+        """How much that end must still get; another reknit gets the end of the session too."""
+        life = self.life
+        is_proxy = life.client_is_proxy if end is self.client else life.server_is_proxy
+        return end.owed + (is_proxy and not (end.told or end.closing))
+
+    def _is_of_no_use(self) -> bool:
+        """Whether a server that knows nothing of the session is none that it can go on with."""
+        is_again = self.life.state is not State.OPENING and self.life.server_is_proxy
+        return is_again and not self._resumes
 
     def _check_told(self, what: str) -> None:
         """Nothing goes on while a new server has not answered what it was told."""

@@ -13,6 +13,7 @@ REOPENING = frozenset((State.REOPENING, State.REOPENING_ALONE))
 ENDED = frozenset((State.CLOSING, State.CLOSED))
 
 _LATER = (408, 425, 429)
+_UNKNOWN_SESSION = 404
 
 _TABLE = frozenset((row.source, row.target) for row in TRANSITIONS)
 
@@ -29,6 +30,8 @@ class Lifecycle:
         self.dial_at: float | None = None  # when the dial that is under way is due
         self.grace_until = inf  # in closing: not before then
         self.recovers = True  # whether an end that is away is still waited for, if owed something
+        self.client_is_proxy = False  # another reknit, which is owed the end too
+        self.server_is_proxy = False
         self._opening_until = now + policy.handshake_wait
         self.reopening_until = inf  # for a new server to answer what it is told
         self._slack = TICK  # how much later than due a limit may end
@@ -49,6 +52,11 @@ class Lifecycle:
             or self._refusals >= self._policy.refused_limit
             or self.final
         )
+
+    @property
+    def ends_with_server(self) -> bool:
+        """Whether the client begins anew when its server is lost."""
+        return self._policy.on_server_loss is OnServerLoss.END
 
     def may_fail(self, *how: str) -> None:
         """An event by which an attempt may fail, in one of these ways."""
@@ -114,7 +122,9 @@ class Lifecycle:
 
     def refused(self, status: int) -> bool:
         """The server has refused; whether not only for the moment."""
-        if status in self._policy.server_final_statuses:
+        strict = self.state is State.CLOSING or self.ends_with_server
+        is_gone = status == _UNKNOWN_SESSION and strict and self.server_is_proxy
+        if is_gone or status in self._policy.server_final_statuses:
             self.may_fail("final")
             return True
         later = status in _LATER or status >= 500
@@ -173,7 +183,7 @@ class Lifecycle:
             case _:
                 to_client, to_server = owed
                 client_given_up = not to_client or waited
-                ends = self._policy.on_server_loss is OnServerLoss.END
+                ends = self.ends_with_server and not self.server_is_proxy
                 server_given_up = not to_server or self.spent or ends
                 reason = not self.recovers or (client_given_up and server_given_up)
         if not reason:
