@@ -219,8 +219,10 @@ async def test_a_far_session_whose_grace_has_ended_begins_anew_or_ends(bench: Be
 async def test_a_close_comes_to_the_other_end(
     bench: Bench, code: int, reason: str, in_a_cut: bool
 ) -> None:
+    """Also where no message waits, which at most once is so."""
     await bench.upstream.start()
-    async with open_pair(bench) as pair:
+    once = ("--delivery", "at-most-once")
+    async with open_pair(bench, near=once, far=once) as pair:
         for from_client in (True, False):
             client, server = await bench.connect(), await bench.upstream.accept()
             closer, other = (client, server) if from_client else (server, client)
