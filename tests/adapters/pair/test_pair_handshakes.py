@@ -69,7 +69,9 @@ async def test_what_the_server_is_told(bench: Bench, trusts: bool) -> None:
     far = ("--trust-forwarded", "127.0.0.1") if trusts else ()
     async with open_pair(bench, far=far):
         client = await bench.raw(local="127.0.0.5")
-        client.send(request("/a%20b?connection_id=me&c=d", "Cookie: k=v", "Origin: https://page.test"))
+        client.send(
+            request("/a%20b?connection_id=me&c=d", "Cookie: k=v", "Origin: https://page.test")
+        )
         assert (await client.read_head()).status == 101
         asked = bench.upstream.requests[-1]
         heads = asked.headers
