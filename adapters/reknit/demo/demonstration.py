@@ -13,7 +13,6 @@ from enum import Enum
 from typing import assert_never
 
 import trio
-from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Delivery, Policy
 from reknit_core.policy.upstream import Upstream
 from rich.console import Console
@@ -36,6 +35,9 @@ class Act(Enum):
     START = "the server is started again"
     CUT = "the client is cut off"
     RETURN = "the client returns"
+    CUT_NETWORK = "the network is cut, and is there again"
+    NETWORK_AWAY = "the network is cut, and stays away"
+    NETWORK_BACK = "the network is back"
 
 
 class Promise(Enum):
@@ -61,8 +63,15 @@ KEPT = {
     "Client and server count messages, and report their counts when they return.",
 }
 
+KEPT_BY_TWO = (
+    "Exactly once: nothing is lost, repeated or reordered.\n"
+    "Neither counts or reconnects, and each had one connection: the proxies count."
+)
 
-STORY = (  # when, in seconds
+
+Story = tuple[tuple[float, Act | None], ...]  # when, in seconds
+
+STORY: Story = (
     (1.0, Act.KILL),
     (2.4, Act.START),
     (3.4, Act.CUT),
@@ -88,6 +97,7 @@ class Result:
     cuts: int  # connections that were killed or cut
     client_surprises: int
     finished: bool
+    pair: bool = False  # whether it was the network between two proxies that was cut
 
     def broken_promises(self) -> list[str]:
         """What happened against the promise; empty if the proxy kept its word."""
@@ -95,7 +105,7 @@ class Result:
             return ["the demo was stopped early"]
         broken = []
         if self.client_surprises:
-            broken.append("the client lost a connection that the demo did not cut")
+            broken.append("an end lost a connection that the demo did not cut")
         for flow in self.flows:
             if flow.reordered:
                 broken.append(f"{flow.name}: {flow.reordered} reordered")
@@ -112,6 +122,8 @@ class Result:
 
 class Demo:
     """One run. Makes the proxy's log, and what happens, visible on the board."""
+
+    story: Story = STORY
 
     def __init__(self, promise: Promise, board: Board, view: View) -> None:
         to_server, to_client = board.flows
@@ -142,21 +154,26 @@ class Demo:
                 await self._part()
                 self._stop.set()
                 await trio.sleep_forever()  # the proxy's end is the end of all
+        return self._result()
+
+    def _result(self) -> Result:
         surprises = self._client.surprises
-        flows, finished = self._board.flows, self._finished
-        return Result(flows, self._promise, self._cuts, surprises, finished)
+        return Result(self._board.flows, self._promise, self._cuts, surprises, self._finished)
 
     async def _proxy(self, scope: trio.CancelScope, *, task_status: trio.TaskStatus[int]) -> None:
         listeners = await trio.open_tcp_listeners(0, host=HOST)
         task_status.started(listeners[0].socket.getsockname()[1])
+        await self._new_proxy(self._server.port).run(listeners, self._stop)
+        scope.cancel()
+
+    def _new_proxy(self, port: int) -> Proxy:
+        """A proxy for who listens there."""
         policy = Policy(
             delivery=self._promise.delivery,
             retry_interval=RETRY * self._board.seconds / FULL,
             retry_jitter=0.0,
         )
-        proxy = Proxy(policy, Upstream(HOST, self._server.port), Certificates())
-        await proxy.run(listeners, self._stop)
-        scope.cancel()
+        return Proxy(policy, Upstream(HOST, port), Certificates())
 
     async def _stop_on(self, signals: AsyncIterator[int]) -> None:
         async for _ in signals:
@@ -164,7 +181,7 @@ class Demo:
 
     async def _play(self, nursery: trio.Nursery) -> None:
         pace = self._board.seconds / FULL
-        for at, act in STORY:
+        for at, act in self.story:
             await trio.sleep_until(self._board.begin + at * pace)
             if act is not None:
                 self._tell(act.value)
@@ -186,6 +203,8 @@ class Demo:
             case Act.RETURN:
                 await nursery.start(self._client.live)
                 self._board.client_up = True
+            case Act.CUT_NETWORK | Act.NETWORK_AWAY | Act.NETWORK_BACK:
+                raise AssertionError("there is no network between two proxies")
             case _:
                 assert_never(act)
 
@@ -202,7 +221,7 @@ class Demo:
         self._tell("the client closes the session")
         await self._client.leave()
         with trio.move_on_after(CATCH_UP):
-            while self._board.state is not State.CLOSED:
+            while not self._board.is_over:
                 await trio.sleep(FRAME)
         self._board.client_up = self._board.server_up = False
         self._finished = True
@@ -233,11 +252,11 @@ def _log_to(handler: logging.Handler) -> Iterator[None]:
         logger.propagate, logger.handlers = propagate, handlers
 
 
-def play(seconds: float, promise: Promise, console: Console) -> Result:
+def play(seconds: float, promise: Promise, console: Console, kind: type[Demo] = Demo) -> Result:
     """Run the demo in that many seconds and show it live. `show` says what came of it."""
     board = Board((Flow("client to server"), Flow("server to client")), seconds, trio.current_time)
     with open_view(board, console) as view, _log_to(LogToView(board, view)):
-        return trio.run(Demo(promise, board, view).run)
+        return trio.run(kind(promise, board, view).run)
 
 
 def show(result: Result, console: Console) -> None:
@@ -247,9 +266,15 @@ def show(result: Result, console: Console) -> None:
     if broken:
         console.print("Not as promised: " + "; ".join(broken), style="red", highlight=False)
         return
+    told = (
+        f"The network was cut {result.cuts} times; client and server noticed nothing.\n"
+        f"{KEPT_BY_TWO}"
+        if result.pair
+        else f"{result.cuts} connections were cut; client and server saw one session.\n"
+        f"{KEPT[result.promise]}"
+    )
     console.print(
-        f"{result.cuts} connections were cut; client and server saw one session.\n"
-        f"{KEPT[result.promise]}",
+        told,
         style="green",
         highlight=False,
     )

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from logging import INFO, Handler, LogRecord
 from typing import Protocol
@@ -18,6 +19,8 @@ from reknit.demo.endpoints import RATE, Flow
 
 LINES = 14  # of the story that the live picture shows
 BAR = 22  # characters
+NEAR, FAR = "near", "far"
+PLACE = ContextVar("PLACE", default="")  # which of two proxies it is that logs
 _COLOURS = {
     State.CONNECTED: "bold green",
     State.DRAINING: "bold yellow",
@@ -48,9 +51,16 @@ class Board:
     clock: Callable[[], float]
     begin: float = 0.0
     state: State = State.OPENING
+    near: State | None = None  # of the proxy near the client, if there are two
+    link_up: bool = False  # between the two
     client_up: bool = False
     server_up: bool = False
     notes: deque[Note] = field(default_factory=lambda: deque(maxlen=LINES))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no proxy has the session any more."""
+        return self.state is State.CLOSED and self.near in (None, State.CLOSED)
 
     @property
     def at(self) -> float:
@@ -140,9 +150,14 @@ class LogToView(Handler):
             return
         fields = record.args if isinstance(record.args, Mapping) else {}
         text = record.getMessage().removeprefix(f"{fields.get('session', '')} ")
-        note = Note(self._board.at, text)
+        place = PLACE.get()
+        note = Note(self._board.at, f"{place}: {text}" if place else text)
         if is_state:
-            note.state = self._board.state = State(fields["state"])
+            note.state = State(fields["state"])
+            if place == NEAR:
+                self._board.near = note.state
+            else:
+                self._board.state = note.state
         self._board.notes.append(note)
         self._view.note(note)
 
@@ -157,17 +172,39 @@ def draw(board: Board) -> RenderableType:
     return Panel(Group(*parts), title=title, width=78, padding=(1, 2))
 
 
-def _chain(board: Board) -> Text:
-    def leg(up: bool) -> tuple[str, str]:
-        return ("━" * 12, "green") if up else ("━━━━      ━━", "red")
+def _leg(up: bool, width: int) -> tuple[str, str]:
+    if up:
+        return ("━" * width, "green")
+    return (
+        "━" * (width // 3) + " " * (width - width // 2) + "━" * (width // 2 - width // 3),
+        "red",
+    )
 
-    state = (f" {board.state.value} ", f"{_COLOURS.get(board.state, 'bold')} reverse")
+
+def _proxy(state: State) -> tuple[str, str]:
+    return (f" {state.value} ", f"{_COLOURS.get(state, 'bold')} reverse")
+
+
+def _chain(board: Board) -> Text:
+    if board.near is not None:
+        return Text.assemble(
+            ("client ", "bold"),
+            _leg(board.client_up, 4),
+            (" reknit", "bold"),
+            _proxy(board.near),
+            _leg(board.link_up, 8),
+            (" reknit", "bold"),
+            _proxy(board.state),
+            _leg(board.server_up, 4),
+            (" server", "bold"),
+            justify="center",
+        )
     return Text.assemble(
         ("client ", "bold"),
-        leg(board.client_up),
+        _leg(board.client_up, 12),
         (" reknit", "bold"),
-        state,
-        leg(board.server_up),
+        _proxy(board.state),
+        _leg(board.server_up, 12),
         (" server", "bold"),
         justify="center",
     )

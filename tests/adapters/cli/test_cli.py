@@ -250,6 +250,27 @@ def test_demo_offers_every_promise() -> None:
     assert "|".join(PROMISES) in run("demo", "--help").stdout
 
 
+def test_demo_of_a_pair_ends_with_a_table() -> None:
+    result = run("demo", "--pair", "--seconds", "1")
+    assert result.exit_code == 0, result.output
+    assert "client and server noticed nothing" in result.stdout
+
+
+def test_demo_of_a_pair_has_no_delivery_to_choose() -> None:
+    assert_one_line(run("demo", "--pair", "--delivery", "at-most-once"), 2, "--delivery")
+
+
+@pytest.mark.parametrize("options", [(), ("--pair",)])
+def test_demo_without_a_network_says_so(
+    options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise OSError("no network here")
+
+    monkeypatch.setattr("trio.open_tcp_listeners", fail)
+    assert_one_line(run("demo", *options), 1, "no network here")
+
+
 def test_demo_of_no_length_is_refused() -> None:
     assert_one_line(run("demo", "--seconds", "0"), 2, "--seconds")
 

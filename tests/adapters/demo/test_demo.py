@@ -9,6 +9,7 @@ import trio
 import trio.testing
 from reknit.demo.demonstration import Demo, Promise, Result, play, show
 from reknit.demo.endpoints import Flow
+from reknit.demo.pair import PAIR_STORY, PairDemo
 from reknit.demo.screen import Board, LogToView, Note, PlainView, draw
 from reknit_core.lifecycle import State
 from rich.console import Console
@@ -162,7 +163,42 @@ def test_a_whole_run_keeps_the_promise(
     assert logging.getLogger("reknit").handlers is before
 
 
-def test_an_interrupt_ends_the_demo_early() -> None:
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_pair_makes_exactly_once_of_ends_that_do_not_count(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = trio.testing.MockClock(autojump_threshold=0.001)
+    monkeypatch.setattr(trio, "run", functools.partial(trio.run, clock=clock))
+    console, file = make_console(terminal=terminal)
+    result = play(3.0, Promise.EXACTLY_ONCE, console, PairDemo)
+    show(result, console)
+    text = file.getvalue()
+    assert result.broken_promises() == []
+    assert 5 < result.cuts <= sum(act is not None for _, act in PAIR_STORY)
+    assert min(flow.received for flow in result.flows) > 10
+    for line in ("near: server_down by", "far: client_down by", "near: closed by", "far: closed"):
+        assert line in text
+    assert f"The network was cut {result.cuts} times; client and server noticed nothing." in text
+    assert "Exactly once: nothing is lost, repeated or reordered." in text
+
+
+def test_the_picture_of_a_pair_fits() -> None:
+    board = make_board()
+    board.near = State.SERVER_DOWN
+    board.state = State.CLIENT_DOWN
+    console, file = make_console(terminal=True)
+    console.print(draw(board))
+    picture = file.getvalue()
+    assert " reknit server_down " in picture
+    assert " reknit client_down " in picture
+    assert max(map(len, picture.splitlines())) <= 80
+    assert not board.is_over
+    board.near = board.state = State.CLOSED
+    assert board.is_over
+
+
+@pytest.mark.parametrize("kind", [Demo, PairDemo])
+def test_an_interrupt_ends_the_demo_early(kind: type[Demo]) -> None:
     board = Board(make_board().flows, 60.0, trio.current_time)
     console, _ = make_console()
 
@@ -171,7 +207,7 @@ def test_an_interrupt_ends_the_demo_early() -> None:
 
         async def run() -> None:
             results.append(
-                await Demo(Promise.AT_LEAST_ONCE, board, PlainView(board, console)).run()
+                await kind(Promise.AT_LEAST_ONCE, board, PlainView(board, console)).run()
             )
 
         async with trio.open_nursery() as nursery:
