@@ -44,6 +44,11 @@ class BadLink:
         for task in self._passing:
             task.cancel()
 
+    @property
+    def is_used(self) -> bool:
+        """Whether there is a connection to cut."""
+        return bool(self._passing)
+
     def swallow(self) -> None:
         """From here on nothing passes, and nobody is told; until it is cut."""
         self._flowing.clear()

@@ -37,9 +37,13 @@ async def open_pair(
     near: Sequence[str] = (),
     far: Sequence[str] = (),
     scheme: str = "ws",
+    port: int = 0,
 ) -> AsyncIterator[ProxyPair]:
-    """Start both, with these options. `scheme`: of what is spoken between them."""
-    server = f"ws://127.0.0.1:{bench.upstream.port}"
+    """Start both, with these options. `scheme`: of what is spoken between them.
+
+    `port`: of another server than the bench's.
+    """
+    server = f"ws://127.0.0.1:{port or bench.upstream.port}"
     far_proxy = await ProxyProcess.start(server, *far)
     bench.proxies.append(far_proxy)
     async with BadLink(far_proxy.port) as link:
