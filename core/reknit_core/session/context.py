@@ -537,9 +537,7 @@ class ContextStateMachine:
             self._violated(leg, close, now)
             return
         code, reason = close
-        by_its_code = code in self._policy.retry_codes(leg.side) and (
-            leg is self.server or (self._waits_for(leg) and not self._pinned.client_is_proxy)
-        )
+        by_its_code = self._is_lost_by(leg, code)
         match CLOSE_MEANS[leg.phase, by_its_code if leg.phase is Phase.OPEN else not leg.lane]:
             case Meaning.CROSSED:
                 self._parting = close
@@ -562,6 +560,17 @@ class ContextStateMachine:
                 self._end(Trigger.SESSION_ENDED, code, reason, now, cause=cause)
             case never:
                 assert_never(never)
+
+    def _is_lost_by(self, leg: Leg, code: int) -> bool:
+        """Whether a Close with that code is the peer's loss, rather than its end of the session.
+
+        Another reknit has waited for its own client before 1001, and for its server before 1013.
+        """
+        if code not in self._policy.retry_codes(leg.side):
+            return False
+        if leg is self.server:
+            return code != TRY_AGAIN_LATER or not self._pinned.server_is_proxy
+        return self._waits_for(leg) and not self._pinned.client_is_proxy
 
     def _violated(self, leg: Leg, violation: Violation, now: float) -> None:
         """A peer broke the protocol: it gets the code at once, the other leg after its queue."""

@@ -10,6 +10,7 @@ from proxy_pair import ProxyPair, open_pair
 from socket_bench import Bench, closed, socket_test
 from tls_files import certificate, write_authority, write_certificate
 from upstream_server import cut
+from websockets.asyncio.client import connect
 from websockets.asyncio.connection import Connection
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
@@ -254,7 +255,8 @@ async def test_a_client_that_is_gone_is_not_waited_for_twice(bench: Bench, how: 
     """The grace is the near one's: the far one would wait an hour more."""
     await bench.upstream.start()
     async with open_pair(bench, near=("--grace-for", "named")) as pair:
-        client, server = await bench.connect(), await bench.upstream.accept()
+        client = await connect(f"ws://{HOST}:{pair.near.port}", proxy=None, ping_interval=None)
+        server = await bench.upstream.accept()
         if how == "1001":
             await client.close(1001)
         else:
@@ -275,10 +277,9 @@ async def test_a_grace_that_has_ended_is_the_end(bench: Bench) -> None:
 
 @socket_test
 async def test_a_client_without_a_server(bench: Bench) -> None:
-    """1013 when the server does not come back, for who wants to hear of it."""
+    """1013 when the far one has waited for it long enough: the near one does not begin again."""
     await bench.upstream.start()
-    options = ("--server-retry-codes", "1001,1012")
-    async with open_pair(bench, near=options, far=("--retry-limit", "1")):
+    async with open_pair(bench, far=("--retry-limit", "1")):
         client, _ = await bench.connect(), await bench.upstream.accept()
         await bench.upstream.kill()
         assert (await closed(client))[0] == 1013
