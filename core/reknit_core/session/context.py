@@ -816,7 +816,7 @@ class ContextStateMachine:
         server = self.server
         server.dialling.accepted(now)
         if self.state is not State.OPENING:
-            claimed = value_of(answer.headers, RECEIVED)
+            claimed = value_of(answer.headers, RECEIVED) if self._pinned.server_counts else None
             try:
                 received = received_count(claimed)
             except ValueError:

@@ -48,6 +48,7 @@ class Pinned:
     reconnect_info: str | None = None
     client_is_proxy: bool = False  # another reknit, which waits for its own client
     server_is_proxy: bool = False  # another reknit, which keeps the session when we are cut off
+    server_counts: bool = True  # whether its counts can be those of this session
     token: str | None = None  # that this one wants to see on a return
 
     @classmethod
@@ -114,7 +115,7 @@ class Pinned:
         if self.agreed:
             headers.append((RECONNECT, b"true"))
             headers.append((b"x-reconnect-attempt", str(attempt).encode()))
-            headers.extend(counts)
+            headers.extend(counts if self.server_counts else ())
             if self.reconnect_info is not None:
                 headers.append((RECONNECT_INFO, self.reconnect_info.encode("latin-1")))
             if self.token is not None:
@@ -164,8 +165,11 @@ class Pinned:
             compression or (), self.compression or ()
         ):
             return "other permessage-deflate parameters than before"
+        state = value_of(answer.headers, RECONNECT)
         if not self.agreed:
-            self.server_is_proxy = value_of(answer.headers, RECONNECT) is not None
+            self.server_is_proxy = state is not None
+        elif self.server_is_proxy and state == "new":  # it has lost the session, and counts anew
+            self.server_counts = False
         self.agreed = True
         self.pared = False
         self.subprotocol = answer.subprotocol

@@ -226,5 +226,10 @@ async def test_a_far_one_that_is_drained(bench: Bench, on_loss: str) -> None:
                 await client.send("after")
                 await repeated(server, "x up", "after")
             await both_ways(client, server)
+            link.cut()  # and the counts of the two are not mixed up
+            for sender, receiver in ((client, server), (server, client)):
+                await sender.send("last")
+                while (message := await receiver.recv()) != "last":
+                    assert message in ("after", "x up", "x down")
     finally:
         port.release()

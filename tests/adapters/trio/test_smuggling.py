@@ -111,6 +111,7 @@ async def test_what_is_odd_but_clear_arrives_as_it_was_meant(bench: Bench) -> No
         "x-comma": ['a, b; c="d"'],
         "x-forwarded-for": ["127.0.0.1"],
         "x-forwarded-proto": ["http"],
+        "via": ["1.1 reknit"],
         "x-forwarded-host": ["proxy.test"],
     }
 

@@ -164,6 +164,10 @@ class Model:
             case ServerAccepts(received=received, deflate=deflate, reconnect=reconnect):
                 if self.life.state is State.OPENING:
                     self.life.server_is_proxy = reconnect is not None
+                elif self.life.server_is_proxy and reconnect == "new":
+                    self.life.server_counts = False
+                if not self.life.server_counts:
+                    received = None
                 self.offers = self.offers and deflate is not None
                 self._return(self.server, None if self.life.state is State.OPENING else received)
                 self.life.accepted(self.now)

@@ -32,6 +32,7 @@ class Lifecycle:
         self.recovers = True  # whether an end that is away is still waited for, if owed something
         self.client_is_proxy = False  # another reknit, which is owed the end too
         self.server_is_proxy = False
+        self.server_counts = True  # not one that has begun anew in the middle
         self._opening_until = now + policy.handshake_wait
         self.reopening_until = inf  # for a new server to answer what it is told
         self._slack = TICK  # how much later than due a limit may end
