@@ -6,22 +6,29 @@ APPLICATIONS = (
     Application(
         name="mqtt: mosquitto, Paho",
         server=("python", "mosquitto_server.py", "{port}", "{state}"),
-        client=("python", "paho_client.py", "{port}", "{every}", "3"),
+        client=("python", "paho_client.py", "{port}", "{every}", "3", "1"),
         needs=("mosquitto", "python:paho.mqtt"),
         stays=True,
     ),
     Application(
-        name="mqtt 5: mosquitto, Paho",
+        name="mqtt 5, QoS 2: mosquitto, Paho",
         server=("python", "mosquitto_server.py", "{port}", "{state}"),
-        client=("python", "paho_client.py", "{port}", "{every}", "5"),
+        client=("python", "paho_client.py", "{port}", "{every}", "5", "2"),
         needs=("mosquitto", "python:paho.mqtt"),
         stays=True,
     ),
     Application(
         name="mqtt: aedes, MQTT.js",
         server=("node", "aedes_server.cjs", "{port}"),
-        client=("node", "mqttjs_client.cjs", "{url}", "{every}"),
+        client=("node", "mqttjs_client.cjs", "{url}", "{every}", "4"),
         needs=("node", "node:aedes", "node:mqtt"),
+        stays=True,
+    ),
+    Application(
+        name="mqtt 5: mosquitto, MQTT.js",
+        server=("python", "mosquitto_server.py", "{port}", "{state}"),
+        client=("node", "mqttjs_client.cjs", "{url}", "{every}", "5"),
+        needs=("mosquitto", "node", "node:mqtt"),
         stays=True,
     ),
     Application(

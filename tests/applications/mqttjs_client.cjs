@@ -2,8 +2,8 @@
 const mqtt = require('mqtt');
 const { numbers, say } = require('./saying.cjs');
 
-const [url, every] = process.argv.slice(2);
-const client = mqtt.connect(url, { clientId: 'numbers' });
+const [url, every, version] = process.argv.slice(2);
+const client = mqtt.connect(url, { clientId: 'numbers', protocolVersion: Number(version) });
 client.on('connect', () => say('open'));
 client.on('error', (error) => say(`error ${error.message}`));
 client.on('message', (topic, payload) => say('had'));

@@ -1,4 +1,4 @@
-"""Eclipse Paho: publishes with QoS 1 what it has subscribed to itself."""
+"""Eclipse Paho: publishes with QoS 1 or 2 what it has subscribed to itself."""
 
 import sys
 import threading
@@ -6,7 +6,8 @@ import time
 
 import paho.mqtt.client as mqtt
 
-host, port, every, protocol = "127.0.0.1", int(sys.argv[1]), int(sys.argv[2]) / 1000, sys.argv[3]
+port, every = int(sys.argv[1]), int(sys.argv[2]) / 1000
+protocol, qos = sys.argv[3], int(sys.argv[4])
 client = mqtt.Client(
     mqtt.CallbackAPIVersion.VERSION2,
     client_id="numbers",
@@ -28,14 +29,14 @@ def on_connect(client, userdata, flags, reason, properties):
         say(f"error {reason}")
         return
     say("open")
-    client.subscribe("numbers", qos=1)
+    client.subscribe("numbers", qos=qos)
 
 
 client.on_connect = on_connect
 client.on_subscribe = lambda *_: subscribed.set()
 client.on_message = lambda client, userdata, message: say(f"got {int(message.payload)}")
 subscribed = threading.Event()
-client.connect(host, port)
+client.connect("127.0.0.1", port)
 client.loop_start()
 subscribed.wait()
 ended = threading.Event()
@@ -44,6 +45,6 @@ number = 0
 while not ended.is_set():
     number += 1
     say(f"sent {number}")
-    client.publish("numbers", str(number), qos=1)
+    client.publish("numbers", str(number), qos=qos)
     time.sleep(every)
 threading.Event().wait()

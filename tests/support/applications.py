@@ -23,8 +23,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Self
 
 import pytest
@@ -37,6 +37,7 @@ HERE = Path(__file__).parent.parent / "applications"
 DOWN = 0.3  # seconds that a server stays away
 QUIET = 2.0  # seconds without an answer after which there will be none
 STUCK = 12.0  # seconds after which a client that has had nothing since a fault is given up
+STEADY = 0.3  # seconds in which what has no number comes, too
 CALM = 5.0  # seconds after which a fault comes though the last one is not over
 EVERY = 10  # milliseconds between two things that a client says
 MORE = 5  # answers after a fault that say that it is over
@@ -98,7 +99,8 @@ def program(name: str) -> str | None:
 
 @dataclass
 class Outcome:
-    """What a client has had. `outages`: for each fault, the longest while without anything.
+    """What a client has had. `outages`: for each fault, the seconds from when the server
+    listens again, or the connection was cut, until something new is answered.
 
     `log`: what the proxy has said, if there was one.
     """
@@ -122,11 +124,16 @@ class Outcome:
         """The longest outage, in seconds."""
         return max(self.outages, default=0.0)
 
+    @property
+    def usual(self) -> float:
+        """The median outage, in seconds."""
+        return median(self.outages) if self.outages else 0.0
+
     def __str__(self) -> str:
-        outages = " ".join(f"{outage:.2f}" for outage in self.outages)
         return (
             f"{self.got} of {self.sent}, {self.repeated} repeated, {self.had} more, "
-            f"{self.opened} connections, {len(self.errors)} errors, outages {outages}"
+            f"{self.opened} connections, {len(self.errors)} errors, "
+            f"outages of {self.usual:.2f} s, at most {self.longest:.2f} s"
         )
 
 
@@ -178,7 +185,7 @@ class Play:
         self.proxy: Proxy | None = None
         self._sent: set[int] = set()
         self._got: Counter[int] = Counter()
-        self._times: list[float] = []
+        self._answered: dict[int, float] = {}  # when, at first
         self._heard = asyncio.Condition()
         self._ended = False  # the client, by itself
         self.outcome = Outcome()
@@ -190,6 +197,7 @@ class Play:
             for number, fault in enumerate(faults, 1):
                 await self._until(lambda least=number * every: self._is_at(least))  # type: ignore[misc]
                 await self._until(self._is_calm, CALM)
+                await asyncio.sleep(STEADY)
                 await self._measured(fault)
             await self._until(lambda: self._is_at(count))
             await self._come_to_rest()
@@ -306,10 +314,9 @@ class Play:
                 self._sent.add(int(text))
             case "got":
                 self._got[int(text)] += 1
-                self._times.append(time.monotonic())
+                self._answered.setdefault(int(text), time.monotonic())
             case "had":
                 self.outcome.had += 1
-                self._times.append(time.monotonic())
             case "error":
                 self.outcome.errors.append(text)
             case _:
@@ -339,17 +346,15 @@ class Play:
     # -- What goes wrong ---------------------------------------------------------------------------
 
     async def _measured(self, fault: Fault) -> None:
-        """The longest while in which nothing came, from the fault until all goes on."""
-        first = max(0, len(self._times) - 1)
-        begun = time.monotonic()
+        """How long what is said is not answered, from when it could be again."""
         await self._do(fault)
-        said = max(self._sent)
-        if await self._until(lambda: sum(number > said for number in self._got) >= MORE, STUCK):
-            times = self._times[first:]
+        begun, said = time.monotonic(), max(self._sent)
+        is_over = lambda: sum(number > said for number in self._answered) >= MORE  # noqa: E731
+        if await self._until(is_over, STUCK):
+            ended = min(at for number, at in self._answered.items() if number > said)
         else:
-            times = [*self._times[first:], time.monotonic()]
-        gaps = [after - before for before, after in pairwise(times)]
-        self.outcome.outages.append(max(gaps, default=time.monotonic() - begun))
+            ended = time.monotonic()
+        self.outcome.outages.append(ended - begun)
 
     async def _do(self, fault: Fault) -> None:
         match fault:
