@@ -149,14 +149,7 @@ class Proxy(ProxyLog):
         proxy = cls()
         command = (sys.executable, "-m", "reknit", "serve", upstream, "--listen", "127.0.0.1:0")
         proxy.process = await asyncio.create_subprocess_exec(
-            *command,
-            "--log-level",
-            "debug",
-            "--grace-for",
-            "named",
-            *options,
-            stdout=sender,
-            stderr=sender,
+            *command, "--log-level", "debug", *options, stdout=sender, stderr=sender
         )
         os.close(sender)
         await proxy.read_log(receiver)
