@@ -129,7 +129,7 @@ def _keep_diagrams(check: bool, output: Path, scenarios: Path) -> None:
     "--simulate",
     is_flag=True,
     help="Run whole sessions on a simulated network for an hour of cuts, stalls and restarts "
-    "instead, once in each delivery policy; --steps doesn't count.",
+    "instead, once in each delivery policy, then in dialects; --steps doesn't count.",
 )
 @click.option(
     "--bytes",
@@ -190,8 +190,11 @@ def fuzz(
 def _simulate(sessions: int, seed: int) -> None:
     from reknit_core.policy.policy import Delivery
 
+    from reknit.verify.simulation.auditor import MAX_NOTED
+    from reknit.verify.simulation.languages import LANGUAGES
     from reknit.verify.simulation.scene import Plan, stormy_policy
     from reknit.verify.simulation.simulate import simulate
+    from reknit.verify.simulation.spoken import SpokenPlan, converse
 
     for delivery in Delivery:
         result = simulate(seed, Plan(sessions=sessions), stormy_policy(delivery))
@@ -206,6 +209,15 @@ def _simulate(sessions: int, seed: int) -> None:
         click.echo(
             f"{sum(result.faults.values())} faults, {result.sessions} sessions: what is lost went "
             f"with a connection or a session as promised; --seed {seed}"
+        )
+    for name, language in LANGUAGES.items():
+        spoken = converse(seed, language, SpokenPlan(sessions=sessions))
+        if spoken.broken:
+            click.echo("\n".join(spoken.broken[:MAX_NOTED]))
+            raise Failure(f"found with --simulate --examples {sessions} --seed {seed}")
+        click.echo(
+            f"{name}: {spoken.deaths} server connections lost, {spoken.answered} of {spoken.asked} "
+            f"requests answered, {spoken.repeated} heard again; --seed {seed}"
         )
 
 

@@ -15,7 +15,7 @@ from reknit_core.codes import NO_STATUS
 
 from reknit.memory.network import MemorySocket
 
-TEXT, CLOSE, PING, PONG = 1, 8, 9, 10  # opcodes
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10  # opcodes
 
 _KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -122,7 +122,7 @@ class Stack:
         self._say([f"HTTP/1.1 {status} No", "Content-Length: 0", "Connection: close"], {})
         self._refused = True
 
-    def send(self, messages: list[bytes], fragments: int = 1) -> None:
+    def send(self, messages: list[bytes], fragments: int = 1, *, is_text: bool = True) -> None:
         """Send these messages in one write, each in that many frames."""
         data = bytearray()
         for message in messages:
@@ -130,7 +130,8 @@ class Stack:
             for index in range(fragments):
                 part = message[index * size : (index + 1) * size]
                 final = _FINAL if index == fragments - 1 else 0
-                data += self._frame(final | (0 if index else TEXT), part)
+                opcode = 0 if index else TEXT if is_text else BINARY
+                data += self._frame(final | opcode, part)
             self._ends.append(self._written + len(data))
         self._write(bytes(data))
 
@@ -254,7 +255,7 @@ class Stack:
 
     def _read_frame(self, first: int, payload: bytes) -> None:
         opcode = first & 0x0F
-        if opcode == TEXT or opcode == 0:
+        if opcode in (TEXT, BINARY, 0):
             if (opcode == 0) != bool(self._parts) or first & 0x70:
                 raise PeerError(f"a frame that begins with {first:#x} must not stand here")
             if first & _FINAL:

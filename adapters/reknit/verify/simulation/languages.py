@@ -1,0 +1,238 @@
+"""What simulated ends say to each other in a dialect: strict servers that forget, and clients.
+
+A server's connection knows nothing of any before it, and takes nothing out of turn. A client has
+begun once, and notices nothing of its servers' deaths: whatever it is told twice, or was never to
+be told, is noted. What clients have asked is in a `Diary`, which outlives all connections.
+"""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(slots=True)
+class Diary:
+    """One client's requests: `asked` by it, `done` by servers, `answered` to it, by number."""
+
+    asked: int = 0
+    done: Counter[int] = field(default_factory=Counter)
+    answered: Counter[int] = field(default_factory=Counter)
+    events: int = 0
+    """What servers have said to its subscription, and it has heard."""
+    wrong: list[str] = field(default_factory=list)
+    """What an end heard that it must not hear."""
+
+    @property
+    def unanswered(self) -> list[int]:
+        """Requests without an answer."""
+        return [number for number in range(1, self.asked + 1) if not self.answered[number]]
+
+
+class Client(Protocol):
+    """A client's end of one session."""
+
+    def __init__(self, diary: Diary) -> None:
+        """`diary`: the client's."""
+
+    def begin(self) -> list[bytes]:
+        """What it says at first."""
+
+    def ask(self, number: int) -> bytes:
+        """The request of that number."""
+
+    def hear(self, message: bytes) -> list[bytes]:
+        """What it says to that."""
+
+
+class Server(Protocol):
+    """A server's end of one connection."""
+
+    def __init__(self, diary: Diary) -> None:
+        """`diary`: the client's."""
+
+    def hear(self, message: bytes) -> list[bytes]:
+        """What it says to that."""
+
+    def event(self) -> bytes | None:
+        """What it says to the client's subscription, if it knows of that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """A dialect's two ends. `is_cut`: its messages may be cut, and put together, anywhere."""
+
+    subprotocol: str
+    client: type[Client]
+    server: type[Server]
+    is_text: bool = True
+    is_cut: bool = False
+
+
+# -- graphql-transport-ws --------------------------------------------------------------------------
+
+
+def _document(kind: str, name: str = "", **more: object) -> bytes:
+    return json.dumps({"type": kind, **({"id": name} if name else {}), **more}).encode()
+
+
+class GraphqlClient:
+    """Subscribes once, then queries."""
+
+    def __init__(self, diary: Diary) -> None:
+        self._diary = diary
+        self._is_welcome = False
+
+    def begin(self) -> list[bytes]:
+        """Initialise the connection."""
+        return [_document("connection_init")]
+
+    def ask(self, number: int) -> bytes:
+        """A query."""
+        return _document("subscribe", f"q{number}", payload={"query": "{a}"})
+
+    def hear(self, message: bytes) -> list[bytes]:
+        """The answers, and the subscription's events."""
+        match json.loads(message):
+            case {"type": "connection_ack"} if not self._is_welcome:
+                self._is_welcome = True
+                return [_document("subscribe", "events", payload={"query": "subscription{a}"})]
+            case {"type": "next", "id": "events"}:
+                self._diary.events += 1
+            case {"type": "next", "id": str(name)} if int(name[1:]) in self._diary.unanswered:
+                pass  # a query may run twice
+            case {"type": "complete", "id": str(name)}:
+                self._diary.answered[int(name[1:])] += 1
+            case {"type": "ping"}:
+                return [_document("pong")]
+            case _:
+                self._diary.wrong.append(f"a client heard {message!r}")
+        return []
+
+
+class GraphqlServer:
+    """Knows who has initialised and subscribed."""
+
+    def __init__(self, diary: Diary) -> None:
+        self._diary = diary
+        self._has_begun = self._has_subscribed = False
+
+    def hear(self, message: bytes) -> list[bytes]:
+        """Answers queries at once."""
+        match json.loads(message), self._has_begun:
+            case {"type": "connection_init"}, False:
+                self._has_begun = True
+                return [_document("connection_ack")]
+            case {"type": "subscribe", "id": "events"}, True if not self._has_subscribed:
+                self._has_subscribed = True
+            case {"type": "subscribe", "id": str(name)}, True if name != "events":
+                self._diary.done[int(name[1:])] += 1
+                return [_document("next", name, payload={}), _document("complete", name)]
+            case {"type": "pong"}, True:
+                pass
+            case _:
+                self._diary.wrong.append(f"a server heard {message!r}")
+        return []
+
+    def event(self) -> bytes | None:
+        """For the subscription."""
+        return _document("next", "events", payload={}) if self._has_subscribed else None
+
+
+# -- MQTT 3.1.1 ------------------------------------------------------------------------------------
+
+_TOPIC = b"\0\1t"
+_SUBSCRIBE = b"\x82\6\xff\xff" + _TOPIC + b"\0"
+_PUBLISH, _DUP_PUBLISH, _PUBACK = 0x32, 0x3A, 0x40
+
+
+class _Packets:
+    """Cuts packets of up to 127 bytes out of a stream."""
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    def read(self, data: bytes) -> list[bytes]:
+        self._data += data
+        packets = []
+        while len(self._data) >= 2 and len(self._data) >= (size := self._data[1] + 2):
+            packets.append(self._data[:size])
+            self._data = self._data[size:]
+        return packets
+
+
+class MqttClient:
+    """Subscribes once, then publishes with QoS 1; a packet's id is the request's number."""
+
+    def __init__(self, diary: Diary) -> None:
+        self._diary = diary
+        self._packets = _Packets()
+        self._answers: Counter[int] = Counter()
+
+    def begin(self) -> list[bytes]:
+        """Connect, with a clean session."""
+        return [b"\x10\x0e\0\4MQTT\4\2\0\0\0\2me"]
+
+    def ask(self, number: int) -> bytes:
+        """Publish."""
+        return bytes((_PUBLISH, 5)) + _TOPIC + number.to_bytes(2, "big")
+
+    def hear(self, message: bytes) -> list[bytes]:
+        """The answers, and what comes for the subscription."""
+        said = []
+        for packet in self._packets.read(message):
+            kind = packet[0]
+            self._answers[kind] += 1
+            if kind == _PUBACK:
+                self._diary.answered[int.from_bytes(packet[2:4], "big")] += 1
+            elif kind == 0x20 and self._answers[kind] == 1:
+                said.append(_SUBSCRIBE)
+            elif kind == 0x30:
+                self._diary.events += 1
+            elif not (kind == 0x90 and self._answers[kind] == 1):
+                self._diary.wrong.append(f"a client heard {packet!r}")
+        return said
+
+
+class MqttServer:
+    """A broker that keeps no sessions."""
+
+    def __init__(self, diary: Diary) -> None:
+        self._diary = diary
+        self._packets = _Packets()
+        self._heard: Counter[int] = Counter()
+
+    def hear(self, message: bytes) -> list[bytes]:
+        """Acknowledges at once."""
+        said = []
+        for packet in self._packets.read(message):
+            kind = packet[0]
+            is_first = not self._heard
+            self._heard[kind] += 1
+            if is_first is not (kind == 0x10):
+                self._diary.wrong.append(f"a server heard {packet!r} out of turn")
+            elif kind == 0x10:
+                said.append(b"\x20\2\0\0")
+            elif packet[:2] + packet[4:] == _SUBSCRIBE[:2] + _SUBSCRIBE[4:]:
+                said.append(b"\x90\3" + packet[2:4] + b"\0")
+            elif kind in (_PUBLISH, _DUP_PUBLISH):
+                said.append(self._published(packet))
+            else:
+                self._diary.wrong.append(f"a server heard {packet!r}")
+        return said
+
+    def _published(self, packet: bytes) -> bytes:
+        number = int.from_bytes(packet[5:7], "big")
+        self._diary.done[number] += 1
+        return bytes((_PUBACK, 2)) + packet[5:7]
+
+    def event(self) -> bytes | None:
+        """For the subscription, with QoS 0."""
+        return b"\x30\4" + _TOPIC + b"x" if self._heard[0x82] else None
+
+
+LANGUAGES = {
+    "graphql-transport-ws": Language("graphql-transport-ws", GraphqlClient, GraphqlServer),
+    "mqtt": Language("mqtt", MqttClient, MqttServer, is_text=False, is_cut=True),
+}
+"""By the name of the dialect."""

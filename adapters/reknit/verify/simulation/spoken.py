@@ -1,0 +1,390 @@
+"""Sessions in a dialect over simulated hours: servers die and forget, and no client notices.
+
+Clients ask numbered requests while connections are cut, the server dies and comes back in many
+ways, or is mute for a while. In the end all is left in peace: then every request is answered, and
+every subscription lives.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from random import Random
+
+from reknit_core.codes import SERVICE_RESTART
+from reknit_core.lifecycle import State, Trigger
+from reknit_core.policy.policy import Delivery, Policy
+from reknit_core.policy.upstream import Upstream
+
+from reknit.memory.adapter import MemoryProxy
+from reknit.memory.network import Conditions, MemoryNetwork, MemorySocket
+from reknit.verify.simulation.actors import RECEIVED
+from reknit.verify.simulation.auditor import Auditor
+from reknit.verify.simulation.languages import Diary, Language
+from reknit.verify.simulation.scene import PROXY, SERVER
+from reknit.verify.simulation.stack import Cut, Stack
+
+DIAL_TIMEOUT = 10.0  # seconds
+PEACE = 300.0  # seconds at the end in which nothing goes wrong
+_CUTS = tuple(Cut)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpokenPlan:
+    """What happens. Times in seconds, random ones by their mean."""
+
+    sessions: int = 50
+    duration: float = 3600.0
+    ask_every: float = 10.0
+    cut_every: float = 200.0
+    """Between two cuts of one session's connection to the server."""
+    leave_every: float = 400.0
+    """Between two losses of one client's connection; 0: none."""
+    restart_every: float = 300.0
+    outage: float = 5.0
+    think: float = 0.5
+    """How long a server takes for an answer."""
+    harsh: bool = False
+    """Whether a server may vanish without a word, die within one, or be back and answer nothing:
+    then a client may have to begin anew."""
+
+
+@dataclass(slots=True)
+class SpokenResult:
+    """What it came to: `begun` counts sessions, `repeated` requests that a server heard again."""
+
+    asked: int = 0
+    answered: int = 0
+    repeated: int = 0
+    begun: int = 0
+    events: int = 0
+    deaths: int = 0
+    triggers: Counter[Trigger] = field(default_factory=Counter)
+    states: Counter[State] = field(default_factory=Counter)
+    broken: list[str] = field(default_factory=list)
+
+
+def spoken_policy() -> Policy:
+    """Nothing runs out but the time in which a new server must answer."""
+    return Policy(
+        delivery=Delivery.AT_LEAST_ONCE,
+        retry_interval=0.5,
+        retry_limit=10**6,
+        client_grace=1000.0,
+        connect_timeout=5.0,
+        confirm_after=1.0,
+        heartbeat_interval=30.0,
+        heartbeat_timeout=5.0,
+    )
+
+
+def converse(seed: int, language: Language, plan: SpokenPlan) -> SpokenResult:
+    """Run a whole simulation."""
+    return _Spoken(seed, language, plan).run()
+
+
+class _Talker:
+    """A client: it begins once, and comes back to its session when its connection is lost."""
+
+    def __init__(self, stage: "_Spoken", name: str) -> None:
+        self.diary = Diary()
+        self._stage = stage
+        self._name = name
+        self._session = 0
+        self._stack: Stack | None = None
+        self._received = 0
+        self._sent: list[bytes] = []
+
+    @property
+    def is_here(self) -> bool:
+        return self._stack is not None and self._stack.open
+
+    @property
+    def session(self) -> str:
+        """Its connection id."""
+        return f"{self._name}.{self._session}"
+
+    def begin(self) -> None:
+        """A new session, in which all is asked again that was not answered."""
+        self._session += 1
+        self._stage.diaries[self.session] = self.diary
+        self._received, self._sent = 0, []
+        self._client = self._stage.language.client(self.diary)
+        words = [*self._client.begin(), *map(self._client.ask, self.diary.unanswered)]
+        self._dial({"X-Connection-Id": self.session})
+        self._say(words)
+
+    def ask(self) -> None:
+        """One more request, also while it is away."""
+        self.diary.asked += 1
+        self._say([self._client.ask(self.diary.asked)])
+
+    def lose(self, how: Cut) -> None:
+        """Its connection is lost; it comes back."""
+        if self.is_here:
+            assert self._stack is not None
+            self._stack.cut(how)
+
+    def received(self, message: bytes) -> None:
+        """As an Application."""
+        self._received += 1
+        self._say(self._client.hear(message))
+
+    def gone(self, stack: Stack) -> None:
+        """As an Application."""
+        if stack is not self._stack:
+            return
+        self._stack = None
+        closed = stack.close_received
+        if closed is None:
+            self._return()
+        elif closed[0] == SERVICE_RESTART:
+            self._stage.began_anew(closed[1])
+            self.begin()
+        else:
+            self._stage.note(f"{self.session} was closed: {closed}")
+
+    def _return(self) -> None:
+        self._stack = None
+        self._stage.later(2.0, self._come_back)
+
+    def _come_back(self) -> None:
+        if self._stack is None:
+            self._dial({"X-Reconnect-Id": self.session, RECEIVED: str(self._received)})
+
+    def _dial(self, headers: dict[str, str]) -> None:
+        headers = {**headers, "Sec-WebSocket-Protocol": self._stage.language.subprotocol}
+        connected = partial(self._dialled, headers)
+        self._stage.network.dial(PROXY, DIAL_TIMEOUT, connected)
+
+    def _dialled(self, headers: dict[str, str], outcome: MemorySocket | str) -> None:
+        assert isinstance(outcome, MemorySocket)
+        stack = Stack(outcome, self._answered, mask=self._stage.random.randbytes(4))
+        stack.application = self
+        self._stack = stack
+        stack.request("/", headers)
+
+    def _answered(self, stack: Stack, line: str, headers: dict[str, str]) -> None:
+        if not line.startswith("HTTP/1.1 101"):
+            self._stage.note(f"{self.session} was refused: {line}")
+            return
+        taken = int(headers.get(RECEIVED, 0))
+        stack.send(self._sent[taken:], is_text=self._stage.language.is_text)
+
+    def _say(self, words: list[bytes]) -> None:
+        messages = [*self._stage.cut(words)]
+        self._sent += messages
+        if self.is_here:
+            assert self._stack is not None
+            self._stack.send(messages, is_text=self._stage.language.is_text)
+
+
+class _Answerer:
+    """A server's end of one connection: it knows nothing of any other.
+
+    `is_told`: by the proxy, which must wait for the first answer.
+    """
+
+    def __init__(self, stage: "_Spoken", stack: Stack, diary: Diary, *, is_told: bool) -> None:
+        self._stage = stage
+        self._server = stage.language.server(diary)
+        self.diary = diary
+        self.stack = stack
+        self.is_mute = stage.is_mute
+        self._is_told = is_told
+        self._begins_at = 0.0  # when it has said its first word
+        self._free_at = 0.0
+
+    def received(self, message: bytes) -> None:
+        """As an Application. It answers in turn, after a while: what it has not said dies too."""
+        if self.is_mute:
+            return
+        now = self._stage.network.now
+        if self._is_told and self._begins_at > now:
+            self.diary.wrong.append(f"a server heard {message!r} before it had answered the first")
+        self._free_at = max(self._free_at, now) + self._stage.thinks()
+        words = self._server.hear(message)
+        if words and not self._begins_at:
+            self._begins_at = self._free_at
+        self._stage.network.at(self._free_at, partial(self.say, words))
+
+    def gone(self, stack: Stack) -> None:
+        """As an Application."""
+        self._stage.answerers.pop(self, None)
+
+    def event(self) -> None:
+        """Say something to the subscription."""
+        event = None if self.is_mute else self._server.event()
+        if event is not None:
+            self.say([event])
+
+    def say(self, words: list[bytes]) -> None:
+        """To the client."""
+        if self.stack.open:
+            messages = [*self._stage.cut(words)] if self._stage.plan.harsh else words
+            self.stack.send(messages, is_text=self._stage.language.is_text)
+
+
+class _Spoken:
+    def __init__(self, seed: int, language: Language, plan: SpokenPlan) -> None:
+        self.language = language
+        self.random = Random(seed)  # noqa: S311 (a simulation must be repeatable)
+        conditions = Conditions(latency=(0.0005, 0.05), capacity=16384, partial=0.1, part=50)
+        self.network = MemoryNetwork(self.random, conditions, None)
+        self.diaries: dict[str, Diary] = {}
+        self.answerers: dict[_Answerer, None] = {}  # in the order in which they came
+        self.is_mute = False
+        self.plan = plan
+        self._cuts = [how for how in Cut if plan.harsh or how is not Cut.VANISH]
+        self._peace = False
+        self._result = SpokenResult()
+        policy = spoken_policy()
+        self._auditor = Auditor(self.network, policy, lambda _: True)
+        self.network.listen(SERVER, self._accept)
+        self._proxy = MemoryProxy(
+            self.network, PROXY, policy, Upstream(*SERVER), self._auditor.observe
+        )
+        self._talkers = [_Talker(self, f"t{number}") for number in range(plan.sessions)]
+
+    def run(self) -> SpokenResult:
+        """From the first request to the last answer."""
+        plan = self.plan
+        for talker in self._talkers:
+            self.later(5.0, partial(self._live, talker))
+        self.later(plan.restart_every, self._restart)
+        self.network.run(plan.duration)
+        self._peace = True
+        self.network.run(plan.duration + PEACE)
+        return self._judge()
+
+    def later(self, mean: float, action: Callable[[], None]) -> None:
+        """Do that after a random time (seconds)."""
+        self.network.after(self.random.expovariate(1 / mean), action)
+
+    def thinks(self) -> float:
+        """How long a server takes for an answer (seconds)."""
+        return self.random.expovariate(1 / self.plan.think)
+
+    def note(self, what: str) -> None:
+        """Something is not as it must be."""
+        self._result.broken.append(f"@{self.network.now:.3f} {what}")
+
+    def began_anew(self, reason: str) -> None:
+        """A client was closed with 1012."""
+        if not self.plan.harsh:
+            self.note(f"a client must begin anew: {reason}")
+
+    def cut(self, words: list[bytes]) -> Iterator[bytes]:
+        """As messages: whole, or anywhere in the stream."""
+        if not self.language.is_cut:
+            yield from words
+            return
+        stream = b"".join(words)
+        while stream:
+            size = self.random.choice((1, 3, 7, len(stream), len(stream)))
+            yield stream[:size]
+            stream = stream[size:]
+
+    # -- What happens ------------------------------------------------------------------------------
+
+    def _live(self, talker: _Talker) -> None:
+        plan = self.plan
+        talker.begin()
+        self._again(plan.ask_every, talker.ask)
+        self._again(plan.cut_every, partial(self._cut_server, talker))
+        if plan.leave_every:
+            self._again(plan.leave_every, lambda: talker.lose(self.random.choice(_CUTS)))
+        self._again(plan.ask_every, partial(self._tell, talker))
+
+    def _again(self, every: float, action: Callable[[], None]) -> None:
+        """Until there is peace."""
+
+        def once() -> None:
+            if not self._peace:
+                action()
+                self.later(every, once)
+
+        self.later(every, once)
+
+    def _answerer(self, talker: _Talker) -> _Answerer | None:
+        mine = self.diaries[talker.session]
+        own = (each for each in self.answerers if each.diary is mine and each.stack.open)
+        return next(own, None)
+
+    def _cut_server(self, talker: _Talker) -> None:
+        answerer = self._answerer(talker)
+        if answerer is not None:
+            self._result.deaths += 1
+            answerer.stack.cut(self.random.choice(self._cuts))
+
+    def _tell(self, talker: _Talker) -> None:
+        answerer = self._answerer(talker)
+        if answerer is not None:
+            answerer.event()
+
+    def _restart(self) -> None:
+        """The server dies with all that it knows, and comes back in one of many ways."""
+        if self._peace:
+            return
+        how = self.random.choice(self._cuts)
+        self.network.refuse(SERVER)
+        self._result.deaths += len(self.answerers)
+        for answerer in [*self.answerers]:
+            answerer.stack.cut(how)
+        if self.random.random() < 0.3:
+            self.network.swallow(SERVER)
+        self.later(self.plan.outage, self._come_back)
+        self.later(self.plan.restart_every, self._restart)
+
+    def _come_back(self) -> None:
+        self.network.listen(SERVER, self._accept)
+        if self.plan.harsh and self.random.random() < 0.3:
+            self.is_mute = True
+            self.later(self.plan.outage, self._speak)
+
+    def _speak(self) -> None:
+        """It is mute no more; connections that it had meanwhile stay so, and die."""
+        self.is_mute = False
+        for answerer in [*self.answerers]:
+            if answerer.is_mute:
+                answerer.stack.cut(Cut.RESET)
+
+    def _accept(self, socket: MemorySocket) -> None:
+        Stack(socket, self._asked)
+
+    def _asked(self, stack: Stack, line: str, headers: dict[str, str]) -> None:
+        diary = self.diaries[headers["x-connection-id"]]
+        answerer = _Answerer(self, stack, diary, is_told="x-reconnect" in headers)
+        stack.application = answerer
+        self.answerers[answerer] = None
+        stack.answer(headers, {"Sec-WebSocket-Protocol": self.language.subprotocol})
+
+    # -- In the end --------------------------------------------------------------------------------
+
+    def _judge(self) -> SpokenResult:
+        result = self._result
+        for talker in self._talkers:
+            diary = talker.diary
+            before = diary.events
+            self._tell(talker)
+            self.network.run(self.network.now + 5.0)
+            if diary.events != before + 1:
+                self.note(f"{talker.session} has a subscription that is dead")
+            result.asked += diary.asked
+            result.answered += len(diary.answered)
+            result.repeated += sum(diary.done.values()) - len(diary.done)
+            result.events += diary.events
+            for number in diary.unanswered:
+                self.note(f"{talker.session} has no answer to {number}")
+            for number, times in diary.answered.items():
+                if times > 1 and not self.plan.harsh:
+                    self.note(f"{talker.session} has {times} answers to {number}")
+            for number in range(1, diary.asked + 1):
+                if not diary.done[number]:
+                    self.note(f"no server has heard request {number} of {talker.session}")
+            for what in diary.wrong:
+                self.note(f"{talker.session}: {what}")
+        result.begun = len(self.diaries)
+        result.triggers, result.states = self._auditor.triggers, self._auditor.states
+        result.broken += self._auditor.broken
+        return result

@@ -1,0 +1,130 @@
+"""Sessions in a dialect over simulated hours: their servers die and forget, no client notices."""
+
+from dataclasses import replace
+
+import pytest
+from reknit.verify.simulation.languages import LANGUAGES, Diary, Language
+from reknit.verify.simulation.spoken import SpokenPlan, SpokenResult, converse
+from reknit_core.dialect.interpreter import Interpreter
+from reknit_core.dialect.registry import registry
+from reknit_core.dialect.speech import Message
+from reknit_core.dialect.statements import Kept, Statements
+from reknit_core.lifecycle import State, Trigger
+
+PLAN = SpokenPlan(sessions=6, duration=1200.0)
+EACH = pytest.mark.parametrize("language", LANGUAGES.values(), ids=list(LANGUAGES))
+
+
+def check(result: SpokenResult) -> None:
+    assert result.broken == []
+    assert result.answered == result.asked > 500
+    assert result.deaths > 30
+    assert result.events > 300
+    assert result.repeated > 0  # heard by a server that died before it had answered
+
+
+@pytest.mark.long
+@EACH
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("leave_every", [0.0, 300.0])
+def test_all_is_answered_though_servers_die(
+    language: Language, seed: int, leave_every: float
+) -> None:
+    result = converse(seed, language, replace(PLAN, leave_every=leave_every))
+    check(result)
+    assert result.begun == PLAN.sessions
+    assert result.states[State.REOPENING] > 30
+    assert Trigger.SERVER_INFORMED in result.triggers
+
+
+@pytest.mark.long
+@EACH
+def test_a_server_that_is_harsh_may_end_its_session_and_nothing_is_lost(language: Language) -> None:
+    result = converse(2, language, replace(PLAN, harsh=True, outage=15.0, restart_every=120.0))
+    check(result)
+    assert result.begun > PLAN.sessions
+
+
+def test_a_seed_gives_the_same_course_each_time() -> None:
+    plan = replace(PLAN, sessions=2)
+    first, again, other = (converse(seed, LANGUAGES["mqtt"], plan) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+# -- It can tell right from wrong ------------------------------------------------------------------
+
+
+@EACH
+def test_a_server_that_is_not_told_is_found(
+    language: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(self: Statements, position: int) -> list[Kept]:
+        return []
+
+    monkeypatch.setattr(Statements, "before", nothing)
+    broken = converse(1, language, replace(PLAN, sessions=1)).broken
+    assert any("a server heard" in what or "is dead" in what for what in broken), broken
+
+
+@EACH
+def test_an_answer_that_comes_twice_is_found(
+    language: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(self: Statements, key: object) -> bool:
+        return False
+
+    monkeypatch.setattr(Statements, "answer", never)
+    broken = converse(1, language, replace(PLAN, sessions=1)).broken
+    assert any("a client heard" in what for what in broken), broken
+
+
+@EACH
+def test_a_queue_that_goes_on_before_the_answer_is_found(
+    language: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at_once(self: Interpreter) -> None:
+        self.hold = float("inf")
+
+    monkeypatch.setattr(Interpreter, "_hold_on", at_once)
+    plan = replace(PLAN, sessions=3, ask_every=0.5)
+    assert converse(1, language, plan).broken
+
+
+@EACH
+def test_the_ends_are_strict(language: Language) -> None:
+    diary = Diary(asked=1)
+    client, server = language.client(diary), language.server(diary)
+    assert server.event() is None
+    server.hear(client.ask(1))
+    assert len(diary.wrong) == 1  # before it has begun
+    (word,) = client.begin()
+    server = language.server(diary)
+    (answer,) = server.hear(word)
+    server.hear(word)
+    assert len(diary.wrong) == 2
+    (subscribe,) = client.hear(answer)
+    client.hear(answer)
+    assert len(diary.wrong) == 3
+    for said in server.hear(subscribe):
+        client.hear(said)
+    event = server.event()
+    assert event is not None
+    client.hear(event)
+    assert diary.unanswered == [1]
+    for said in server.hear(client.ask(1)):
+        client.hear(said)
+    assert (diary.events, diary.unanswered, len(diary.wrong)) == (1, [], 3)
+
+
+@EACH
+def test_the_ends_speak_the_dialect(language: Language) -> None:
+    dialect = registry().find(language.subprotocol)
+    conversation = dialect.converse()
+    assert conversation is not None
+    interpreter = Interpreter(conversation, 1 << 20)
+    client = language.client(Diary())
+    for word in (*client.begin(), client.ask(1)):
+        message = Message(word, language.is_text)
+        assert interpreter.from_client(message, len(word), server_away=False).passes == message
+    assert len(interpreter.statements) == 2
