@@ -40,7 +40,7 @@ def test_all_is_answered_though_servers_die(
 @pytest.mark.long
 @EACH
 def test_a_server_that_is_harsh_may_end_its_session_and_nothing_is_lost(language: Language) -> None:
-    result = converse(2, language, replace(PLAN, harsh=True, outage=15.0, restart_every=120.0))
+    result = converse(2, language, replace(PLAN, harsh=True, outage=15.0, restart_every=100.0))
     check(result)
     assert result.begun > PLAN.sessions
 

@@ -45,7 +45,7 @@ def assert_one_line(result: Result, status: int, *texts: str) -> None:
 def test_help_names_the_commands() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    for command in ("serve", "demo", "replay", "diagram", "fuzz"):
+    for command in ("serve", "demo", "dialects", "replay", "diagram", "fuzz"):
         assert f"\n  {command} " in result.stdout
 
 

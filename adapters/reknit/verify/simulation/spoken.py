@@ -11,22 +11,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 
-from reknit_core.codes import SERVICE_RESTART
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.policy.policy import Delivery, Policy
 from reknit_core.policy.upstream import Upstream
 
 from reknit.memory.adapter import MemoryProxy
 from reknit.memory.network import Conditions, MemoryNetwork, MemorySocket
-from reknit.verify.simulation.actors import RECEIVED
 from reknit.verify.simulation.auditor import Auditor
 from reknit.verify.simulation.languages import Diary, Language
 from reknit.verify.simulation.scene import PROXY, SERVER
+from reknit.verify.simulation.speakers import Answerer, Talker
 from reknit.verify.simulation.stack import Cut, Stack
 
-DIAL_TIMEOUT = 10.0  # seconds
 PEACE = 300.0  # seconds at the end in which nothing goes wrong
-_CUTS = tuple(Cut)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,159 +77,19 @@ def spoken_policy() -> Policy:
 
 def converse(seed: int, language: Language, plan: SpokenPlan) -> SpokenResult:
     """Run a whole simulation."""
-    return _Spoken(seed, language, plan).run()
+    return Spoken(seed, language, plan).run()
 
 
-class _Talker:
-    """A client: it begins once, and comes back to its session when its connection is lost."""
+class Spoken:
+    """The network with its proxy and its server that forgets, and what happens to them."""
 
-    def __init__(self, stage: "_Spoken", name: str) -> None:
-        self.diary = Diary()
-        self._stage = stage
-        self._name = name
-        self._session = 0
-        self._stack: Stack | None = None
-        self._received = 0
-        self._sent: list[bytes] = []
-
-    @property
-    def is_here(self) -> bool:
-        return self._stack is not None and self._stack.open
-
-    @property
-    def session(self) -> str:
-        """Its connection id."""
-        return f"{self._name}.{self._session}"
-
-    def begin(self) -> None:
-        """A new session, in which all is asked again that was not answered."""
-        self._session += 1
-        self._stage.diaries[self.session] = self.diary
-        self._received, self._sent = 0, []
-        self._client = self._stage.language.client(self.diary)
-        words = [*self._client.begin(), *map(self._client.ask, self.diary.unanswered)]
-        self._dial({"X-Connection-Id": self.session})
-        self._say(words)
-
-    def ask(self) -> None:
-        """One more request, also while it is away."""
-        self.diary.asked += 1
-        self._say([self._client.ask(self.diary.asked)])
-
-    def lose(self, how: Cut) -> None:
-        """Its connection is lost; it comes back."""
-        if self.is_here:
-            assert self._stack is not None
-            self._stack.cut(how)
-
-    def received(self, message: bytes) -> None:
-        """As an Application."""
-        self._received += 1
-        self._say(self._client.hear(message))
-
-    def gone(self, stack: Stack) -> None:
-        """As an Application."""
-        if stack is not self._stack:
-            return
-        self._stack = None
-        closed = stack.close_received
-        if closed is None:
-            self._return()
-        elif closed[0] == SERVICE_RESTART:
-            self._stage.began_anew(closed[1])
-            self.begin()
-        else:
-            self._stage.note(f"{self.session} was closed: {closed}")
-
-    def _return(self) -> None:
-        self._stack = None
-        self._stage.later(2.0, self._come_back)
-
-    def _come_back(self) -> None:
-        if self._stack is None:
-            self._dial({"X-Reconnect-Id": self.session, RECEIVED: str(self._received)})
-
-    def _dial(self, headers: dict[str, str]) -> None:
-        headers = {**headers, "Sec-WebSocket-Protocol": self._stage.language.subprotocol}
-        connected = partial(self._dialled, headers)
-        self._stage.network.dial(PROXY, DIAL_TIMEOUT, connected)
-
-    def _dialled(self, headers: dict[str, str], outcome: MemorySocket | str) -> None:
-        assert isinstance(outcome, MemorySocket)
-        stack = Stack(outcome, self._answered, mask=self._stage.random.randbytes(4))
-        stack.application = self
-        self._stack = stack
-        stack.request("/", headers)
-
-    def _answered(self, stack: Stack, line: str, headers: dict[str, str]) -> None:
-        if not line.startswith("HTTP/1.1 101"):
-            self._stage.note(f"{self.session} was refused: {line}")
-            return
-        taken = int(headers.get(RECEIVED, 0))
-        stack.send(self._sent[taken:], is_text=self._stage.language.is_text)
-
-    def _say(self, words: list[bytes]) -> None:
-        messages = [*self._stage.cut(words)]
-        self._sent += messages
-        if self.is_here:
-            assert self._stack is not None
-            self._stack.send(messages, is_text=self._stage.language.is_text)
-
-
-class _Answerer:
-    """A server's end of one connection: it knows nothing of any other.
-
-    `is_told`: by the proxy, which must wait for the first answer.
-    """
-
-    def __init__(self, stage: "_Spoken", stack: Stack, diary: Diary, *, is_told: bool) -> None:
-        self._stage = stage
-        self._server = stage.language.server(diary)
-        self.diary = diary
-        self.stack = stack
-        self.is_mute = stage.is_mute
-        self._is_told = is_told
-        self._begins_at = 0.0  # when it has said its first word
-        self._free_at = 0.0
-
-    def received(self, message: bytes) -> None:
-        """As an Application. It answers in turn, after a while: what it has not said dies too."""
-        if self.is_mute:
-            return
-        now = self._stage.network.now
-        if self._is_told and self._begins_at > now:
-            self.diary.wrong.append(f"a server heard {message!r} before it had answered the first")
-        self._free_at = max(self._free_at, now) + self._stage.thinks()
-        words = self._server.hear(message)
-        if words and not self._begins_at:
-            self._begins_at = self._free_at
-        self._stage.network.at(self._free_at, partial(self.say, words))
-
-    def gone(self, stack: Stack) -> None:
-        """As an Application."""
-        self._stage.answerers.pop(self, None)
-
-    def event(self) -> None:
-        """Say something to the subscription."""
-        event = None if self.is_mute else self._server.event()
-        if event is not None:
-            self.say([event])
-
-    def say(self, words: list[bytes]) -> None:
-        """To the client."""
-        if self.stack.open:
-            messages = [*self._stage.cut(words)] if self._stage.plan.harsh else words
-            self.stack.send(messages, is_text=self._stage.language.is_text)
-
-
-class _Spoken:
     def __init__(self, seed: int, language: Language, plan: SpokenPlan) -> None:
         self.language = language
         self.random = Random(seed)  # noqa: S311 (a simulation must be repeatable)
         conditions = Conditions(latency=(0.0005, 0.05), capacity=16384, partial=0.1, part=50)
         self.network = MemoryNetwork(self.random, conditions, None)
         self.diaries: dict[str, Diary] = {}
-        self.answerers: dict[_Answerer, None] = {}  # in the order in which they came
+        self.answerers: dict[Answerer, None] = {}  # in the order in which they came
         self.is_mute = False
         self.plan = plan
         self._cuts = [how for how in Cut if plan.harsh or how is not Cut.VANISH]
@@ -244,7 +101,7 @@ class _Spoken:
         self._proxy = MemoryProxy(
             self.network, PROXY, policy, Upstream(*SERVER), self._auditor.observe
         )
-        self._talkers = [_Talker(self, f"t{number}") for number in range(plan.sessions)]
+        self._talkers = [Talker(self, f"t{number}") for number in range(plan.sessions)]
 
     def run(self) -> SpokenResult:
         """From the first request to the last answer."""
@@ -287,13 +144,13 @@ class _Spoken:
 
     # -- What happens ------------------------------------------------------------------------------
 
-    def _live(self, talker: _Talker) -> None:
+    def _live(self, talker: Talker) -> None:
         plan = self.plan
         talker.begin()
         self._again(plan.ask_every, talker.ask)
         self._again(plan.cut_every, partial(self._cut_server, talker))
         if plan.leave_every:
-            self._again(plan.leave_every, lambda: talker.lose(self.random.choice(_CUTS)))
+            self._again(plan.leave_every, lambda: talker.lose(self.random.choice(tuple(Cut))))
         self._again(plan.ask_every, partial(self._tell, talker))
 
     def _again(self, every: float, action: Callable[[], None]) -> None:
@@ -306,18 +163,18 @@ class _Spoken:
 
         self.later(every, once)
 
-    def _answerer(self, talker: _Talker) -> _Answerer | None:
+    def _answerer(self, talker: Talker) -> Answerer | None:
         mine = self.diaries[talker.session]
         own = (each for each in self.answerers if each.diary is mine and each.stack.open)
         return next(own, None)
 
-    def _cut_server(self, talker: _Talker) -> None:
+    def _cut_server(self, talker: Talker) -> None:
         answerer = self._answerer(talker)
         if answerer is not None:
             self._result.deaths += 1
             answerer.stack.cut(self.random.choice(self._cuts))
 
-    def _tell(self, talker: _Talker) -> None:
+    def _tell(self, talker: Talker) -> None:
         answerer = self._answerer(talker)
         if answerer is not None:
             answerer.event()
@@ -338,7 +195,7 @@ class _Spoken:
 
     def _come_back(self) -> None:
         self.network.listen(SERVER, self._accept)
-        if self.plan.harsh and self.random.random() < 0.3:
+        if self.plan.harsh and self.random.random() < 0.5:
             self.is_mute = True
             self.later(self.plan.outage, self._speak)
 
@@ -354,7 +211,7 @@ class _Spoken:
 
     def _asked(self, stack: Stack, line: str, headers: dict[str, str]) -> None:
         diary = self.diaries[headers["x-connection-id"]]
-        answerer = _Answerer(self, stack, diary, is_told="x-reconnect" in headers)
+        answerer = Answerer(self, stack, diary, is_told="x-reconnect" in headers)
         stack.application = answerer
         self.answerers[answerer] = None
         stack.answer(headers, {"Sec-WebSocket-Protocol": self.language.subprotocol})
