@@ -193,7 +193,8 @@ def test_every_command_is_one_that_there_is(page: Path) -> None:
         if program == "python":
             assert (ROOT / name).is_file()
         elif arguments != ["--help"]:
-            context = main.commands[name].make_context(name, arguments)
+            parent = main.make_context("reknit", [name, "--help"], resilient_parsing=True)
+            context = main.commands[name].make_context(name, arguments, parent)
             if name == "serve":
                 options = {**context.params}
                 assert options.pop("config_file") is None

@@ -70,7 +70,8 @@ def test_serve_help_has_an_example_that_is_allowed() -> None:
     found = re.search(r"Example: reknit (.+)", run("serve", "--help").stdout)
     assert found is not None
     name, *arguments = found[1].split()
-    options = main.commands[name].make_context(name, arguments).params
+    parent = main.make_context("reknit", [name, "--help"], resilient_parsing=True)
+    options = main.commands[name].make_context(name, arguments, parent).params
     assert options.pop("config_file") is None
     assert merge(from_command_line(options), {}, {})
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from dialect_session import DialectSession, text
+from reknit_core.dialect.choice import Choice
 from reknit_core.dialect.interpreter import Verdict
 from reknit_core.dialect.registry import registry
 from reknit_core.dialect.ruled.mistakes import DialectError
@@ -18,6 +19,8 @@ from reknit_core.dialect.speech import (
     State,
     Statement,
 )
+from reknit_core.play.player import Player
+from reknit_core.proxy.contexts import Contexts
 from reknit_core.side import Side
 
 HELLO = Message(b"+", True)
@@ -233,3 +236,59 @@ def test_a_dialect_that_raises_at_once_is_told_at_once() -> None:
 
     with pytest.raises(DialectError, match=r"^acme 1.0: ZeroDivisionError: oh$"):
         registry().with_objects({"acme 1.0": Odd(Polite)})
+
+
+# -- In a session ----------------------------------------------------------------------------------
+
+
+class Login(Conversation):
+    """`+` awaits its answer `ok`; `a` is said again behind it, which raises."""
+
+    def hear(self, side: Side, message: Message, *, away: bool = False) -> tuple[Heard, ...]:
+        match message.data:
+            case b"+":
+                return (Heard(states=(Statement(("hello",), message, awaits=True),)),)
+            case b"ok":
+                return (Heard(answers=(("hello",),)),)
+            case b"a":
+                return (Heard(states=(Statement(("a",), message),)),)
+        return ()
+
+    def again(self, statement: Statement) -> Message | None:
+        if statement.key == ("a",):
+            raise ZeroDivisionError
+        return statement.said
+
+
+class RaisesAtOnce(Login):
+    def again(self, statement: Statement) -> Message | None:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("conversation", [Login, RaisesAtOnce])
+def test_a_session_whose_dialect_raises_while_a_server_is_told_ends(
+    conversation: type[Conversation],
+) -> None:
+    known = registry().with_objects({"acme 1.0": Mine(conversation)})
+    player = Player()
+    old = player.contexts
+    choice = Choice(known, "mine")
+    player.contexts = Contexts(old._policy, old._upstream, old._randomness, choice)
+    script = """
+        @0 > client connected
+        @0 > server connected
+        @0 > server accepts
+        @0.1 > client message "+"
+        @0.2 > server message "ok"
+        @0.3 > client message "a"
+        @1 > server lost
+        @2 > server connected
+        @2 > server accepts
+        @2.1 > server message "ok"
+    """
+    played = [line for event in script.split("\n") if event.strip() for line in player.do(event)]
+    assert '       < client close 1012 "a new server can\'t be told enough"' in played
+    told = [line.strip() for line in played if line.startswith("       < server message")]
+    first = ['< server message "+"', '< server message "a"']
+    again = [] if conversation is RaisesAtOnce else ['< server message "+"']
+    assert told == first + again
