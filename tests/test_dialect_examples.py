@@ -45,6 +45,13 @@ def test_every_key_of_a_file_is_explained() -> None:
     assert "by `from`" in table
 
 
+@pytest.mark.parametrize("name", registry().names)
+def test_every_dialect_is_in_the_table(name: str) -> None:
+    table = PAGE[PAGE.index("| dialect | chosen by |") :].partition("\n\n")[0]
+    rows = [row.split("|")[1].split(",") for row in table.splitlines()]
+    assert name in [each.strip() for row in rows for each in row]
+
+
 def test_the_file_in_a_session() -> None:
     session = DialectSession(read_rules(block("toml"), "chat.toml"))
     session.client(*text('{"type":"login"}', '{"type":"subscribe","topic":"a"}'))

@@ -4,6 +4,7 @@ Both legs hand in what they scan. What the session has to do about it waits here
 looked at all that came with one read.
 """
 
+from contextlib import suppress
 from math import inf
 
 from reknit_core.dialect.interpreter import Interpreter, Verdict
@@ -60,7 +61,9 @@ class Dialogue:
         state = form.state
         conversation = None
         if dialect is not None and state is not None:
-            conversation = dialect.converse(state["conversation"])
+            # It raises where the state is of another dialect that has the same name.
+            with suppress(LookupError, TypeError, ValueError, AttributeError):
+                conversation = dialect.converse(state["conversation"])
         dialogue = cls(form.name, conversation, limit)
         dialogue.made = dict(zip(Side, form.made, strict=True))
         if dialogue.interpreter is not None and state is not None:

@@ -1,5 +1,7 @@
 """All dialects by name: what there is, who is known by the handshake, and the users' own."""
 
+import re
+
 import pytest
 from dialect_session import DialectSession, binary, text
 from reknit_core.dialect.choice import Choice
@@ -145,6 +147,13 @@ def test_what_people_are_told_of_each(dialect: Dialect) -> None:
     assert dialect.ends is (conversation is None or dialect.name == "signalr")
     by_name = ("hocuspocus", "jsonrpc", "nats", "y-websocket")
     assert (dialect.chosen_by == "") is (dialect.name in by_name)
+
+
+@pytest.mark.parametrize("dialect", [*registry()], ids=lambda dialect: dialect.name)
+def test_people_are_told_the_subprotocols_that_show_it(dialect: Dialect) -> None:
+    told = re.match(r"subprotocol (.*)", dialect.chosen_by)
+    for name in re.split(r", | or ", told[1]) if told else ():
+        assert dialect.speaks(Offer("/", name))
 
 
 # -- Choice ----------------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
 """A session goes to a process that does not know its dialect: never on in a half-known state."""
 
 import json
+from collections.abc import Mapping
 
 import pytest
 from reknit_core.dialect.choice import NO_DIALECTS, Choice, Dialects
 from reknit_core.dialect.registry import registry
+from reknit_core.dialect.speech import Conversation, Dialect
 from reknit_core.durable.frozen import freeze, thaw
 from reknit_core.lifecycle import State
 from reknit_core.play.player import Player
@@ -120,3 +122,44 @@ def test_a_session_with_half_a_word_held_back_goes_no_further() -> None:
     assert player.play('@0.2 > server message "INFO {"') == []  # it may have to be left out
     played = player.move(NO_DIALECTS)
     assert '< client close 1012 "its dialect is not known here"' in played
+
+
+class Own(Dialect):
+    """One with a name that others have."""
+
+    summary = "Nothing is said again."
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def converse(self, state: Mapping[str, object] | None = None) -> Conversation | None:
+        return Talk()
+
+
+class Talk(Conversation):
+    """Nothing means anything."""
+
+
+def by_class(name: str) -> Dialects:
+    return Choice(registry().with_objects({"acme": Own(name)}), name)
+
+
+def by_rules(name: str) -> Dialects:
+    return Choice(registry().with_file(RULES.replace('"mine"', f'"{name}"', 1), "f")[0], name)
+
+
+@pytest.mark.parametrize("name", ["mqtt", "nats", "stomp", "phoenix", "signalr", "hocuspocus"])
+@pytest.mark.parametrize("before", ["built-in", "class", "file"])
+@pytest.mark.parametrize("after", ["built-in", "class", "file"])
+def test_another_dialect_of_the_same_name_is_not_gone_on_with(
+    name: str, before: str, after: str
+) -> None:
+    kinds = {"built-in": Choice(registry(), name), "class": by_class(name), "file": by_rules(name)}
+    player = Moving(kinds[before])
+    player.play(OPENING)
+    forgotten = f"< dialect {name} unknown"
+    assert (forgotten in player.move(kinds[after])) is (before != after)
