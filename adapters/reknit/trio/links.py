@@ -40,15 +40,19 @@ class Timed:
 class Connection(Timed):
     """One established socket, as the driver has it; without a wire it is only closing."""
 
-    __slots__ = ("fd", "guest", "link", "mask", "socket", "wire")
+    __slots__ = ("guest", "link", "mask", "socket", "wire")
 
     def __init__(self, sock: StreamSocket, link: "Link", guest: Guest | None) -> None:
         self.socket = sock
-        self.fd = sock.fileno()
         self.link = link
         self.guest = guest
         self.wire: Wire | None = None
         self.mask = -1  # what the poller watches for; -1: it doesn't have it yet
+
+    @property
+    def fd(self) -> int:
+        """The socket's descriptor."""
+        return self.socket.fileno()
 
     def in_transit(self) -> Transit | None:
         """What the system says of it."""

@@ -111,7 +111,7 @@ class Leg:
         self.scanner = None
         self.early = b""
         self.lane = _NOTHING_SAID
-        self.probe.reset()
+        self.probe = Probe(self.source, self.policy, self.probe.number)
         self.full = False
         self.drained = _NEVER
         self.pinged = None

@@ -34,7 +34,10 @@ class Judgement(Enum):
 
 
 class Probe:
-    """What is known by the proxy's own Pings to one peer. `source`: what goes to it."""
+    """What is known by the proxy's own Pings on one connection.
+
+    `source`: what goes to the peer. `number`: counter of the last Ping on an earlier connection.
+    """
 
     __slots__ = (
         "_policy",
@@ -49,15 +52,11 @@ class Probe:
         "transit",
     )
 
-    def __init__(self, source: Backlog, policy: Policy) -> None:
+    def __init__(self, source: Backlog, policy: Policy, number: int = 0) -> None:
         self._source = source
         self._policy = policy
-        self.number = 0  # counter of the last Ping
+        self.number = number  # counter of the last Ping
         self.mark: Mark = (0, 0)  # the message end that it stands behind
-        self.reset()
-
-    def reset(self) -> None:
-        """The connection is gone, and what was asked on it."""
         self.ping = b""  # the Ping, as far as it isn't written yet
         self.sent_at = inf  # when it was written, while unanswered
         self.missed = 0  # how often the time for an answer has passed since the last one

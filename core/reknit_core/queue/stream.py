@@ -24,7 +24,9 @@ _MERGE = 2048  # bytes: chunks that wait are merged up to this size: their overh
 _PACK = 64  # chunks that were sent are packed by so many
 _STRIDE = 4096  # bytes between marks, and by which more than the window may be kept, at most
 
-_NO_CHUNKS: Final[list[Buffer]] = []  # shared: many streams carry nothing, and memory counts
+# Many streams carry nothing, and memory counts: they share the list, and the mark.
+_NO_CHUNKS: Final[list[Buffer]] = []
+_BEGINNING: Final[list[Mark]] = [(0, 0)]
 
 
 class Stream:
@@ -66,7 +68,7 @@ class Stream:
         self._cursor = 0  # index of the chunk that `sent` is in
         self._offset = 0  # where in that chunk
         self._received = 0  # end of all bytes, those of the incomplete message included
-        self._marks: list[Mark] = [(0, 0)]  # the first one: where replay can begin at the earliest
+        self._marks = _BEGINNING.copy()  # the first one: where replay can begin at the earliest
         self.alarm = 0  # the `tail` from which on the legs' bounds and thresholds are looked at
         self.confirmed = 0
         self.confirmed_count = 0
