@@ -21,7 +21,7 @@ from reknit_core.proxy.admission import Guest
 from reknit_core.telemetry.teller import Change
 from reknit_core.wire.reasons import reason_of
 
-from reknit.sockets.poller import BROKEN, GONE, READ, WRITE
+from reknit.sockets.poller import BROKEN, GONE, MASKS, READ, WRITE
 from reknit.sockets.stream_socket import StreamSocket, has_ended, part_with
 from reknit.sockets.system import in_transit
 from reknit.sockets.tls import TlsError
@@ -47,7 +47,7 @@ class SocketTransport:
 
     def watch(self, *, reads: bool, writes: bool) -> None:
         """Have it said what is ready."""
-        self._sockets.watch(self, (READ if reads else 0) | (WRITE if writes else 0))
+        self._sockets.watch(self, MASKS[reads + 2 * writes])
 
     def in_transit(self) -> Transit | None:
         """What the system says of it."""

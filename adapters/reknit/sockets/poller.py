@@ -15,6 +15,9 @@ else:
 """What to watch for, as epoll has it. In a result a bit of GONE says that the peer has ended the
 connection, and one of BROKEN that nothing more comes; a selector that can't tell says READ."""
 
+MASKS = (0, READ, WRITE, READ | WRITE)
+"""By `reads + 2 * writes`. Made once: an int for each connection takes room."""
+
 
 class Poller(Protocol):
     """What an adapter asks of a selector; `mask` is READ, WRITE, both or 0."""

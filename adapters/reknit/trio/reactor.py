@@ -21,7 +21,7 @@ from reknit_core.proxy.admission import Guest
 from reknit_core.side import Side
 from reknit_core.telemetry.teller import Change
 
-from reknit.sockets.poller import BROKEN, GONE, READ, WRITE, Poller, make_poller
+from reknit.sockets.poller import BROKEN, GONE, MASKS, READ, WRITE, Poller, make_poller
 from reknit.sockets.stream_socket import StreamSocket, has_ended, part_with
 from reknit.trio.links import Connection, Link, Timed
 
@@ -33,7 +33,6 @@ ENDINGS = (
     32  # ended connections a sweep: an end costs more than a message, and may come in thousands
 )
 
-MASKS = (0, READ, WRITE, READ | WRITE)  # made once: an int for each connection takes room
 
 Commit = Callable[[Iterable[ContextStateMachine], float], None]
 
