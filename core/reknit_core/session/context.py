@@ -98,6 +98,11 @@ _TAKEN_OVER = "a newer connection took over"
 _TAKEN_OVER_OPENING = refusal(409, "taken_over", _TAKEN_OVER)
 
 
+def _moved(at: float, late: float, now: float) -> float:
+    """When that would have been, had `late` seconds not passed; nothing was after `now`."""
+    return at if at == inf else min(at + late, now)
+
+
 class ContextStateMachine:
     """A pair of legs, their queues, and the state that says what may happen next.
 
@@ -642,7 +647,7 @@ class ContextStateMachine:
         """
         late = now - self._armed
         if late > LATE:
-            self._postpone(late + LATE)
+            self._postpone(late + LATE, now)
         for leg in (self.client, self.server):
             if leg.is_behind:
                 self.receive_data(leg.side, b"", now)
@@ -693,12 +698,13 @@ class ContextStateMachine:
         for leg in late:
             self._dropped(leg, now)
 
-    def _postpone(self, late: float) -> None:
+    def _postpone(self, late: float, now: float) -> None:
         self._deadlines = self._deadlines.postponed(late)
-        self.server.dialling.begun += late
+        dialling = self.server.dialling
+        dialling.begun = _moved(dialling.begun, late, now)
         for leg in (self.client, self.server):
-            leg.heard += late
-            leg.probe.sent_at += late
+            leg.heard = _moved(leg.heard, late, now)
+            leg.probe.sent_at = _moved(leg.probe.sent_at, late, now)
             leg.probe.confirm_at += late
 
     # -- A side opens, or comes back ------------------------------------------------------------
