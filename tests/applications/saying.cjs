@@ -1,10 +1,12 @@
 // What the clients here say to the test that has started them.
 const say = (text) => process.stdout.write(`${text}\n`);
 
-// Calls `each` with 1, 2, 3, … every so many milliseconds, until the test has had enough.
-exports.numbers = (every, each) => {
+// Calls `each` with 1, 2, 3, … every so many milliseconds, until the test has had enough; only when
+// the client is `ready`, where its library would throw away what is said otherwise.
+exports.numbers = (every, each, ready = () => true) => {
   let number = 0;
   const timer = setInterval(() => {
+    if (!ready()) return;
     number += 1;
     say(`sent ${number}`);
     each(number);
