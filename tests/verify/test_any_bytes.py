@@ -20,6 +20,7 @@ from reknit_core.leg.retry import Retry
 from reknit_core.play import recording
 from reknit_core.play.player import parse
 from reknit_core.wire.headers import HeaderList
+from reknit_core.wire.heads import shortcut
 
 TRAILERS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n\r\n"
 FOUND = (  # that once broke something
@@ -27,7 +28,7 @@ FOUND = (  # that once broke something
     ("frames", b""),
     ("plain", b"\0GET / HTTP/0.9\r\n\r\n" + BETWEEN + TRAILERS),
 )
-BREAKS = "from reknit_core.wire import handshake; handshake._KEY = None; "
+BREAKS = "from reknit_core.wire import handshake; handshake.shortcut = None; "
 
 
 @st.composite
@@ -72,6 +73,20 @@ def test_an_injected_header_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(reknit_core.terms.pinned, "for_server", injects)
     assert "a body in a request" in (broken("request", SEEDS["request"][0]) or "")
+
+
+@pytest.mark.parametrize("target", ["request", "answer"])
+def test_a_shortcut_that_takes_more_is_found(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    length = SEEDS[target][0].replace(b"\r\n\r\n", b"\r\nContent-Length: 7, 7\r\n\r\n", 1)
+    origins = SEEDS[target][0].replace(b"\r\n\r\n", b"\r\nOrigin: a\r\nOrigin: b\r\n\r\n", 1)
+    assert broken(target, length) is None
+    assert broken(target, origins) is None
+    monkeypatch.setattr(shortcut, "_ONCE", shortcut._ONCE - {b"origin", b"content-length"})
+    monkeypatch.setattr(shortcut, "_SPACE_AT_END", b"\n\n")
+    spaces = SEEDS[target][0].replace(b"\r\n\r\n", b"\r\nX: y \r\n\r\n", 1)
+    assert "the shortcut takes" in (broken(target, spaces) or "")
+    if target == "request":
+        assert "the shortcut takes" in (broken(target, origins) or "")
 
 
 def test_a_body_that_goes_on_for_the_next_reader_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

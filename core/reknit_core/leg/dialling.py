@@ -45,9 +45,9 @@ class Dialling(Retry):
         self.begun = inf  # when it was connected
         self.wall: float | None = None  # and the time of day, if it is known
 
-    def begin(self, request: ServerRequest, now: float, wall: float | None) -> bytes:
-        """The server is connected: the request for it."""
-        self.handshake = ServerHandshake(request)
+    def begin(self, request: ServerRequest, key: bytes, now: float, wall: float | None) -> bytes:
+        """The server is connected: the request for it. `key`: see ServerHandshake."""
+        self.handshake = ServerHandshake(request, key)
         self.begun = now
         self.wall = wall
         return self.handshake.request()

@@ -28,6 +28,7 @@ HOST = "proxy.test"  # what a client asks for that says nothing else
 
 _END = b"\r\n\r\n"  # of a handshake
 _DEFLATE = "permessage-deflate"
+_KEY = b"dGhlIHNhbXBsZSBub25jZQ=="  # the client's: RFC 6455, section 1.3
 
 
 class Peer:
@@ -137,7 +138,8 @@ class ClientPeer(Peer):
         self._handshake = ServerHandshake(
             ServerRequest(
                 action.target, action.host or HOST, tuple(headers), action.subprotocols, offer
-            )
+            ),
+            _KEY,
         )
 
     def request(self) -> bytes:

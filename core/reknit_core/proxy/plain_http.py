@@ -25,8 +25,8 @@ from reknit_core.wire.headers import (
     reason_phrase,
     says_upgrade,
 )
-from reknit_core.wire.refused import as_written
-from reknit_core.wire.trailers import allowed_trailers, hop_names
+from reknit_core.wire.heads.refused import as_written
+from reknit_core.wire.heads.trailers import allowed_trailers, hop_names
 
 BOUND = 64 * 1024  # bytes that wait for one side, above which the other is not read
 EVENTS = 64  # of h11 in one go: a body in tiny chunks must not hold up the sessions

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from reknit_core.policy.policy import Http
-from reknit_core.wire.ambiguity import ambiguity, origin_form
 from reknit_core.wire.handshake import (
     NO_UPGRADE,
     ClientHandshake,
@@ -13,6 +12,7 @@ from reknit_core.wire.handshake import (
     refusal,
 )
 from reknit_core.wire.headers import HeaderList, value_of
+from reknit_core.wire.heads.ambiguity import ambiguity, origin_form
 
 
 @dataclass(frozen=True, slots=True)

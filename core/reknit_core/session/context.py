@@ -773,7 +773,8 @@ class ContextStateMachine:
         request = self._pinned.server_request(
             self._policy, self._upstream, attempt, known, must_resume=self._must_resume()
         )
-        server.say(server.dialling.begin(request, now, wall), server.source.sent)
+        key = self._pinned.binding.handshake_key(server.generation)
+        server.say(server.dialling.begin(request, key, now, wall), server.source.sent)
         server.phase = Phase.HANDSHAKE
 
     def _server_answered(self, answer: Accepted | Refusal | Failed, now: float) -> None:

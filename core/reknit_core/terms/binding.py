@@ -10,6 +10,7 @@ none is demanded.
 """
 
 import json
+from binascii import b2a_base64
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -74,6 +75,16 @@ class Binding:
     def received(self) -> None:
         """The client has proved that it has the newest token: no earlier one is good any more."""
         self.proven = self.handed
+
+    def handshake_key(self, number: int) -> bytes:
+        """The Sec-WebSocket-Key for the session's connection of that number to its server.
+
+        Drawn from the session's own key: nobody else can know it before, and each connection has
+        another (RFC 6455, 4.1).
+        """
+        count = number.to_bytes(8, "big")
+        drawn = blake2s(count, key=self.key, person=b"wskey", digest_size=_SIZE)
+        return b2a_base64(drawn.digest(), newline=False)
 
     def _token(self, number: int) -> bytes:
         count = number.to_bytes(8, "big")

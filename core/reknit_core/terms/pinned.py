@@ -107,11 +107,7 @@ class Pinned:
         On a reconnect it says so: its `attempt`, counted from 1, and the leg's `counts`.
         `must_resume`: another reknit is asked for this session or none.
         """
-        headers = []
-        for line in self._headers.split(b"\n"):
-            name, _, value = line.partition(b": ")
-            headers.append((name, value))
-        headers.append(_VIA)
+        headers = [_VIA]
         if self.agreed:
             headers.append((RECONNECT, b"true"))
             headers.append((b"x-reconnect-attempt", str(attempt).encode()))
@@ -128,6 +124,7 @@ class Pinned:
             headers=tuple(headers),
             subprotocols=self._asked_subprotocols(),
             deflate=self._asked_compression(),
+            lines=self._headers,
         )
 
     @property

@@ -2,12 +2,12 @@
 
 What is forwarded, replaced and stripped on the way to the server and back stands in
 `headers.py`. wsproto 1.3.2 drops what follows a request's blank line and has no size limit, so
-the head is split off and measured here.
+the head is split off and measured here. One of the common shape takes the shortcut
+(`heads/shortcut.py`), which comes to the same; wsproto reads and writes all others.
 """
 
 import json
 import re
-from dataclasses import dataclass
 
 import h11
 from wsproto.connection import ConnectionType
@@ -17,11 +17,26 @@ from wsproto.frame_protocol import FrameProtocol
 from wsproto.handshake import H11Handshake
 from wsproto.utilities import ProtocolError
 
-from reknit_core.wire.ambiguity import MAX_HEADERS, ambiguity, origin_form
 from reknit_core.wire.deflate import NAME as DEFLATE
 from reknit_core.wire.headers import HeaderList, reason_phrase, says_upgrade, value_of
-from reknit_core.wire.refused import AnswerReader
+from reknit_core.wire.heads import shortcut
+from reknit_core.wire.heads.ambiguity import MAX_HEADERS, ambiguity, origin_form
+from reknit_core.wire.heads.outcomes import Accepted, Failed, Refusal, UpgradeRequest
+from reknit_core.wire.heads.refused import AnswerReader
 from reknit_core.wire.wire_forms import FrozenAnswer, FrozenRequest, ServerRequest
+
+__all__ = [
+    "Accepted",
+    "ClientHandshake",
+    "Failed",
+    "Refusal",
+    "ServerHandshake",
+    "UpgradeRequest",
+    "encode_refusal",
+    "header_lines",
+    "refusal",
+    "shutting_down",
+]
 
 MAX_HEAD = 16 * 1024  # bytes of a request's or response's head
 COME_BACK_AFTER = 1  # seconds: others may take a client at once that this proxy no longer takes
@@ -31,7 +46,7 @@ MAX_ANSWER = MAX_HEAD + MAX_REFUSAL  # bytes of it as it comes: with interim ans
 _END = b"\r\n\r\n"
 _HOST_LINE = re.compile(rb"(?im)^(host[ \t]*:)[^\r\n]*")
 _NO_HOST = b"-"  # for wsproto, which reads and writes every Host as IDNA 2003, and fails at others
-_NOT_HANDED_OVER = frozenset(  # by wsproto, of an answer's headers
+_NOT_HANDED_OVER = frozenset(  # of an answer's headers: they are read here
     (
         *(b"connection", b"upgrade", b"sec-websocket-accept"),
         *(b"sec-websocket-extensions", b"sec-websocket-protocol"),
@@ -44,54 +59,6 @@ _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")  # 16 bytes in base64
 _QUOTED = re.compile(r": bytearray\(b.*", re.DOTALL)  # h11 quotes lines, which may hold secrets
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
 _INTERIM = re.compile(rb"HTTP/1\.\d 1(?!01)\d\d[ \r]")
-
-
-@dataclass(frozen=True, slots=True)
-class UpgradeRequest:
-    """A client's valid opening handshake."""
-
-    target: str
-    host: str
-    headers: HeaderList
-    subprotocols: tuple[str, ...]
-    extensions: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An HTTP answer other than 101, its headers and its `reason` phrase as they were written.
-
-    `close`: the code and reason for a browser that asks to be told in its stead: it can't read a
-    status, only a Close frame. `error`: what is wrong, in one word; empty in a server's answer.
-    """
-
-    status: int
-    headers: HeaderList
-    body: bytes
-    close: tuple[int, str] | None = None
-    error: str = ""
-    reason: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A server's valid 101 answer; `rest` are the bytes that follow it."""
-
-    subprotocol: str | None
-    extensions: tuple[str, ...]
-    headers: HeaderList
-    rest: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A server's answer that is no valid handshake; `cut`: its end is missing.
-
-    `reason`: for people, without anything that a peer may want to keep secret.
-    """
-
-    reason: str
-    cut: bool = False
 
 
 _BARE = Failed("a line of the answer's head ends without CR, or is folded")
@@ -143,7 +110,7 @@ class ClientHandshake:
         self.secure = secure
         self.head = b""  # the request as far as it is in
         self.rest = b""  # what follows the request: frames that came early
-        self._handshake = H11Handshake(ConnectionType.SERVER)
+        self._key = b""  # the request's Sec-WebSocket-Key, and what else its answer needs
         self._subprotocols: tuple[str, ...] = ()
 
     def frozen(self) -> FrozenRequest:
@@ -162,6 +129,10 @@ class ClientHandshake:
         new = max(0, len(self.head) - len(_END) + 1)  # what is older was looked at before
         self.head += data
         end = self.head.find(_END, new)
+        if 0 <= end <= MAX_HEAD:
+            common = shortcut.read_request(self.head[: end + len(_END)])
+            if common is not None:
+                return self._complete(common, end + len(_END))
         size = end if end >= 0 else len(self.head) - len(_END) + 1
         if _BAD_LINE.search(self.head, new, min(end if end >= 0 else MAX_HEAD, MAX_HEAD)):
             return _bad("a line of the request's head ends without CR, or is folded")
@@ -172,50 +143,31 @@ class ClientHandshake:
         head = self.head[: end + len(_END)]
         if head.count(b"\r\n") - 2 > MAX_HEADERS:
             return refusal(431, "too_many_headers", f"the request has over {MAX_HEADERS} headers")
-        self.head, self.rest = head, self.head[len(head) :]
-        try:
-            self._handshake.receive_data(_HOST_LINE.sub(rb"\1 " + _NO_HOST, head))
-        except ProtocolError as error:
-            return self._explain(error, head)
-        except UnicodeError:
-            return _bad("a header of the WebSocket handshake is not ASCII")
-        (request,) = self._handshake.events()
-        assert isinstance(request, Request)  # wsproto raises otherwise
-        outcome = self._check(request, head)
+        return self._complete(read_long_way(head), len(head))
+
+    def _complete(self, outcome: UpgradeRequest | Refusal, size: int) -> UpgradeRequest | Refusal:
+        """The request is read, and so many bytes were its own."""
+        self.head, self.rest = self.head[:size], self.head[size:]
         if isinstance(outcome, UpgradeRequest):
+            self._key = (value_of(outcome.headers, b"sec-websocket-key") or "").encode()
             self._subprotocols = outcome.subprotocols
         return outcome
 
-    @staticmethod
-    def _check(request: Request, head: bytes) -> UpgradeRequest | Refusal:
-        """What wsproto leaves to be checked."""
-        if not head.partition(b"\r\n")[0].endswith(b"HTTP/1.1"):
-            return NO_UPGRADE  # in an older version Upgrade means nothing (RFC 9110, 7.8)
-        lines = header_lines(head)
-        problem = ambiguity(lines, head)
-        if problem is not None:
-            return _bad(problem)
-        headers = tuple((bytes(name), bytes(value)) for name, value in request.extra_headers)
-        if not _KEY.fullmatch(value_of(headers, b"sec-websocket-key") or ""):
-            return _bad("Sec-WebSocket-Key is not 16 bytes in base64")
-        host = value_of(lines, b"host") or ""
-        target = origin_form(request.target, host)
-        if target is None:
-            return _bad("the request's target is no path of the host in Host")
-        subprotocols = tuple(name for name in request.subprotocols if name)  # as of `a,`
-        if not all(_TOKEN.fullmatch(name) for name in subprotocols):
-            return _bad("Sec-WebSocket-Protocol has a name that is no token")
-        return UpgradeRequest(
-            target=target,
-            host=host,
-            headers=headers,
-            subprotocols=subprotocols,
-            extensions=tuple(str(extension) for extension in request.extensions),
-        )
-
     def accept(self, subprotocol: str | None, headers: HeaderList) -> bytes:
-        """The 101 answer as bytes."""
-        return self._handshake.send(
+        """The 101 answer as bytes.
+
+        `headers`: without what belongs to one hop. Raises LocalProtocolError, wsproto's or h11's,
+        if they can't stand in an answer, or the client has not offered the subprotocol.
+        """
+        if subprotocol is None or subprotocol in self._subprotocols:
+            common = shortcut.written_answer(self._key, subprotocol, headers)
+            if common is not None:
+                return common
+        return self.accept_long_way(subprotocol, headers)
+
+    def accept_long_way(self, subprotocol: str | None, headers: HeaderList) -> bytes:
+        """As accept(), by wsproto."""
+        return _read_by_wsproto(self.head).send(
             AcceptConnection(subprotocol=subprotocol, extra_headers=list(headers))
         )
 
@@ -226,16 +178,62 @@ class ClientHandshake:
         first = self._subprotocols[0] if self._subprotocols else None  # browsers insist on one
         return self.accept(first, ()) + FrameProtocol(False, []).close(*answer.close)
 
-    @staticmethod
-    def _explain(error: ProtocolError, head: bytes) -> Refusal:
-        if error.__context__ is not None:  # h11's error: not even HTTP
-            return _bad(f"malformed request: {_QUOTED.sub('', str(error.__context__))}")
-        hint = getattr(error, "event_hint", None)
-        if isinstance(hint, RejectConnection) and hint.status_code == 426:
-            return _BAD_VERSION
-        if re.search(rb"(?im)^upgrade[ \t]*:[ \t]*websocket[ \t]*\r$", head):
-            return _bad(str(error))
-        return NO_UPGRADE
+
+def read_long_way(head: bytes) -> UpgradeRequest | Refusal:
+    """A client's request as wsproto and our own checks take it; `head`: up to its blank line."""
+    try:
+        (request,) = _read_by_wsproto(head).events()
+    except ProtocolError as error:
+        return _explain(error, head)
+    except UnicodeError:
+        return _bad("a header of the WebSocket handshake is not ASCII")
+    assert isinstance(request, Request)  # wsproto raises otherwise
+    return _check(request, head)
+
+
+def _check(request: Request, head: bytes) -> UpgradeRequest | Refusal:
+    """What wsproto leaves to be checked."""
+    if not head.partition(b"\r\n")[0].endswith(b"HTTP/1.1"):
+        return NO_UPGRADE  # in an older version Upgrade means nothing (RFC 9110, 7.8)
+    lines = header_lines(head)
+    problem = ambiguity(lines, head)
+    if problem is not None:
+        return _bad(problem)
+    headers = tuple((bytes(name), bytes(value)) for name, value in request.extra_headers)
+    if not _KEY.fullmatch(value_of(headers, b"sec-websocket-key") or ""):
+        return _bad("Sec-WebSocket-Key is not 16 bytes in base64")
+    host = value_of(lines, b"host") or ""
+    target = origin_form(request.target, host)
+    if target is None:
+        return _bad("the request's target is no path of the host in Host")
+    subprotocols = tuple(name for name in request.subprotocols if name)  # as of `a,`
+    if not all(_TOKEN.fullmatch(name) for name in subprotocols):
+        return _bad("Sec-WebSocket-Protocol has a name that is no token")
+    return UpgradeRequest(
+        target=target,
+        host=host,
+        headers=headers,
+        subprotocols=subprotocols,
+        extensions=tuple(str(extension) for extension in request.extensions),
+    )
+
+
+def _explain(error: ProtocolError, head: bytes) -> Refusal:
+    if error.__context__ is not None:  # h11's error: not even HTTP
+        return _bad(f"malformed request: {_QUOTED.sub('', str(error.__context__))}")
+    hint = getattr(error, "event_hint", None)
+    if isinstance(hint, RejectConnection) and hint.status_code == 426:
+        return _BAD_VERSION
+    if re.search(rb"(?im)^upgrade[ \t]*:[ \t]*websocket[ \t]*\r$", head):
+        return _bad(str(error))
+    return NO_UPGRADE
+
+
+def _read_by_wsproto(head: bytes) -> H11Handshake:
+    """A server's handshake that has read this request. Raises ProtocolError or UnicodeError."""
+    handshake = H11Handshake(ConnectionType.SERVER)
+    handshake.receive_data(_HOST_LINE.sub(rb"\1 " + _NO_HOST, head))
+    return handshake
 
 
 def _bad(message: str) -> Refusal:
@@ -284,12 +282,16 @@ class _Offer(Extension):
 
 
 class ServerHandshake:
-    """The server's leg until it is open: sends the request, then reads the answer."""
+    """The server's leg until it is open: sends the request, then reads the answer.
 
-    def __init__(self, request: ServerRequest) -> None:
+    `key`: the request's Sec-WebSocket-Key, by which the answer is checked: 16 bytes in base64,
+    others for each connection (RFC 6455, 4.1).
+    """
+
+    def __init__(self, request: ServerRequest, key: bytes) -> None:
         self.asked = request
+        self.key = key
         self.received = b""  # the answer as far as it is in
-        self._handshake = H11Handshake(ConnectionType.CLIENT)
         self._head: bytes | None = b""  # None once the head was read
         self._answer: AnswerReader | None = None  # of one that is no 101
 
@@ -300,31 +302,31 @@ class ServerHandshake:
     @classmethod
     def thawed(cls, form: FrozenAnswer) -> "ServerHandshake":
         """A handshake that is under way: with its key, and as much of the answer as there was."""
-        handshake = cls(form.asked)
-        handshake.request()
-        handshake._handshake._nonce = form.key  # wsproto makes its own, and takes none
+        handshake = cls(form.asked, form.key)
         handshake.receive_data(form.received)
         return handshake
 
-    @property
-    def key(self) -> bytes:
-        """The request's Sec-WebSocket-Key, by which the answer is checked."""
-        assert self._handshake._nonce is not None  # once request() was called
-        return self._handshake._nonce
-
     def request(self) -> bytes:
-        """The request as bytes; to be called once, first."""
+        """The request as bytes. Raises LocalProtocolError, h11's, if it can't be one."""
+        common = shortcut.written_request(self.asked, self.key)
+        return self.ask_long_way()[1] if common is None else common
+
+    def ask_long_way(self) -> tuple[H11Handshake, bytes]:
+        """As request(), by wsproto: its handshake, which waits for the answer, and the bytes."""
         request = self.asked
-        data = self._handshake.send(
+        handshake = H11Handshake(ConnectionType.CLIENT)
+        data = handshake.send(
             Request(
                 target=request.target,
                 host=_NO_HOST.decode(),
-                extra_headers=list(request.headers),
+                extra_headers=[*request.pinned, *request.headers],
                 subprotocols=list(request.subprotocols),
                 extensions=[_Offer(request.deflate)] if request.deflate else [],
             )
         )
-        return data.replace(b"Host: " + _NO_HOST, b"Host: " + request.host.encode(), 1)
+        made, handshake._nonce = handshake._nonce or b"", self.key  # it takes none
+        data = data.replace(b"Key: " + made, b"Key: " + self.key, 1)
+        return handshake, data.replace(b"Host: " + _NO_HOST, b"Host: " + request.host.encode(), 1)
 
     def receive_data(self, data: bytes) -> Accepted | Refusal | Failed | None:
         """Read on; None while the answer isn't complete. Never raises."""
@@ -354,6 +356,10 @@ class ServerHandshake:
             if end < 0:
                 return None
             head, rest = self._head[: end + len(_END)], self._head[end + len(_END) :]
+            common = shortcut.read_answer(head, rest, self.asked, self.key)
+            if common is not None:
+                self._head = None
+                return common
             if _INTERIM.match(head):
                 self._head = rest  # an interim answer: the final one follows (RFC 9110, 15.2)
                 continue
@@ -361,9 +367,7 @@ class ServerHandshake:
             if head[9:12] != b"101":
                 self._answer = AnswerReader(MAX_REFUSAL)
                 return self._read_on(self._answer, head + rest)
-            if _BAD_LINE.search(head):
-                return _BARE
-            return self._read(head, rest)
+            return self.read_long_way(head, rest)
 
     def receive_eof(self) -> Refusal | Failed:
         """The server ended its stream: a refusal's body may end this way, or be cut short."""
@@ -385,30 +389,36 @@ class ServerHandshake:
         except h11.RemoteProtocolError as error:  # in the body: the status is known
             return self.so_far or Failed(_QUOTED.sub("", str(error)))
 
-    def _read(self, head: bytes, rest: bytes) -> Accepted | Failed | None:
+    def read_long_way(self, head: bytes, rest: bytes) -> Accepted | Failed | None:
+        """A 101 answer as wsproto and our own checks take it; `rest`: what follows its `head`."""
+        if _BAD_LINE.search(head):
+            return _BARE
+        handshake, _ = self.ask_long_way()
         try:
-            self._handshake.receive_data(head)
+            handshake.receive_data(head)
         except ProtocolError as error:
             return Failed(_told(error))
         except UnicodeError:
             return Failed("a header of the answer's WebSocket handshake is not ASCII")
-        for event in self._handshake.events():
+        for event in handshake.events():
             assert isinstance(event, AcceptConnection)  # nothing else comes of a 101
             extensions = tuple(
                 extension.strip()
                 for value in _values(head, b"sec-websocket-extensions")
                 for extension in value.split(",")
             )
-            return Accepted(event.subprotocol, extensions, _written(head, event), rest)
+            return Accepted(event.subprotocol, extensions, _written(head), rest)
         return None
 
 
-def _written(head: bytes, answer: AcceptConnection) -> HeaderList:
-    """The headers that wsproto hands over of a 101, with their names' own capitals."""
-    names = [line.partition(b":")[0] for line in head.split(b"\r\n")[1:]]
-    own = [name for name in names if name and name.lower() not in _NOT_HANDED_OVER]
-    values = [bytes(value) for _, value in answer.extra_headers]
-    return tuple(zip(own, values, strict=True))
+def _written(head: bytes) -> HeaderList:
+    """The headers of a 101 that are not the handshake's own, with their names' own capitals."""
+    pairs = (line.partition(b":") for line in head.removesuffix(_END).split(b"\r\n")[1:])
+    return tuple(
+        (name, value.strip(b" \t"))
+        for name, _, value in pairs
+        if name.lower() not in _NOT_HANDED_OVER
+    )
 
 
 def header_lines(head: bytes) -> HeaderList:

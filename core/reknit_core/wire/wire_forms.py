@@ -16,6 +16,14 @@ class ServerRequest:
     subprotocols: tuple[str, ...]
     deflate: str | None
     """The offers for permessage-deflate, as the header's value."""
+    lines: bytes = b""
+    """What stands in front of `headers`, as `name: value` with a line feed between two of them."""
+
+    @property
+    def pinned(self) -> HeaderList:
+        """The headers in `lines`."""
+        pairs = (line.partition(b": ") for line in self.lines.split(b"\n") if line)
+        return tuple((name, value) for name, _, value in pairs)
 
 
 class FrozenScanner(Form):

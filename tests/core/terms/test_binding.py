@@ -1,6 +1,7 @@
 """What a session is bound to, and the tokens that its client must show."""
 
 import inspect
+from base64 import b64decode
 from dataclasses import fields
 from itertools import permutations
 
@@ -171,3 +172,21 @@ def test_all_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> No
         runs.append(list(compared))
     assert runs == [[(KEY_BYTES, KEY_BYTES), (32, 32), (32, 32)]] * 4
     assert "==" not in inspect.getsource(Binding.admits).replace("self.proven == 0", "")
+
+
+# -- The key of a handshake with the server ----------------------------------------------------
+
+
+def test_each_connection_to_a_server_has_another_key() -> None:
+    sessions = (bound(), bound(key=bytes(KEY_BYTES)))
+    keys = [session.handshake_key(number) for session in sessions for number in range(1, 50)]
+    assert len(set(keys)) == len(keys)
+    assert all(len(b64decode(key, validate=True)) == 16 for key in keys)
+    assert sessions[0].handshake_key(7) == bound().handshake_key(7)  # as in another process
+
+
+def test_a_key_of_a_handshake_tells_no_token() -> None:
+    session = bound()
+    tokens = {session.fresh_token() for _ in range(5)}
+    keys = {b64decode(session.handshake_key(number)).hex().encode() for number in range(6)}
+    assert not tokens & keys

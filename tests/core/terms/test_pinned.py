@@ -22,6 +22,7 @@ from reknit_core.wire.headers import HeaderList
 POLICY = Policy()
 UPSTREAM = Upstream("server.example", 9000, "/base")
 KEY = bytes(range(16))
+WS_KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 DEFLATE = "permessage-deflate"
 ALONE = "server_no_context_takeover"
 TOLD: HeaderList = (
@@ -49,7 +50,9 @@ def accepted(
 
 def sent(session: Pinned, attempt: int = 0, told: HeaderList = ()) -> bytes:
     """The request to the server as bytes."""
-    return ServerHandshake(session.server_request(POLICY, UPSTREAM, attempt, told)).request()
+    return ServerHandshake(
+        session.server_request(POLICY, UPSTREAM, attempt, told), WS_KEY
+    ).request()
 
 
 OFFERS = (
@@ -81,18 +84,16 @@ def test_the_first_request_to_the_server() -> None:
     assert session.server_request(POLICY, UPSTREAM, 0, ()) == ServerRequest(
         target="/base/p?a=%20&b",
         host="client.example",
-        headers=(
-            (b"cookie", b"a=b; connection_id=x"),
-            (b"origin", b"https://a.example"),
-            (b"authorization", b"Basic x"),
-            (b"x-connection-id", b"the-id"),
-            (b"x-forwarded-for", b"192.0.2.7"),
-            (b"x-forwarded-proto", b"http"),
-            (b"x-forwarded-host", b"client.example"),
-            (b"via", b"1.1 reknit"),
-        ),
+        headers=((b"via", b"1.1 reknit"),),
         subprotocols=("chat", "other"),
         deflate=f"{DEFLATE}; client_max_window_bits; {ALONE}",
+        lines=b"""cookie: a=b; connection_id=x
+origin: https://a.example
+authorization: Basic x
+x-connection-id: the-id
+x-forwarded-for: 192.0.2.7
+x-forwarded-proto: http
+x-forwarded-host: client.example""",
     )
 
 
@@ -109,7 +110,7 @@ def test_a_reconnect_says_so() -> None:
     again = session.server_request(POLICY, UPSTREAM, 2, ((b"x-reconnect-received", b"5"),))
     assert again.subprotocols == ("other", "chat")
     assert again.deflate is None  # as agreed
-    assert again.headers == (
+    assert (*again.pinned, *again.headers) == (
         (b"x-empty", b""),
         (b"x-connection-id", b"the-id"),
         (b"x-forwarded-for", b"192.0.2.7"),
@@ -206,7 +207,7 @@ def test_the_names_are_the_policys() -> None:
     session = pinned(b"x-my-ID: theirs", b"X-Connection-Id: kept", policy=policy, line=line)
     asked = session.server_request(POLICY, UPSTREAM, 0, ())
     assert asked.target == "/base/?connection_id=2"
-    assert asked.headers[:2] == ((b"x-connection-id", b"kept"), (b"x-my-id", b"the-id"))
+    assert asked.pinned[:2] == ((b"x-connection-id", b"kept"), (b"x-my-id", b"the-id"))
     assert session.told_client(policy, None)[0] == (b"x-my-id", b"the-id")
 
 
@@ -246,7 +247,7 @@ def test_nothing_that_a_client_sends_can_add_a_header_of_its_own(
         return  # h11 takes no control characters
     session = Pinned.from_request(POLICY, "the-id", outcome, TOLD, KEY)
     if again:
-        answer = ServerHandshake(session.server_request(POLICY, UPSTREAM, 0, ()))
+        answer = ServerHandshake(session.server_request(POLICY, UPSTREAM, 0, ()), WS_KEY)
         told = accepting(answer.request(), b"X-Reconnect-Info: " + info)
         heard = answer.receive_data(told)
         if not isinstance(heard, Accepted):

@@ -1,7 +1,7 @@
 """The opening handshake of both legs: what is taken, what is refused, and that nothing raises."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -9,7 +9,6 @@ import pytest
 from handshake_bytes import ACCEPT, CRLF, KEY, NEEDED, accepting, header_values, request
 from hypothesis import example, given
 from hypothesis import strategies as st
-from reknit_core.wire.ambiguity import MAX_HEADERS
 from reknit_core.wire.handshake import (
     MAX_ANSWER,
     MAX_HEAD,
@@ -25,15 +24,9 @@ from reknit_core.wire.handshake import (
     refusal,
 )
 from reknit_core.wire.headers import for_refused
+from reknit_core.wire.heads.ambiguity import MAX_HEADERS
 
 DEFLATE = "permessage-deflate; server_no_context_takeover"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _same_key_in_every_run() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wsproto.handshake.generate_nonce", lambda: KEY)
-        yield
 
 
 def split(data: bytes, places: Iterable[int]) -> list[bytes]:
@@ -122,7 +115,7 @@ def test_the_host_is_kept_as_it_was_written(host: bytes) -> None:
     outcome = read([request(host=host)])
     assert isinstance(outcome, UpgradeRequest)
     assert outcome.host.encode() == host
-    sent = ServerHandshake(ServerRequest("/", outcome.host, (), (), None)).request()
+    sent = ServerHandshake(ServerRequest("/", outcome.host, (), (), None), KEY).request()
     assert header_values(sent, b"host") == [host]
 
 
@@ -406,7 +399,7 @@ CUT = Failed("the server closed the connection during the handshake", cut=True)
 
 
 def begun(**changed: object) -> tuple[ServerHandshake, bytes]:
-    handshake = ServerHandshake(asked(**changed))
+    handshake = ServerHandshake(asked(**changed), KEY)
     return handshake, handshake.request()
 
 
@@ -621,6 +614,14 @@ def test_a_refusal_that_is_garbage(data: bytes, reason: str) -> None:
         assert outcome.reason.startswith(reason)
         assert "secret" not in outcome.reason
         assert not outcome.cut  # it is known before the stream ends
+
+
+def test_an_answer_that_says_twice_that_it_has_no_body() -> None:
+    lines = (b"Content-Length: 0", b"X-One: 1 ", b"content-length: 0")
+    outcome = answered(lambda sent: accepting(sent, *lines) + b"rest")
+    assert isinstance(outcome, Accepted)
+    assert (b"X-One", b"1") in outcome.headers
+    assert for_refused(outcome.headers, 101, b"x-id") == ((b"X-One", b"1"),)
 
 
 @pytest.mark.parametrize("size", range(8))

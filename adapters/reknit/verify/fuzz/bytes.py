@@ -26,8 +26,10 @@ from reknit_core.wire.handshake import (
     ServerHandshake,
     UpgradeRequest,
     encode_refusal,
+    read_long_way,
 )
-from reknit_core.wire.wire_forms import FrozenAnswer
+from reknit_core.wire.heads import shortcut
+from reknit_core.wire.wire_forms import FrozenAnswer, ServerRequest
 
 from reknit.verify.fuzz.choices import Choices, pieces
 from reknit.verify.fuzz.conversations import (
@@ -76,6 +78,9 @@ def feed_request(data: bytes) -> None:
             break
         _check(len(handshake.head) < MAX_HEAD + len(_END), "more of a request is kept than 16 KiB")
     if isinstance(outcome, UpgradeRequest):
+        long = read_long_way(handshake.head)
+        _check(outcome == long, f"the shortcut takes {outcome}, the long one {long}")
+    if isinstance(outcome, UpgradeRequest):
         contexts = Contexts(Policy(), _UPSTREAM, _randomness)
         outcome = contexts.connect(handshake, outcome, 0.0)
     if isinstance(outcome, Refusal):
@@ -96,6 +101,7 @@ def feed_answer(data: bytes) -> None:
     handshake = context.server.dialling.handshake = ServerHandshake.thawed(
         FrozenAnswer(asked.asked, KEY, b"")
     )
+    _check_answer(asked.asked, data[1:])
     for piece in pieces(data):
         context.receive_data(Side.SERVER, piece, 0.0)
         if context.server.phase is not Phase.HANDSHAKE:
@@ -106,6 +112,15 @@ def feed_answer(data: bytes) -> None:
     told = b"".join(context.pending(Side.CLIENT))
     if told:
         _check_head(told)
+
+
+def _check_answer(asked: ServerRequest, data: bytes) -> None:
+    """What the shortcut takes of an answer is what the long one does."""
+    head, end, rest = data.partition(_END)
+    common = shortcut.read_answer(head + end, rest, asked, KEY)
+    if common is not None:
+        long = ServerHandshake(asked, KEY).read_long_way(head + end, rest)
+        _check(common == long, f"the shortcut takes {common}, the long one {long}")
 
 
 def _dialled() -> ContextStateMachine:

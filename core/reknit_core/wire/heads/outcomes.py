@@ -1,0 +1,53 @@
+"""What an opening handshake comes to, on either leg."""
+
+from dataclasses import dataclass
+
+from reknit_core.wire.headers import HeaderList
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeRequest:
+    """A client's valid opening handshake."""
+
+    target: str
+    host: str
+    headers: HeaderList
+    subprotocols: tuple[str, ...]
+    extensions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An HTTP answer other than 101, its headers and its `reason` phrase as they were written.
+
+    `close`: the code and reason for a browser that asks to be told in its stead: it can't read a
+    status, only a Close frame. `error`: what is wrong, in one word; empty in a server's answer.
+    """
+
+    status: int
+    headers: HeaderList
+    body: bytes
+    close: tuple[int, str] | None = None
+    error: str = ""
+    reason: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A server's valid 101 answer; `rest` are the bytes that follow it."""
+
+    subprotocol: str | None
+    extensions: tuple[str, ...]
+    headers: HeaderList
+    rest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A server's answer that is no valid handshake; `cut`: its end is missing.
+
+    `reason`: for people, without anything that a peer may want to keep secret.
+    """
+
+    reason: str
+    cut: bool = False
