@@ -28,7 +28,7 @@ FOUND = (  # that once broke something
     ("frames", b""),
     ("plain", b"\0GET / HTTP/0.9\r\n\r\n" + BETWEEN + TRAILERS),
 )
-BREAKS = "from reknit_core.wire import handshake; handshake.shortcut = None; "
+BREAKS = "from reknit_core.wire.heads import shortcut; shortcut._REQUEST = None; "
 
 
 @st.composite

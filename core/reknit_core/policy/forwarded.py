@@ -48,13 +48,13 @@ class TrustedProxies:
     """The addresses and networks of proxies in front, whose word on their clients counts."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._unix = UNIX in names
+        self._by_unix = UNIX in names
         self._networks = [ip_network(name) for name in names if name != UNIX]
 
     def trusts(self, peer: str) -> bool:
         """Whether a connection's other end is such a proxy; a unix socket's has no address."""
         if not peer:
-            return self._unix
+            return self._by_unix
         return bool(self._networks) and self._holds(parse_address(peer))
 
     def client(self, peer: str, headers: HeaderList) -> str:

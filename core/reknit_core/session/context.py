@@ -711,7 +711,8 @@ class ContextStateMachine:
 
     def _client_connected(self, event: ClientConnected, now: float) -> None:
         client = self.client
-        client.handshake, replaced = event.handshake, client.handshake
+        replaced = client.handshake
+        client.handshake = event.handshake
         client.hello = event.hello
         if self.state is State.OPENING:
             if replaced is not None:
