@@ -1,12 +1,13 @@
 """The opening handshake of both legs: what is taken, what is refused, and that nothing raises."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from handshake_bytes import ACCEPT, CRLF, KEY, NEEDED, accepting, header_values, request
+from heads_by_wsproto import COMPILED, wsproto_alone
 from hypothesis import example, given
 from hypothesis import strategies as st
 from reknit_core.wire.handshake import (
@@ -27,6 +28,17 @@ from reknit_core.wire.headers import for_refused
 from reknit_core.wire.heads.ambiguity import MAX_HEADERS
 
 DEFLATE = "permessage-deflate; server_no_context_takeover"
+
+
+@pytest.fixture(scope="module", autouse=True, params=["by the shortcut", "by wsproto"])
+def _both_ways(request: pytest.FixtureRequest) -> Iterator[None]:
+    if request.param == "by the shortcut":
+        yield
+    elif COMPILED:
+        pytest.skip("a compiled module takes the shortcut all the same")
+    else:
+        with wsproto_alone():
+            yield
 
 
 def split(data: bytes, places: Iterable[int]) -> list[bytes]:

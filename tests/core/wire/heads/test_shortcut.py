@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import chain, pairwise
@@ -12,10 +11,10 @@ from unittest.mock import ANY
 import h11
 import pytest
 from handshake_bytes import ACCEPT, CRLF, KEY
+from heads_by_wsproto import COMPILED, wsproto_alone
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from real_heads import ANSWERS, REQUESTS
-from reknit_core.wire import handshake
 from reknit_core.wire.handshake import (
     MAX_HEAD,
     Accepted,
@@ -31,7 +30,6 @@ from reknit_core.wire.wire_forms import ServerRequest
 from wsproto.utilities import LocalProtocolError
 
 END = CRLF * 2
-COMPILED = not str(handshake.__file__).endswith(".py")
 ASKED = ServerRequest(
     "/t?a=1",
     "server.example:9000",
@@ -45,15 +43,6 @@ ASKED = ServerRequest(
 def split(data: bytes, places: Iterable[int]) -> list[bytes]:
     edges = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
     return [data[start:end] for start, end in pairwise(edges)]
-
-
-@contextmanager
-def wsproto_alone() -> Iterator[None]:
-    """Without the shortcut; a compiled module takes it all the same."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("read_request", "read_answer", "written_request", "written_answer"):
-            patch.setattr(shortcut, name, lambda *_: None)
-        yield
 
 
 def written(write: Callable[[], bytes]) -> bytes | str:
