@@ -19,6 +19,7 @@ BEYOND = {  # what the model does not know of
     "dialect_at_most_once": "what a dialect says for a request that is not asked again",
     "dialect_client_begins_anew": "clients that have forgotten",
     "dialect_beats_for_the_server": "other dialects",
+    "dialect_server_lost_within_a_frame": "other dialects",
     "message_too_big": "the message limit",
     "message_too_big_in_fragments": "the message limit",
     "not_yours_by_cookie": "what a session is bound to",
