@@ -31,8 +31,7 @@ from reknit_core.commands import (
 )
 from reknit_core.counters import Counters, DialResult, Resume
 from reknit_core.dialect.choice import NO_DIALECTS, Dialects
-from reknit_core.dialect.interpreter import Interpreter
-from reknit_core.dialect.speech import LostError, Offer
+from reknit_core.dialect.speech import Offer
 from reknit_core.events import (
     Ask,
     ClientConnected,
@@ -61,6 +60,7 @@ from reknit_core.session.closing import CLOSE_MEANS, FAREWELLS, Farewell, Meanin
 from reknit_core.session.configurations import check
 from reknit_core.session.deadlines import NOTHING_AWAITED
 from reknit_core.session.forms import FrozenContext
+from reknit_core.session.telling import Next, Telling
 from reknit_core.session.waiting_room import WaitingRoom
 from reknit_core.side import Side
 from reknit_core.terms.claim import RECEIVED, Claim, received_count
@@ -89,7 +89,6 @@ _OPEN: Final = Phase.OPEN
 _REOPENING = frozenset((State.REOPENING, State.REOPENING_ALONE))
 _SERVER_AWAY = frozenset((State.SERVER_DOWN, State.BOTH_DOWN)) | _REOPENING
 _CLIENT_AWAY = frozenset((State.CLIENT_DOWN, State.BOTH_DOWN, State.REOPENING_ALONE))
-_BEATS_FOR = {State.SERVER_DOWN: Side.SERVER, State.CLIENT_DOWN: Side.CLIENT}
 
 OVER = "the session has ended"
 _LEAVING = (GOING_AWAY, "")
@@ -137,10 +136,10 @@ class ContextStateMachine:
         "_policy",
         "_recover",
         "_room",
+        "_telling",
         "_upstream",
         "attention",
         "client",
-        "dialogue",
         "server",
         "state",
     )
@@ -172,7 +171,7 @@ class ContextStateMachine:
         self.server = OutgoingWebSocket(to_client, to_server, policy, Dialling(policy, nonce))
         self.client.other = self.server
         self.server.other = self.client
-        self.dialogue: Dialogue | None = None  # once a dialect is chosen
+        self._telling: Telling | None = None  # once a dialect is chosen
         self.state = INITIAL
         self.attention = False
         """True when commands() or next_deadline() may have news since commands() was called."""
@@ -194,6 +193,11 @@ class ContextStateMachine:
     def connection_id(self) -> str:
         """The session's connection id."""
         return self._pinned.connection_id
+
+    @property
+    def dialogue(self) -> Dialogue | None:
+        """The session in its dialect, once one is chosen."""
+        return None if self._telling is None else self._telling.dialogue
 
     @property
     def dialect(self) -> str | None:
@@ -264,7 +268,7 @@ class ContextStateMachine:
 
     def frozen(self, now: float) -> FrozenContext:
         """The context as data at the time `now` (seconds), by reference; without its commands."""
-        deadlines = self._deadlines
+        deadlines, telling = self._deadlines, self._telling
         return FrozenContext(
             now=Moment(now),
             parted=self.client.other is NOBODY,
@@ -277,12 +281,12 @@ class ContextStateMachine:
             opening_until=Moment(deadlines.opening),
             grace_until=Moment(deadlines.grace),
             close_until=Moment(deadlines.close),
-            reopening_until=Moment(deadlines.reopening),
-            beat_at=Moment(deadlines.beat),
+            reopening_until=Moment(inf if telling is None else telling.until),
+            beat_at=Moment(inf if telling is None else telling.beat_at),
             drain_to=self._drain_to,
             parting=self._parting,
             recover=self._recover,
-            dialogue=None if self.dialogue is None else self.dialogue.frozen(),
+            dialogue=None if telling is None else telling.dialogue.frozen(),
         )
 
     @classmethod
@@ -305,10 +309,13 @@ class ContextStateMachine:
         context = cls(
             policy, upstream, form.pinned, form.nonce, budget, counters, habits, room, dialects
         )
+        shift = now - form.now
         if form.dialogue is not None:
             dialect = dialects.named(form.dialogue.name)
-            context._speak(Dialogue.thawed(form.dialogue, dialect, policy.queue_bytes))
-        shift = now - form.now
+            dialogue = Dialogue.thawed(form.dialogue, dialect, policy.queue_bytes)
+            telling = context._telling = Telling(dialogue, context.client, context.server)
+            telling.until = now if dialogue.is_stuck else form.reopening_until + shift
+            telling.beat_at = form.beat_at + shift
         deflate = form.pinned.compression is not None
         context.client.thaw(form.client, shift, deflate=deflate, nonce=form.nonce)
         context.server.thaw(form.server, shift, deflate=deflate, nonce=form.nonce)
@@ -316,9 +323,7 @@ class ContextStateMachine:
         context._await(
             opening=form.opening_until + shift,
             grace=form.grace_until + shift,
-            reopening=form.reopening_until + shift,
             close=form.close_until + shift,
-            beat=form.beat_at + shift,
         )
         context.state = form.state
         context._drain_to = form.drain_to
@@ -334,7 +339,8 @@ class ContextStateMachine:
             room.rejoin(context, now, dials=context.server.phase is not Phase.AWAY)
         if context.server.phase is Phase.DIALLING:
             context._ask_dial()
-        context._heed_what_is_forgotten(now)
+        if context.dialogue is not None and context.dialogue.is_forgotten:
+            context._command(DialectChosen(context.dialogue.name, known=False))
         context.attention = True
         return context
 
@@ -345,6 +351,8 @@ class ContextStateMachine:
     def next_deadline(self) -> float | None:
         """When handle_timeout is due (seconds); None if nothing is awaited."""
         deadline = min(self._deadlines)
+        if self._telling is not None:
+            deadline = min(deadline, self._telling.deadline)
         if self.server.phase is Phase.HANDSHAKE:
             deadline = min(deadline, self.server.dialling.begun + self._policy.connect_timeout)
         for leg in (self.client, self.server):
@@ -454,8 +462,8 @@ class ContextStateMachine:
         queue.alarm = 0 if each else leg.next_alarm(confirms=self._confirms)
         if leg.asked and has_replied(leg):
             self._stop_asking(leg, "")
-        if leg.dialogue is not None:
-            self._heed(leg.dialogue, now)
+        if leg.dialogue is not None and self._telling is not None:
+            self._heed(self._telling, now)
 
     def _bound(self, leg: Leg, now: float) -> None:
         """Hold the leg's queue to its bounds; what that drops is never silent."""
@@ -663,14 +671,11 @@ class ContextStateMachine:
                 half_told = self.state is State.REOPENING_ALONE
                 trigger = Trigger.SESSION_ENDED if half_told else Trigger.GRACE_ENDED
                 self._end(trigger, GOING_AWAY, "client did not return", now)
-        if now >= self._deadlines.reopening:
-            stuck = self.dialogue is not None and self.dialogue.is_stuck
-            why = "its dialect is not known here"
-            if not stuck:
-                why = "the server did not answer in time what it was told"
-            self._fall_back(why, now)
-        if now >= self._deadlines.beat:
-            self._beat(now)
+        telling = self._telling
+        if telling is not None and now >= telling.until:
+            self._fall_back(telling.why_late, now)
+        if telling is not None and now >= telling.beat_at:
+            telling.say_beat(self.state, now)
         if now >= self._deadlines.close:
             self._await(close=inf)
             self._close_late(now, look)
@@ -702,6 +707,8 @@ class ContextStateMachine:
         self._deadlines = self._deadlines.postponed(late)
         dialling = self.server.dialling
         dialling.begun = _moved(dialling.begun, late, now)
+        if self._telling is not None:
+            self._telling.until += late
         for leg in (self.client, self.server):
             leg.heard = _moved(leg.heard, late, now)
             leg.probe.sent_at = _moved(leg.probe.sent_at, late, now)
@@ -835,8 +842,8 @@ class ContextStateMachine:
                 return
             self._counters.resumes[Side.SERVER, Resume.RESUMED] += 1
             self._go_on(server, received)
-            if received is None and not self._reopen(now):
-                self._fall_back("a new server can't be told enough", now)
+            if received is None and not self._can_tell(now):
+                self._fall_back(Next.UNTOLD.value, now)
                 return
         else:
             self._choose_dialect()
@@ -892,96 +899,44 @@ class ContextStateMachine:
         pinned = self._pinned
         dialect = self._dialects.choose(Offer(pinned.target, pinned.subprotocol))
         if dialect is not None:
-            self._speak(Dialogue.begun(dialect, self._policy.queue_bytes))
+            dialogue = Dialogue.begun(dialect, self._policy.queue_bytes)
+            self._telling = Telling(dialogue, self.client, self.server)
             self._counters.dialects[dialect.name] += 1
             self._command(DialectChosen(dialect.name))
-
-    def _speak(self, dialogue: Dialogue) -> None:
-        self.dialogue = dialogue
-        if dialogue.interpreter is not None or dialogue.is_stuck:  # else no message must be seen
-            self.client.dialogue = self.server.dialogue = dialogue
-
-    def _heed_what_is_forgotten(self, now: float) -> None:
-        """Another process understood the messages: say that this one does not."""
-        dialogue = self.dialogue
-        if dialogue is not None and dialogue.is_forgotten:
-            self._command(DialectChosen(dialogue.name, known=False))
-            if dialogue.is_stuck:
-                self._await(reopening=now)
 
     def _made(self, leg: Leg) -> int:
         """How many of that leg's messages were said in its peer's place."""
         return 0 if self.dialogue is None else self.dialogue.made[leg.side]
 
-    def _reopen(self, now: float) -> bool:
+    def _can_tell(self, now: float) -> bool:
         """A server has accepted that may know nothing of the session: tell it, if that can be."""
-        dialogue = self.dialogue
         if self._ends_with_server():
             return False
-        if dialogue is None:
-            return True
-        assert dialogue.interpreter is not None
-        server = self.server
-        for message in dialogue.interpreter.reopen(server.source.sent, repeats=self._confirms):
-            server.say_for(message)
-        if dialogue.ends:
-            return False
-        if not self._tell(dialogue.interpreter):
-            return False
-        dialogue.count(server.queue.budget)
-        if dialogue.is_reopening:
-            self._await(reopening=now + self._policy.connect_timeout)
-        return True
+        telling = self._telling
+        timeout = self._policy.connect_timeout
+        return telling is None or telling.reopen(now, timeout, repeats=self._confirms)
 
-    def _tell(self, interpreter: Interpreter) -> bool:
-        """Tell the server what it must hear now; False: it can't be told enough."""
-        try:
-            words = interpreter.words()
-        except LostError:
-            return False
-        for message in words:
-            self.server.tell(message)
-        return True
-
-    def _heed(self, dialogue: Dialogue, now: float) -> None:
+    def _heed(self, telling: Telling, now: float) -> None:
         """Do what follows from what was heard."""
-        if self.client.other is NOBODY:
-            return  # what came behind it has ended all
-        interpreter = dialogue.interpreter
-        if interpreter is None:
-            return
-        server = self.server
-        replies, dialogue.replies = dialogue.replies, []
-        if self.state not in ENDED:
-            for side, message in replies:
-                (self.client if side is _CLIENT else server).say_for(message)
-                self.attention = True
-        if dialogue.begins_anew:
-            dialogue.begins_anew = False
-            self._let_begin_anew(now)
-        elif dialogue.falls_back:
-            self._fall_back("the server did not take what it was told", now)
-        elif server.scanner is not None:
-            server.source.confirm_to(int(interpreter.confirmed))
-            interpreter.heard_to(server.source.confirmed)
-            if self._deadlines.reopening != inf:
-                self._go_on_telling(dialogue, now)
-        dialogue.count(server.queue.budget)
-
-    def _go_on_telling(self, dialogue: Dialogue, now: float) -> None:
-        """The new server may have answered: say what follows; all is said and answered at last."""
-        assert dialogue.interpreter is not None
-        if not self._tell(dialogue.interpreter):
-            self._fall_back("a new server can't be told enough", now)
-            return
-        self.attention = True  # more may go to the server
-        if dialogue.is_reopening:
-            return
-        self._await(reopening=inf)
-        if self.state in _REOPENING:
-            self._fire(Trigger.SERVER_INFORMED, "")
-            self._await_beat(now)
-            self._start_draining()
+        follows = telling.heed(ends=self.state in ENDED)
+        match follows:
+            case Next.NOTHING:
+                return
+            case Next.SPOKEN:
+                pass
+            case Next.TOLD if self.state in _REOPENING:
+                self._fire(Trigger.SERVER_INFORMED, "")
+                self._await_beat(now)
+                self._start_draining()
+            case Next.TOLD:
+                pass
+            case Next.UNTOLD | Next.REFUSED:
+                self._fall_back(follows.value, now)
+            case Next.BEGINS_ANEW:
+                self._let_begin_anew(now)
+            case never:
+                assert_never(never)
+        self.attention = True
 
     def _fall_back(self, reason: str, now: float) -> None:
         """A new server does not know what it must: the client begins anew, as it would itself."""
@@ -1006,10 +961,8 @@ class ContextStateMachine:
 
     def _server_gone(self) -> None:
         """The server's connection is gone, and what was told on it is void."""
-        if self.dialogue is not None:
-            self._await(reopening=inf)
-            self.dialogue.server_lost()
-            self.dialogue.count(self.client.queue.budget)
+        if self._telling is not None:
+            self._telling.server_gone()
 
     def _ends_with_server(self) -> bool:
         """Whether the session is over when its server is lost, so that the client begins anew."""
@@ -1023,19 +976,8 @@ class ContextStateMachine:
         return is_over and self._pinned.server_is_proxy
 
     def _await_beat(self, now: float) -> None:
-        """A side may have gone, or come: whether heartbeats are to be said in its place."""
-        if self.dialogue is not None:
-            side = _BEATS_FOR.get(self.state)
-            beat = None if side is None else self.dialogue.beat(side)
-            self._await(beat=inf if beat is None else now + beat.every)
-
-    def _beat(self, now: float) -> None:
-        self._await_beat(now)
-        side = _BEATS_FOR.get(self.state)
-        if side is not None and self.dialogue is not None:
-            beat = self.dialogue.beat(side)
-            if beat is not None:
-                (self.client if side is _CLIENT else self.server).say_for(beat.message)
+        if self._telling is not None:
+            self._telling.await_beat(self.state, now)
 
     # -- A leg is lost -------------------------------------------------------------------------
 
@@ -1220,7 +1162,9 @@ class ContextStateMachine:
         told, if not the `code`. `cut`: it is told nothing, as its connection breaks too.
         """
         self._parting = (code, reason)
-        self._await(opening=inf, beat=inf)
+        self._await(opening=inf)
+        if self._telling is not None:
+            self._telling.beat_at = inf
         self._room.leave(self)
         for leg in (self.client, self.server):
             self._stop_asking(leg, OVER)

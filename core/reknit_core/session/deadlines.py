@@ -11,12 +11,8 @@ class Deadlines(NamedTuple):
     """For the server to accept a new session."""
     grace: float = inf
     """For a lost client to return."""
-    reopening: float = inf
-    """For a new server to answer what it is told."""
     close: float = inf
     """For a leg to do its part of the end."""
-    beat: float = inf
-    """To say a heartbeat in the place of a side that is away."""
 
     def but(self, **until: float) -> "Deadlines":
         """These, with other times for some."""
@@ -28,7 +24,6 @@ class Deadlines(NamedTuple):
         return self.but(
             opening=self.opening + late,
             grace=self.grace + late,
-            reopening=self.reopening + late,
             close=self.close + late,
         )
 

@@ -33,6 +33,7 @@ from reknit_core.queue.budget import Budget
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.deadlines import Deadlines
 from reknit_core.session.forms import FrozenContext
+from reknit_core.session.telling import Telling
 from reknit_core.session.waiting_room import WaitingRoom
 from reknit_core.side import Side
 from reknit_core.terms.habits import Habits
@@ -58,6 +59,7 @@ LEFT_OUT = {
     Dialling: set(Retry.__slots__),  # of these there is a form in the form
     Retry: {"_policy", "_seed"},
     Deadlines: set(),
+    Telling: set(),
     ContextStateMachine: {"_policy", "_upstream", "_counters", "_habits", "_bounded", "_confirms"}
     | {"_dialects", "_room"}
     # None is there while a context is frozen; and one that was thawed needs attention.
@@ -76,6 +78,7 @@ FORMS = {
     Dialling: FrozenServer,
     Retry: FrozenRetry,
     Deadlines: FrozenContext,
+    Telling: FrozenContext,
     ContextStateMachine: FrozenContext,
     ClientHandshake: FrozenRequest,
     ServerHandshake: FrozenAnswer,
@@ -87,11 +90,14 @@ NAMES = {  # where a form has another name for an attribute
         "opening": "opening_until",
         "grace": "grace_until",
         "close": "close_until",
-        "reopening": "reopening_until",
-        "beat": "beat_at",
     },
+    Telling: {"until": "reopening_until"},
     OutgoingWebSocket: {"dialling": "retry"},
-    ContextStateMachine: {"_armed": "asked", "_deadlines": "grace_until"},
+    ContextStateMachine: {
+        "_armed": "asked",
+        "_deadlines": "grace_until",
+        "_telling": "dialogue",
+    },
 }
 
 
