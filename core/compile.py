@@ -27,7 +27,7 @@ MODULES = (
     "core/reknit_core/queue/budget.py",
     "core/reknit_core/queue/stream.py",
     "core/reknit_core/session/context.py",
-    "core/reknit_core/session/deadlines.py",
+    "core/reknit_core/session/ending.py",
     "core/reknit_core/session/telling.py",
     "core/reknit_core/wire/controls.py",
     "core/reknit_core/wire/deflate.py",

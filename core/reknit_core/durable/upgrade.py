@@ -32,7 +32,7 @@ def upgraded(form: dict[str, Any]) -> FrozenContext:
             }
             both = {name: leg.pop(name) for name in FrozenLeg.__struct_fields__}
             form[side] = {"leg": both, **leg}
-        form["server"]["wall"] = None
+        form["server"] |= {"wall": None, "until": form.pop("opening_until")}
         form["server"]["retry"] |= {"refusals": 0, "reason": ""}
         form |= {"dialogue": None, "reopening_until": inf, "beat_at": inf}
         form["pinned"] |= {"_host": "", "named": True, "pared": False}

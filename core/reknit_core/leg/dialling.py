@@ -36,10 +36,11 @@ Outcome = Accepted | AskAgain | Refusal | Missed
 class Dialling(Retry):
     """How the attempts of one session stand: what there were, and the one that is under way."""
 
-    __slots__ = ("at", "begun", "handshake", "wall")
+    __slots__ = ("at", "begun", "handshake", "until", "wall")
 
     def __init__(self, policy: Policy, seed: bytes) -> None:
         super().__init__(policy, seed)
+        self.until = inf  # by when a new session's server must have accepted
         self.at = inf  # when the last dial was due
         self.handshake: ServerHandshake | None = None
         self.begun = inf  # when it was connected

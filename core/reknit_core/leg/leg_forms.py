@@ -66,6 +66,7 @@ class FrozenServer(Form):
     leg: FrozenLeg
     handshake: FrozenAnswer | None
     retry: FrozenRetry
+    until: Moment
     since: Moment
     wall: float | None
     dial_at: Moment

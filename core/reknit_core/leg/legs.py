@@ -62,6 +62,7 @@ class OutgoingWebSocket(Leg):
             leg=_frozen(self),
             handshake=None if dialling.handshake is None else dialling.handshake.frozen(),
             retry=dialling.frozen(),
+            until=Moment(dialling.until),
             since=Moment(dialling.begun),
             wall=dialling.wall,
             dial_at=Moment(dialling.at),
@@ -72,6 +73,7 @@ class OutgoingWebSocket(Leg):
         _take_in(self, form.leg, shift, deflate=deflate, nonce=nonce)
         dialling = self.dialling
         dialling.thaw(form.retry, shift)
+        dialling.until = form.until + shift
         dialling.begun = form.since + shift
         dialling.wall = form.wall
         dialling.at = form.dial_at + shift

@@ -51,14 +51,14 @@ from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket, hello_fra
 from reknit_core.leg.phase import Phase
 from reknit_core.leg.transit import Look, unseen
 from reknit_core.lifecycle import INITIAL, State, Trigger, fire
-from reknit_core.policy.policy import Delivery, OnServerLoss, Overflow, Policy
+from reknit_core.policy.policy import Delivery, Overflow, Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import Budget
 from reknit_core.queue.stream import Buffer
-from reknit_core.session.closing import CLOSE_MEANS, FAREWELLS, Farewell, Meaning
+from reknit_core.session.closing import CLOSE_MEANS, Meaning
 from reknit_core.session.configurations import check
-from reknit_core.session.deadlines import NOTHING_AWAITED
+from reknit_core.session.ending import Ending
 from reknit_core.session.forms import FrozenContext
 from reknit_core.session.telling import Next, Telling
 from reknit_core.session.waiting_room import WaitingRoom
@@ -74,7 +74,6 @@ from reknit_core.wire.handshake import (
     Refusal,
     encode_refusal,
     refusal,
-    shutting_down,
 )
 from reknit_core.wire.headers import HeaderList, for_client, for_refused, value_of
 from reknit_core.wire.inband import Expected
@@ -91,7 +90,6 @@ _SERVER_AWAY = frozenset((State.SERVER_DOWN, State.BOTH_DOWN)) | _REOPENING
 _CLIENT_AWAY = frozenset((State.CLIENT_DOWN, State.BOTH_DOWN, State.REOPENING_ALONE))
 
 OVER = "the session has ended"
-_LEAVING = (GOING_AWAY, "")
 ENDED = frozenset((State.CLOSING, State.CLOSED))
 _TAKEN_OVER = "a newer connection took over"
 _TAKEN_OVER_OPENING = refusal(409, "taken_over", _TAKEN_OVER)
@@ -126,15 +124,13 @@ class ContextStateMachine:
         "_commands",
         "_confirms",
         "_counters",
-        "_deadlines",
         "_dialects",
         "_drain_to",
+        "_ending",
         "_habits",
         "_nonce",
-        "_parting",
         "_pinned",
         "_policy",
-        "_recover",
         "_room",
         "_telling",
         "_upstream",
@@ -176,7 +172,7 @@ class ContextStateMachine:
         self.attention = False
         """True when commands() or next_deadline() may have news since commands() was called."""
         self._commands: tuple[Command, ...] = ()
-        self._deadlines = NOTHING_AWAITED
+        self._ending = Ending(policy, pinned)
         self._armed = inf  # what the adapter's timer stands at (seconds)
         self._drain_to = (0, 0)
         self._confirms = not eager
@@ -184,8 +180,6 @@ class ContextStateMachine:
         self._bounded = (
             policy.overflow_to_server is not pause or policy.overflow_to_client is not pause
         )
-        self._parting = _LEAVING  # the close code and reason that end the session
-        self._recover = True  # whether legs that are away are still waited for
 
     # -- What an adapter asks ------------------------------------------------------------------
 
@@ -217,7 +211,8 @@ class ContextStateMachine:
         asked for less than at first.
         """
         pinned, binding = self._pinned, self._pinned.binding
-        return binding.handed, binding.proven, self._deadlines.grace, self._recover, pinned.pared
+        ending = self._ending
+        return binding.handed, binding.proven, ending.grace, ending.recovers, pinned.pared
 
     @property
     def resumable(self) -> bool:
@@ -226,7 +221,7 @@ class ContextStateMachine:
             case State.CLOSED:
                 return False
             case State.CLOSING:
-                return self._deadlines.grace != inf
+                return self._ending.grace != inf
             case _:
                 return True
 
@@ -268,7 +263,7 @@ class ContextStateMachine:
 
     def frozen(self, now: float) -> FrozenContext:
         """The context as data at the time `now` (seconds), by reference; without its commands."""
-        deadlines, telling = self._deadlines, self._telling
+        ending, telling = self._ending, self._telling
         return FrozenContext(
             now=Moment(now),
             parted=self.client.other is NOBODY,
@@ -278,14 +273,13 @@ class ContextStateMachine:
             pinned=self._pinned,
             nonce=self._nonce,
             asked=Moment(self._armed),
-            opening_until=Moment(deadlines.opening),
-            grace_until=Moment(deadlines.grace),
-            close_until=Moment(deadlines.close),
+            grace_until=Moment(ending.grace),
+            close_until=Moment(ending.close),
             reopening_until=Moment(inf if telling is None else telling.until),
             beat_at=Moment(inf if telling is None else telling.beat_at),
             drain_to=self._drain_to,
-            parting=self._parting,
-            recover=self._recover,
+            parting=ending.parting,
+            recover=ending.recovers,
             dialogue=None if telling is None else telling.dialogue.frozen(),
         )
 
@@ -320,15 +314,14 @@ class ContextStateMachine:
         context.client.thaw(form.client, shift, deflate=deflate, nonce=form.nonce)
         context.server.thaw(form.server, shift, deflate=deflate, nonce=form.nonce)
         context._armed = form.asked + shift
-        context._await(
-            opening=form.opening_until + shift,
-            grace=form.grace_until + shift,
-            close=form.close_until + shift,
-        )
+        ending = context._ending
+        ending.grace = form.grace_until + shift
+        ending.close = form.close_until + shift
+        ending.parting = form.parting
+        ending.recovers = form.recover
+        ending.telling = context._telling
         context.state = form.state
         context._drain_to = form.drain_to
-        context._parting = form.parting
-        context._recover = form.recover
         if context.dialogue is not None:
             context.dialogue.count(budget, over=form.parted)
         if form.parted:
@@ -346,11 +339,11 @@ class ContextStateMachine:
 
     def check(self) -> None:
         """Assert that the three machines stand where they may stand together; for tests."""
-        check(self.state, self.client.phase, self.server.phase, recovers=self._recover)
+        check(self.state, self.client.phase, self.server.phase, recovers=self._ending.recovers)
 
     def next_deadline(self) -> float | None:
         """When handle_timeout is due (seconds); None if nothing is awaited."""
-        deadline = min(self._deadlines)
+        deadline = min(self.server.dialling.until, self._ending.grace, self._ending.close)
         if self._telling is not None:
             deadline = min(deadline, self._telling.deadline)
         if self.server.phase is Phase.HANDSHAKE:
@@ -383,7 +376,7 @@ class ContextStateMachine:
             if not leg.lane:
                 self._done(leg, now, self._policy.close_timeout)
         elif leg.phase is Phase.CLOSING and taken:
-            self._await(close=now + self._policy.close_timeout)
+            self._ending.allow(now)
         return bool(leg.lane) or leg.source.sent < leg.source.tail
 
     def wants_read(self, side: Side) -> bool:
@@ -470,7 +463,7 @@ class ContextStateMachine:
         queue = leg.queue
         before, tail = queue.dropped, queue.tail
         if not leg.make_room():
-            self._recover = False
+            self._ending.recovers = False
             reason = f"too much waits for the {leg.other.side.value}"
             self._end(Trigger.SESSION_FAILED, OVERFLOW, reason, now)
         elif queue.dropped > before:
@@ -550,15 +543,15 @@ class ContextStateMachine:
             self._violated(leg, close, now)
             return
         code, reason = close
-        by_its_code = self._is_lost_by(leg, code)
+        by_its_code = self._ending.is_lost_by(leg, code)
         match CLOSE_MEANS[leg.phase, by_its_code if leg.phase is Phase.OPEN else not leg.lane]:
             case Meaning.CROSSED:
-                self._parting = close
+                self._ending.parting = close
                 leg.phase = Phase.LEAVING
                 leg.scanner = None
                 self._settle(now)
             case Meaning.ANSWERED:
-                self._parting = close
+                self._ending.parting = close
                 self._done(leg, now, self._policy.close_timeout)
             case Meaning.LOST:
                 linger = self._policy.close_timeout
@@ -574,17 +567,6 @@ class ContextStateMachine:
             case never:
                 assert_never(never)
 
-    def _is_lost_by(self, leg: Leg, code: int) -> bool:
-        """Whether a Close with that code is the peer's loss, rather than its end of the session.
-
-        Another reknit has waited for its own client before 1001, and for its server before 1013.
-        """
-        if code not in self._policy.retry_codes(leg.side):
-            return False
-        if leg is self.server:
-            return code != TRY_AGAIN_LATER or not self._pinned.server_is_proxy
-        return self._waits_for(leg) and not self._pinned.client_is_proxy
-
     def _violated(self, leg: Leg, violation: Violation, now: float) -> None:
         """A peer broke the protocol: it gets the code at once, the other leg after its queue."""
         self._stop_asking(leg, OVER)
@@ -593,7 +575,7 @@ class ContextStateMachine:
             leg.phase = Phase.LEAVING
             position, _ = leg.source.next_end()
             leg.say(close_frame(leg.side, violation.code, violation.reason), position)
-            self._await(close=now + self._policy.close_timeout)
+            self._ending.allow(now)
             self.attention = True
             reason = f"{leg.side.value}: {violation.reason}"
             self._end(Trigger.SESSION_ENDED, violation.code, reason, now)
@@ -623,7 +605,7 @@ class ContextStateMachine:
                     if leg is self.client or not self._refused_so_far(now):
                         self._broken(leg, event.reason, now)
             case Shutdown():
-                self._recover = False
+                self._ending.recovers = False
                 for leg in (self.client, self.server):
                     self._catch_up(leg, now)
                 if self.state not in ENDED:
@@ -659,12 +641,12 @@ class ContextStateMachine:
         for leg in (self.client, self.server):
             if leg.is_behind:
                 self.receive_data(leg.side, b"", now)
-        if now >= self._deadlines.opening:
+        if now >= self.server.dialling.until:
             why = self.server.dialling.reason
             reason = "the server did not accept in time" + (f": {why}" if why else "")
             self._give_up(Trigger.RETRIES_SPENT, TRY_AGAIN_LATER, 503, reason, now)
-        if now >= self._deadlines.grace:
-            self._await(grace=inf)
+        if now >= self._ending.grace:
+            self._ending.grace = inf
             if self.state is State.CLOSING:
                 self._settle(now)
             else:
@@ -676,9 +658,10 @@ class ContextStateMachine:
             self._fall_back(telling.why_late, now)
         if telling is not None and now >= telling.beat_at:
             telling.say_beat(self.state, now)
-        if now >= self._deadlines.close:
-            self._await(close=inf)
-            self._close_late(now, look)
+        if now >= self._ending.close:
+            # Which legs, before the first is dropped: that makes the proxy answer the other.
+            for late_one in self._ending.late((self.client, self.server), look, now):
+                self._dropped(late_one, now)
         if (
             self.server.phase is Phase.HANDSHAKE
             and now >= self.server.dialling.begun + self._policy.connect_timeout
@@ -691,24 +674,14 @@ class ContextStateMachine:
                 self._broken(leg, "no sign of life", now)
         self.attention = True
 
-    def _close_late(self, now: float, look: Look) -> None:
-        """Drop the legs that are late with their part of the end, but for those that go on."""
-        # Which legs, before the first is dropped: that makes the proxy answer the other.
-        ending = [
-            leg for leg in (self.client, self.server) if leg.phase in (Phase.CLOSING, Phase.LEAVING)
-        ]
-        late = [leg for leg in ending if not leg.goes_on(look, self._policy.close_timeout, now)]
-        if len(late) < len(ending):
-            self._await(close=now + self._policy.close_timeout)
-        for leg in late:
-            self._dropped(leg, now)
-
     def _postpone(self, late: float, now: float) -> None:
-        self._deadlines = self._deadlines.postponed(late)
-        dialling = self.server.dialling
-        dialling.begun = _moved(dialling.begun, late, now)
+        self._ending.grace += late
+        self._ending.close += late
         if self._telling is not None:
             self._telling.until += late
+        dialling = self.server.dialling
+        dialling.until += late
+        dialling.begun = _moved(dialling.begun, late, now)
         for leg in (self.client, self.server):
             leg.heard = _moved(leg.heard, late, now)
             leg.probe.sent_at = _moved(leg.probe.sent_at, late, now)
@@ -727,7 +700,7 @@ class ContextStateMachine:
                 farewell = encode_refusal(_TAKEN_OVER_OPENING)
                 self._disconnect(client, farewell=farewell, linger=self._policy.close_timeout)
             else:
-                self._await(opening=now + self._policy.handshake_wait)
+                self.server.dialling.until = now + self._policy.handshake_wait
                 self._room.enter(self, now)
             client.generation += 1
             client.phase = Phase.HANDSHAKE
@@ -742,7 +715,7 @@ class ContextStateMachine:
             self._lost(client, _TAKEN_OVER, now)
         client.generation += 1
         client.early = event.handshake.rest
-        self._await(grace=inf)
+        self._ending.grace = inf
         self._counters.resumes[Side.CLIENT, outcome] += 1
         self._go_on(client, event.received)
         self._open_client((), now, returned=True)
@@ -779,7 +752,11 @@ class ContextStateMachine:
         known = counts(server.queue, server.source, self._made(server))
         attempt = server.dialling.attempt
         request = self._pinned.server_request(
-            self._policy, self._upstream, attempt, known, must_resume=self._must_resume()
+            self._policy,
+            self._upstream,
+            attempt,
+            known,
+            must_resume=self._ending.must_resume(self.state),
         )
         key = self._pinned.binding.handshake_key(server.generation)
         server.say(server.dialling.begin(request, key, now, wall), server.source.sent)
@@ -795,8 +772,8 @@ class ContextStateMachine:
             policy,
             now,
             is_opening=is_opening,
-            is_patient=self._room.is_shut or self._ends_with_server(),
-            must_resume=self._must_resume(),
+            is_patient=self._room.is_shut or self._ending.comes_with_server,
+            must_resume=self._ending.must_resume(self.state),
         )
         self._counters.dial_results[result] += 1
         if not isinstance(outcome, Missed):  # of what it has missed it tells below
@@ -854,7 +831,7 @@ class ContextStateMachine:
             self._fire(Trigger.SERVER_UNAWARE, "")
         else:
             if self._fire(Trigger.SERVER_ACCEPTED, "") is State.CONNECTED:
-                self._await(opening=inf)
+                self.server.dialling.until = inf
                 headers = for_client(answer.headers, self._policy.id_header_name)
                 self._open_client(headers, now, returned=False)
             self._start_draining()
@@ -863,7 +840,7 @@ class ContextStateMachine:
 
     def _gap(self, reason: str, now: float) -> None:
         """A server that counts has not got what is gone here, or claims what was never sent."""
-        self._recover = False
+        self._ending.recovers = False
         self._drop_server(GAP, reason, now)
 
     def _drop_server(self, code: int, reason: str, now: float) -> None:
@@ -901,6 +878,7 @@ class ContextStateMachine:
         if dialect is not None:
             dialogue = Dialogue.begun(dialect, self._policy.queue_bytes)
             self._telling = Telling(dialogue, self.client, self.server)
+            self._ending.telling = self._telling
             self._counters.dialects[dialect.name] += 1
             self._command(DialectChosen(dialect.name))
 
@@ -910,7 +888,7 @@ class ContextStateMachine:
 
     def _can_tell(self, now: float) -> bool:
         """A server has accepted that may know nothing of the session: tell it, if that can be."""
-        if self._ends_with_server():
+        if self._ending.comes_with_server:
             return False
         telling = self._telling
         timeout = self._policy.connect_timeout
@@ -964,17 +942,6 @@ class ContextStateMachine:
         if self._telling is not None:
             self._telling.server_gone()
 
-    def _ends_with_server(self) -> bool:
-        """Whether the session is over when its server is lost, so that the client begins anew."""
-        if self.dialogue is not None and self.dialogue.ends:
-            return True
-        return self._policy.on_server_loss is OnServerLoss.END
-
-    def _must_resume(self) -> bool:
-        """Whether another reknit is asked for this session or none: a new one is of no use."""
-        is_over = self.state is State.CLOSING or self._ends_with_server()
-        return is_over and self._pinned.server_is_proxy
-
     def _await_beat(self, now: float) -> None:
         if self._telling is not None:
             self._telling.await_beat(self.state, now)
@@ -1012,26 +979,17 @@ class ContextStateMachine:
         if server:
             self._server_gone()
         if self.state in ENDED:
-            if self._worth_waiting(leg):
+            if self._ending.owes(leg, self.state):
                 self._await_return(leg, reason, now)
             self._settle(now)
         elif self.state is State.OPENING:
             self._end(Trigger.CLIENT_LOST, GOING_AWAY, reason, now)
-        elif not self._waits_for(leg, closed=closed):
+        elif not self._ending.waits_for(leg, closed=closed):
             self._end_with(leg, reason, now, cut=cut)
         else:
             self._fire(Trigger.SERVER_LOST if server else Trigger.CLIENT_LOST, reason)
             self._await_return(leg, reason, now)
             self._await_beat(now)
-
-    def _waits_for(self, leg: Leg, *, closed: bool = False) -> bool:
-        """Whether the session outlives that leg's connection; `closed`: which its peer has closed.
-
-        Another reknit whose connection only broke still has the session, and its own server.
-        """
-        if leg is self.server:
-            return not self._ends_with_server() or (self._pinned.server_is_proxy and not closed)
-        return self._pinned.is_awaited(self._policy)
 
     def _end_with(self, leg: Leg, reason: str, now: float, *, cut: bool) -> None:
         """The session ends with that leg's connection, as it would end without a proxy.
@@ -1043,7 +1001,7 @@ class ContextStateMachine:
             self._end(Trigger.SESSION_ENDED, SERVICE_RESTART, "the server was lost", now, cause=why)
             return
         cut = cut and not self._pinned.server_is_proxy  # which would wait for us
-        self._recover = self._recover and not cut
+        self._ending.recovers &= not cut
         cause = f"client lost: {reason}"
         self._end(
             Trigger.SESSION_ENDED, GOING_AWAY, "the client has gone", now, cause=cause, cut=cut
@@ -1051,7 +1009,7 @@ class ContextStateMachine:
 
     def _await_return(self, leg: Leg, reason: str, now: float) -> None:
         if leg is self.client:
-            self._await(grace=now + self._policy.client_grace)
+            self._ending.grace = now + self._policy.client_grace
             return
         self.server.dialling.lost(now)
         self._retry(reason, now)
@@ -1139,10 +1097,8 @@ class ContextStateMachine:
 
     def _refuse_client(self, answer: Refusal, now: float) -> None:
         self._counters.handshakes[answer.status] += 1
-        self.client.say(encode_refusal(answer), 0)
-        self.client.phase = Phase.LEAVING
+        self._ending.refuse(self.client, answer, now)
         self.client.handshake = None
-        self._await(close=now + self._policy.close_timeout)
         self.attention = True
 
     def _end(
@@ -1161,8 +1117,8 @@ class ContextStateMachine:
         `cause`: what the operator is told, if not the `reason`. `server_code`: what the server is
         told, if not the `code`. `cut`: it is told nothing, as its connection breaks too.
         """
-        self._parting = (code, reason)
-        self._await(opening=inf)
+        self._ending.parting = (code, reason)
+        self.server.dialling.until = inf
         if self._telling is not None:
             self._telling.beat_at = inf
         self._room.leave(self)
@@ -1178,53 +1134,22 @@ class ContextStateMachine:
 
     def _part(self, leg: Leg, now: float, code: int | None = None) -> None:
         """Tell this leg that the session is over: by `code`, if not by the session's own."""
-        farewell = FAREWELLS[leg.side, leg.phase]
-        match farewell:
-            case Farewell.CLOSE:
-                if leg is self.server and leg.source.sent == leg.source.tail:
-                    self._server_gone()  # nothing comes for which it would have to be told more
-                common, reason = self._parting
-                leg.say(close_frame(leg.side, code or common, reason), leg.source.tail)
-                leg.phase = Phase.CLOSING
-                self._await(close=now + self._policy.close_timeout)
-                self.attention = True
-            case Farewell.REFUSAL:
-                self._refuse_client(shutting_down(self._parting[1]), now)
-            case Farewell.WAIT | Farewell.WAIT_OR_DROP if self._worth_waiting(leg):
-                pass
-            case Farewell.WAIT:
-                if leg is self.client:
-                    self._await(grace=inf)
-            case Farewell.WAIT_OR_DROP:
-                self._disconnect(leg)
-                leg.gone()
-            case Farewell.NOTHING:
-                pass
-            case never:
-                assert_never(never)
-
-    def _worth_waiting(self, leg: Leg) -> bool:
-        """Whether a session that ends on purpose still owes this leg messages, or its end.
-
-        The end is owed to another reknit: it comes back, or waits for us.
-        """
-        owed = self._pinned.is_proxy(leg.side) or leg.source.sent < leg.source.tail
-        goes_on = self._recover and self.state is State.CLOSING
-        return owed and goes_on and self._waits_for(leg)
+        outcome = self._ending.part(leg, self.state, now, code)
+        if isinstance(outcome, Refusal):
+            self._refuse_client(outcome, now)
+        elif outcome:
+            self._disconnect(leg)
+            leg.gone()
+        self.attention = True
 
     def _settle(self, now: float) -> None:
         """In a session that ends: answer who asked for it, and notice when both legs are done."""
         if self.state not in ENDED:
             return
         for leg in (self.client, self.server):
-            if leg.phase is Phase.CLOSE_RECEIVED and leg.other.phase is not Phase.CLOSING:
-                leg.phase = Phase.LEAVING
-                leg.say(close_frame(leg.side, *self._parting), leg.source.tail)
-                self._await(close=now + self._policy.close_timeout)
-                self.attention = True
-        away = self.client.phase is self.server.phase is Phase.AWAY
-        if away and self._deadlines.grace == inf:
-            self._await(close=inf)
+            self.attention |= self._ending.answer(leg, now)
+        if self._ending.is_done(self.client, self.server):
+            self._ending.close = inf
             if self.state is State.CLOSING:
                 self._fire(Trigger.LEGS_CLOSED, "")
             for leg in (self.client, self.server):
@@ -1249,10 +1174,6 @@ class ContextStateMachine:
             handed - source.confirmed,
             counts=received is not None,
         )
-
-    def _await(self, **until: float) -> None:
-        """Those waits are over at these times (seconds); inf: nothing is awaited."""
-        self._deadlines = self._deadlines.but(**until)
 
     def _fire(self, trigger: Trigger, reason: str) -> State:
         source = self.state

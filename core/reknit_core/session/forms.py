@@ -17,7 +17,6 @@ class FrozenContext(Form):
     pinned: Pinned
     nonce: bytes
     asked: Moment
-    opening_until: Moment
     grace_until: Moment
     close_until: Moment
     reopening_until: Moment

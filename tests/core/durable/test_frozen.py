@@ -31,7 +31,7 @@ from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.backlog_form import FrozenBacklog
 from reknit_core.queue.budget import Budget
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.deadlines import Deadlines
+from reknit_core.session.ending import Ending
 from reknit_core.session.forms import FrozenContext
 from reknit_core.session.telling import Telling
 from reknit_core.session.waiting_room import WaitingRoom
@@ -58,7 +58,8 @@ LEFT_OUT = {
     OutgoingWebSocket: {"dialogue", "other", "policy", "source"},
     Dialling: set(Retry.__slots__),  # of these there is a form in the form
     Retry: {"_policy", "_seed"},
-    Deadlines: set(),
+    # What is known of the messages is the context's.
+    Ending: {"_policy", "telling"},
     Telling: set(),
     ContextStateMachine: {"_policy", "_upstream", "_counters", "_habits", "_bounded", "_confirms"}
     | {"_dialects", "_room"}
@@ -77,7 +78,7 @@ FORMS = {
     OutgoingWebSocket: FrozenServer,
     Dialling: FrozenServer,
     Retry: FrozenRetry,
-    Deadlines: FrozenContext,
+    Ending: FrozenContext,
     Telling: FrozenContext,
     ContextStateMachine: FrozenContext,
     ClientHandshake: FrozenRequest,
@@ -86,16 +87,12 @@ FORMS = {
 NAMES = {  # where a form has another name for an attribute
     Dialling: {"at": "dial_at", "begun": "since"},
     Retry: {"_needed_at": "since"},
-    Deadlines: {
-        "opening": "opening_until",
-        "grace": "grace_until",
-        "close": "close_until",
-    },
+    Ending: {"grace": "grace_until", "close": "close_until", "recovers": "recover"},
     Telling: {"until": "reopening_until"},
     OutgoingWebSocket: {"dialling": "retry"},
     ContextStateMachine: {
         "_armed": "asked",
-        "_deadlines": "grace_until",
+        "_ending": "grace_until",
         "_telling": "dialogue",
     },
 }
@@ -106,8 +103,6 @@ def slots(kind: type) -> set[str]:
     compiled = getattr(kind, "__mypyc_attrs__", None)
     if compiled is not None:
         return set(compiled)
-    if kind is Deadlines:
-        return set(Deadlines._fields)
     if kind is ClientHandshake:
         return set(vars(ClientHandshake()))
     if kind is ServerHandshake:
