@@ -12,6 +12,7 @@ from reknit_core.leg.phase import Phase
 from reknit_core.policy.policy import Policy
 from reknit_core.queue.backlog import Backlog
 from reknit_core.side import Side
+from reknit_core.terms.pinned import Pinned
 from reknit_core.wire.handshake import ClientHandshake, ServerHandshake
 from reknit_core.wire.headers import HeaderList
 
@@ -27,6 +28,16 @@ class IncomingWebSocket(Leg):
         super().__init__(queue, source, policy)
         self.handshake: ClientHandshake | None = None
         self.hello = False  # whether this client wants to be greeted by a message
+
+    def accept(self, pinned: Pinned, server_headers: HeaderList, told: HeaderList) -> None:
+        """Answer its handshake. `told`: the proxy's own headers, which a greeting has too."""
+        handshake = self.handshake
+        assert handshake is not None
+        self.handshake = None
+        headers = (*server_headers, *told, *pinned.agreed_headers())
+        self.say(handshake.accept(pinned.subprotocol, headers), self.source.sent)
+        if self.hello:
+            self.say(hello_frame(told), self.source.sent)
 
     def frozen(self) -> FrozenClient:
         """The leg as data, by reference."""

@@ -16,6 +16,7 @@ from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.budget import Budget
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.forms import FrozenContext
+from reknit_core.session.surroundings import Surroundings
 from reknit_core.session.waiting_room import WaitingRoom
 from reknit_core.side import Side
 from reknit_core.terms.binding import KEY_BYTES
@@ -65,14 +66,21 @@ class Contexts:
         self._policy = policy
         self._upstream = upstream
         self._randomness = randomness
-        self._dialects = dialects or dialects_of(policy)
         self._proxies = TrustedProxies(policy.trust_forwarded)
         self.budget = Budget(policy.queue_total)
         self._contexts: dict[str, ContextStateMachine] = {}
         self._replaced: set[ContextStateMachine] = set()  # they end; their ids are used again
         self.counters = Counters()
-        self._habits = Habits()
         self._room: WaitingRoom[ContextStateMachine] = WaitingRoom()
+        self._surroundings = Surroundings(
+            policy,
+            upstream,
+            self.budget,
+            self.counters,
+            Habits(),
+            self._room,
+            dialects or dialects_of(policy),
+        )
         self.is_draining = False  # then no session begins any more
 
     def __len__(self) -> int:
@@ -114,17 +122,7 @@ class Contexts:
 
         A dial that was under way is among its commands again.
         """
-        context = ContextStateMachine.thawed(
-            form,
-            self._policy,
-            self._upstream,
-            self.budget,
-            self.counters,
-            self._habits,
-            self._room,
-            now,
-            self._dialects,
-        )
+        context = ContextStateMachine.thawed(form, self._surroundings, now)
         self.counters.began(context.state)
         known = self._contexts.get(context.connection_id)
         if context.state is State.CLOSED:
@@ -182,22 +180,12 @@ class Contexts:
         proto = "https" if handshake.secure else "http"
         told = self._proxies.headers(handshake.address, request.headers, request.host, proto)
         key = self._randomness(KEY_BYTES)
-        pared = not self._habits.compresses(request.extensions, now)
+        pared = not self._surroundings.habits.compresses(request.extensions, now)
         pinned = Pinned.from_request(
             self._policy, connection_id, request, told, key, named=claim.can_return, pared=pared
         )
         nonce = self._randomness(NONCE_BYTES)
-        context = ContextStateMachine(
-            self._policy,
-            self._upstream,
-            pinned,
-            nonce,
-            self.budget,
-            self.counters,
-            self._habits,
-            self._room,
-            self._dialects,
-        )
+        context = ContextStateMachine(self._surroundings, pinned, nonce)
         self._put(context)
         self.counters.began(context.state)
         context.handle(ClientConnected(handshake, hello=claim.hello), now)

@@ -5,7 +5,6 @@ goes through `handle`. What the adapter must do comes out of `commands`. Time is
 seconds, passed in. driver.py is this calling protocol as code; core/README.md says it in words.
 """
 
-from dataclasses import replace
 from math import ceil, inf
 from typing import Final, assert_never
 
@@ -29,9 +28,7 @@ from reknit_core.commands import (
     Transitioned,
     Undelivered,
 )
-from reknit_core.counters import Counters, DialResult, Resume
-from reknit_core.dialect.choice import NO_DIALECTS, Dialects
-from reknit_core.dialect.speech import Offer
+from reknit_core.counters import DialResult, Resume
 from reknit_core.events import (
     Ask,
     ClientConnected,
@@ -43,28 +40,25 @@ from reknit_core.events import (
     StopAsking,
 )
 from reknit_core.form import Moment
-from reknit_core.leg.asking import ask, has_replied, is_asked, stop_asking
+from reknit_core.leg.asking import ask, has_replied, stop_asking
 from reknit_core.leg.dialling import AskAgain, Dialling, Missed
 from reknit_core.leg.dialogue import Dialogue
 from reknit_core.leg.leg import NOBODY, Leg
-from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket, hello_frame
+from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket
 from reknit_core.leg.phase import Phase
 from reknit_core.leg.transit import Look, unseen
 from reknit_core.lifecycle import INITIAL, State, Trigger, fire
-from reknit_core.policy.policy import Delivery, Overflow, Policy
-from reknit_core.policy.upstream import Upstream
+from reknit_core.policy.policy import Delivery, Overflow
 from reknit_core.queue.backlog import Backlog
-from reknit_core.queue.budget import Budget
 from reknit_core.queue.stream import Buffer
 from reknit_core.session.closing import CLOSE_MEANS, Meaning
 from reknit_core.session.configurations import check
 from reknit_core.session.ending import Ending
 from reknit_core.session.forms import FrozenContext
+from reknit_core.session.surroundings import GapError, Surroundings, continues_at
 from reknit_core.session.telling import Next, Telling
-from reknit_core.session.waiting_room import WaitingRoom
 from reknit_core.side import Side
-from reknit_core.terms.claim import RECEIVED, Claim, received_count
-from reknit_core.terms.habits import Habits
+from reknit_core.terms.claim import Claim
 from reknit_core.terms.pinned import Pinned, counts
 from reknit_core.wire.controls import close_frame, read_close
 from reknit_core.wire.frames import FrameScanner, Opcode, Violation, payload
@@ -75,8 +69,7 @@ from reknit_core.wire.handshake import (
     encode_refusal,
     refusal,
 )
-from reknit_core.wire.headers import HeaderList, for_client, for_refused, value_of
-from reknit_core.wire.inband import Expected
+from reknit_core.wire.headers import HeaderList, for_client
 from reknit_core.wire.reasons import shortened
 
 LATE = 1.0  # seconds: a time-out handled later than this means that the proxy itself stood still
@@ -112,10 +105,7 @@ class ContextStateMachine:
 
     Which phases go with which state is written down in session/configurations.py.
 
-    `nonce`: a few unguessable bytes, by which the proxy knows its own Pongs. `budget` counts the
-    bytes that wait in all sessions, `counters` what happens in them, `habits` is what they have
-    learned of the servers, `room` says when one that opens may dial. `dialects` says what is
-    known of a session's messages.
+    `nonce`: a few unguessable bytes, by which the proxy knows its own Pongs.
     """
 
     __slots__ = (
@@ -124,16 +114,13 @@ class ContextStateMachine:
         "_commands",
         "_confirms",
         "_counters",
-        "_dialects",
         "_drain_to",
         "_ending",
-        "_habits",
         "_nonce",
         "_pinned",
         "_policy",
-        "_room",
+        "_surroundings",
         "_telling",
-        "_upstream",
         "attention",
         "client",
         "server",
@@ -141,28 +128,15 @@ class ContextStateMachine:
     )
 
     def __init__(
-        self,
-        policy: Policy,
-        upstream: Upstream,
-        pinned: Pinned,
-        nonce: bytes,
-        budget: Budget,
-        counters: Counters,
-        habits: Habits,
-        room: "WaitingRoom[ContextStateMachine]",
-        dialects: Dialects = NO_DIALECTS,
+        self, surroundings: "Surroundings[ContextStateMachine]", pinned: Pinned, nonce: bytes
     ) -> None:
+        policy = surroundings.policy
+        self._surroundings = surroundings
         self._policy = policy
-        self._upstream = upstream
+        self._counters = surroundings.counters
         self._pinned = pinned
         self._nonce = nonce
-        self._counters = counters
-        self._habits = habits
-        self._room = room
-        self._dialects = dialects
-        eager = policy.delivery is Delivery.AT_MOST_ONCE
-        to_server = Backlog(eager=eager, window=policy.replay_window, budget=budget)
-        to_client = Backlog(eager=eager, window=policy.replay_window, budget=budget)
+        to_server, to_client = surroundings.backlog(), surroundings.backlog()
         self.client = IncomingWebSocket(to_server, to_client, policy)
         self.server = OutgoingWebSocket(to_client, to_server, policy, Dialling(policy, nonce))
         self.client.other = self.server
@@ -175,7 +149,7 @@ class ContextStateMachine:
         self._ending = Ending(policy, pinned)
         self._armed = inf  # what the adapter's timer stands at (seconds)
         self._drain_to = (0, 0)
-        self._confirms = not eager
+        self._confirms = policy.delivery is not Delivery.AT_MOST_ONCE
         pause = Overflow.PAUSE
         self._bounded = (
             policy.overflow_to_server is not pause or policy.overflow_to_client is not pause
@@ -249,7 +223,7 @@ class ContextStateMachine:
     @property
     def calls_others(self) -> bool:
         """Whether other sessions have commands now: Contexts.news() says which."""
-        return self._room.has_news
+        return self._surroundings.room.has_news
 
     def let_in(self, at: float) -> None:
         """The session has waited to open: it dials at that time (seconds). For the room."""
@@ -287,26 +261,19 @@ class ContextStateMachine:
     def thawed(
         cls,
         form: FrozenContext,
-        policy: Policy,
-        upstream: Upstream,
-        budget: Budget,
-        counters: Counters,
-        habits: Habits,
-        room: "WaitingRoom[ContextStateMachine]",
+        surroundings: "Surroundings[ContextStateMachine]",
         now: float,
-        dialects: Dialects = NO_DIALECTS,
     ) -> "ContextStateMachine":
         """The context that frozen() gave `form` of, with its connections; time stood still.
 
         A dial that was under way is among its commands again; one that was waited for may be.
         """
-        context = cls(
-            policy, upstream, form.pinned, form.nonce, budget, counters, habits, room, dialects
-        )
+        context = cls(surroundings, form.pinned, form.nonce)
         shift = now - form.now
         if form.dialogue is not None:
-            dialect = dialects.named(form.dialogue.name)
-            dialogue = Dialogue.thawed(form.dialogue, dialect, policy.queue_bytes)
+            dialect = surroundings.dialects.named(form.dialogue.name)
+            limit = surroundings.policy.queue_bytes
+            dialogue = Dialogue.thawed(form.dialogue, dialect, limit)
             telling = context._telling = Telling(dialogue, context.client, context.server)
             telling.until = now if dialogue.is_stuck else form.reopening_until + shift
             telling.beat_at = form.beat_at + shift
@@ -323,13 +290,13 @@ class ContextStateMachine:
         context.state = form.state
         context._drain_to = form.drain_to
         if context.dialogue is not None:
-            context.dialogue.count(budget, over=form.parted)
+            context.dialogue.count(surroundings.budget, over=form.parted)
         if form.parted:
             context.client.other = context.server.other = NOBODY
         if context.state is State.OPENING:
             if context.server.dialling.reason:
-                room.missed(now)
-            room.rejoin(context, now, dials=context.server.phase is not Phase.AWAY)
+                surroundings.room.missed(now)
+            surroundings.room.rejoin(context, now, dials=context.server.phase is not Phase.AWAY)
         if context.server.phase is Phase.DIALLING:
             context._ask_dial()
         if context.dialogue is not None and context.dialogue.is_forgotten:
@@ -454,7 +421,7 @@ class ContextStateMachine:
         each = self._bounded or leg.dialogue is not None
         queue.alarm = 0 if each else leg.next_alarm(confirms=self._confirms)
         if leg.asked and has_replied(leg):
-            self._stop_asking(leg, "")
+            self._tell_operator(stop_asking(leg, ""))
         if leg.dialogue is not None and self._telling is not None:
             self._heed(self._telling, now)
 
@@ -514,7 +481,6 @@ class ContextStateMachine:
 
     def _control(self, leg: Leg, opcode: Opcode, frame: bytes, position: int, now: float) -> None:
         """A control frame came, at that position of the leg's queue."""
-        other = leg.other
         if opcode is Opcode.CLOSE:
             self._close_received(leg, frame, now)
         elif opcode is Opcode.PONG and (said := payload(frame)).startswith(self._nonce):
@@ -526,16 +492,8 @@ class ContextStateMachine:
                 if leg is self.client:
                     self._pinned.binding.received()
             self.attention |= leg.deadline() < self._armed
-        elif leg.phase is not Phase.OPEN:
-            pass  # our Close is out: nothing else may follow it
-        elif other.phase is Phase.OPEN:
-            other.say(frame, position)
-            if opcode is Opcode.PING:
-                leg.pinged = payload(frame)
-            elif other.pinged == payload(frame):
-                other.pinged = None
-        elif opcode is Opcode.PING:
-            leg.pong(payload(frame))
+        elif leg.phase is Phase.OPEN:  # else our Close is out: nothing else may follow it
+            leg.pass_on(opcode, frame, position)
 
     def _close_received(self, leg: Leg, frame: bytes, now: float) -> None:
         close = read_close(leg.side, frame)
@@ -558,7 +516,7 @@ class ContextStateMachine:
                 self._disconnect(leg, farewell=leg.last_words(code, ""), linger=linger)
                 self._lost(leg, f"closed with {code} {reason}".rstrip(), now, closed=True)
             case Meaning.ENDS:
-                self._stop_asking(leg, OVER)
+                self._tell_operator(stop_asking(leg, OVER))
                 leg.phase = Phase.CLOSE_RECEIVED
                 leg.scanner = None
                 leg.confirm_no_more()
@@ -569,7 +527,7 @@ class ContextStateMachine:
 
     def _violated(self, leg: Leg, violation: Violation, now: float) -> None:
         """A peer broke the protocol: it gets the code at once, the other leg after its queue."""
-        self._stop_asking(leg, OVER)
+        self._tell_operator(stop_asking(leg, OVER))
         leg.scanner = None
         if leg.phase is Phase.OPEN:
             leg.phase = Phase.LEAVING
@@ -592,7 +550,14 @@ class ContextStateMachine:
                 self._client_connected(event, now)
             case ServerConnected():
                 if self._awaits(event.generation):
-                    self._server_connected(now, event.wall)
+                    self._surroundings.ask(
+                        self.server,
+                        self._pinned,
+                        self._made(self.server),
+                        now,
+                        event.wall,
+                        must_resume=self._ending.must_resume(self.state),
+                    )
             case DialFailed():
                 if self._awaits(event.generation):
                     self._counters.dial_results[DialResult.UNREACHABLE] += 1
@@ -622,10 +587,11 @@ class ContextStateMachine:
                     self._settle(now)
             case Ask():
                 leg = self.client if event.side is Side.CLIENT else self.server
-                self._ask(leg, event.text, event.expected)
+                self._tell_operator(ask(leg, event.text, event.expected))
+                self.attention = True
             case StopAsking():
                 leg = self.client if event.side is Side.CLIENT else self.server
-                self._stop_asking(leg, "nobody waits for it any more")
+                self._tell_operator(stop_asking(leg, "nobody waits for it any more"))
             case _:
                 assert_never(event)
 
@@ -701,7 +667,7 @@ class ContextStateMachine:
                 self._disconnect(client, farewell=farewell, linger=self._policy.close_timeout)
             else:
                 self.server.dialling.until = now + self._policy.handshake_wait
-                self._room.enter(self, now)
+                self._surroundings.room.enter(self, now)
             client.generation += 1
             client.phase = Phase.HANDSHAKE
             client.early = event.handshake.rest
@@ -729,16 +695,10 @@ class ContextStateMachine:
     def _open_client(self, server_headers: HeaderList, now: float, *, returned: bool) -> None:
         """Answer the client's handshake; its frames follow, those first that came early."""
         client = self.client
-        handshake = client.handshake
-        assert handshake is not None
-        client.handshake = None
         self._counters.handshakes[101] += 1
         known = counts(client.queue, client.source, self._made(client)) if returned else None
         told = self._pinned.told_client(self._policy, known)
-        headers = (*server_headers, *told, *self._pinned.agreed_headers())
-        client.say(handshake.accept(self._pinned.subprotocol, headers), client.source.sent)
-        if client.hello:
-            client.say(hello_frame(told), client.source.sent)
+        client.accept(self._pinned, server_headers, told)
         self._open(client, now)
         if self._policy.resume_token:
             client.ask(self._nonce, now)  # its Pong proves that it has got the fresh token
@@ -747,37 +707,12 @@ class ContextStateMachine:
         deflate = self._pinned.compression is not None
         leg.open(deflate=deflate, now=now, nonce=self._nonce)
 
-    def _server_connected(self, now: float, wall: float | None) -> None:
-        server = self.server
-        known = counts(server.queue, server.source, self._made(server))
-        attempt = server.dialling.attempt
-        request = self._pinned.server_request(
-            self._policy,
-            self._upstream,
-            attempt,
-            known,
-            must_resume=self._ending.must_resume(self.state),
-        )
-        key = self._pinned.binding.handshake_key(server.generation)
-        server.say(server.dialling.begin(request, key, now, wall), server.source.sent)
-        server.phase = Phase.HANDSHAKE
-
     def _server_answered(self, answer: Accepted | Refusal | Failed, now: float) -> None:
-        policy = self._policy
-        is_opening = self.state is State.OPENING
-        result, outcome = self.server.dialling.weigh(
-            answer,
-            self._pinned,
-            self._habits,
-            policy,
-            now,
-            is_opening=is_opening,
-            is_patient=self._room.is_shut or self._ending.comes_with_server,
-            must_resume=self._ending.must_resume(self.state),
+        outcome = self._surroundings.weigh(
+            answer, self.server, self._pinned, self._ending, self.state, now
         )
-        self._counters.dial_results[result] += 1
         if not isinstance(outcome, Missed):  # of what it has missed it tells below
-            self._room.found(self, now)
+            self._surroundings.room.found(self, now)
         match outcome:
             case Accepted():
                 self._server_accepted(outcome, now)
@@ -786,8 +721,7 @@ class ContextStateMachine:
                 self.server.gone()
                 self._dial(now)
             case Refusal():
-                headers = for_refused(outcome.headers, outcome.status, policy.id_header_name)
-                self._refuse_client(replace(outcome, headers=headers), now)
+                self._refuse_client(outcome, now)
                 self._end(Trigger.SERVER_REFUSED, GOING_AWAY, f"status={outcome.status}", now)
             case Missed():
                 self._attempt_failed(outcome.failure, outcome.reason, now, outcome.after)
@@ -808,14 +742,12 @@ class ContextStateMachine:
         server = self.server
         server.dialling.accepted(now)
         if self.state is not State.OPENING:
-            claimed = value_of(answer.headers, RECEIVED) if self._pinned.server_counts else None
             try:
-                received = received_count(claimed)
-            except ValueError:
-                received = -1
-            if received is not None and not server.can_go_on(received):
+                received = continues_at(answer, server, self._pinned)
+            except GapError as gap:
                 self._counters.resumes[Side.SERVER, Resume.REFUSED] += 1
-                self._gap(shortened(f"the server can't continue after message {claimed}"), now)
+                self._ending.recovers = False
+                self._drop_server(GAP, str(gap), now)
                 return
             self._counters.resumes[Side.SERVER, Resume.RESUMED] += 1
             self._go_on(server, received)
@@ -837,11 +769,6 @@ class ContextStateMachine:
             self._start_draining()
         self._await_beat(now)
         server.early = answer.rest
-
-    def _gap(self, reason: str, now: float) -> None:
-        """A server that counts has not got what is gone here, or claims what was never sent."""
-        self._ending.recovers = False
-        self._drop_server(GAP, reason, now)
 
     def _drop_server(self, code: int, reason: str, now: float) -> None:
         """The session can't go on with this server: the client is told by that code."""
@@ -873,14 +800,10 @@ class ContextStateMachine:
 
     def _choose_dialect(self) -> None:
         """The session begins: see what is known of its messages."""
-        pinned = self._pinned
-        dialect = self._dialects.choose(Offer(pinned.target, pinned.subprotocol))
-        if dialect is not None:
-            dialogue = Dialogue.begun(dialect, self._policy.queue_bytes)
-            self._telling = Telling(dialogue, self.client, self.server)
-            self._ending.telling = self._telling
-            self._counters.dialects[dialect.name] += 1
-            self._command(DialectChosen(dialect.name))
+        dialogue = self._surroundings.dialogue(self._pinned)
+        if dialogue is not None:
+            self._telling = self._ending.telling = Telling(dialogue, self.client, self.server)
+            self._command(DialectChosen(dialogue.name))
 
     def _made(self, leg: Leg) -> int:
         """How many of that leg's messages were said in its peer's place."""
@@ -973,7 +896,7 @@ class ContextStateMachine:
     def _lost(
         self, leg: Leg, reason: str, now: float, *, cut: bool = False, closed: bool = False
     ) -> None:
-        self._stop_asking(leg, f"the {leg.side.value} was lost")
+        self._tell_operator(stop_asking(leg, f"the {leg.side.value} was lost"))
         leg.gone()
         server = leg is self.server
         if server:
@@ -1025,9 +948,9 @@ class ContextStateMachine:
         reason = server.dialling.reason = shortened(reason)
         self._command(AttemptFailed(server.dialling.attempt, failure, reason))
         if failure is Failure.AWAY:
-            self._room.missed(now)
+            self._surroundings.room.missed(now)
         else:
-            self._room.found(self, now)
+            self._surroundings.room.found(self, now)
         if failure is Failure.FINAL:
             self._give_up(Trigger.SERVER_REFUSED, SERVICE_RESTART, 502, reason, now)
         elif failure is Failure.REFUSED and self.state is State.OPENING:
@@ -1045,7 +968,7 @@ class ContextStateMachine:
     ) -> None:
         at = self.server.dialling.next_dial(now, failure, retry_after)
         if at is not None and self.state is State.OPENING:
-            self._room.wait(self, at, now)
+            self._surroundings.room.wait(self, at, now)
         elif at is not None:
             self._dial(at)
         else:
@@ -1070,17 +993,9 @@ class ContextStateMachine:
 
     # -- A request of the operator's -------------------------------------------------------------
 
-    def _ask(self, leg: Leg, text: str, expected: Expected) -> None:
-        problem = ask(leg, text, expected)
-        if problem:
-            self._command(Answered(leg.side, None, problem))
-        self.attention = True
-
-    def _stop_asking(self, leg: Leg, reason: str) -> None:
-        """Nothing more can come in reply, or nothing more is wanted."""
-        if is_asked(leg):
-            reply = stop_asking(leg)
-            self._command(Answered(leg.side, reply, "" if reply is not None else reason))
+    def _tell_operator(self, answered: Answered | None) -> None:
+        if answered is not None:
+            self._command(answered)
 
     # -- The session ends ----------------------------------------------------------------------
 
@@ -1121,9 +1036,9 @@ class ContextStateMachine:
         self.server.dialling.until = inf
         if self._telling is not None:
             self._telling.beat_at = inf
-        self._room.leave(self)
+        self._surroundings.room.leave(self)
         for leg in (self.client, self.server):
-            self._stop_asking(leg, OVER)
+            self._tell_operator(stop_asking(leg, OVER))
         self._fire(trigger, cause or reason)
         if cut:
             self._disconnect(self.server)

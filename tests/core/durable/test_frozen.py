@@ -33,6 +33,7 @@ from reknit_core.queue.budget import Budget
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.ending import Ending
 from reknit_core.session.forms import FrozenContext
+from reknit_core.session.surroundings import Surroundings
 from reknit_core.session.telling import Telling
 from reknit_core.session.waiting_room import WaitingRoom
 from reknit_core.side import Side
@@ -61,8 +62,7 @@ LEFT_OUT = {
     # What is known of the messages is the context's.
     Ending: {"_policy", "telling"},
     Telling: set(),
-    ContextStateMachine: {"_policy", "_upstream", "_counters", "_habits", "_bounded", "_confirms"}
-    | {"_dialects", "_room"}
+    ContextStateMachine: {"_policy", "_surroundings", "_counters", "_bounded", "_confirms"}
     # None is there while a context is frozen; and one that was thawed needs attention.
     | {"_commands", "attention"},
     ClientHandshake: {"rest", "_key", "_subprotocols"}
@@ -229,12 +229,7 @@ def thaw(data: bytes, now: float = 4.0, policy: Policy | None = None) -> Context
     counters = Counters()
     context = ContextStateMachine.thawed(
         frozen.decode(data),
-        policy or Policy(),
-        UPSTREAM,
-        budget,
-        counters,
-        Habits(),
-        WaitingRoom(),
+        Surroundings(policy or Policy(), UPSTREAM, budget, counters, Habits(), WaitingRoom()),
         now,
     )
     assert budget.used == context.client.queue.held + context.server.queue.held

@@ -9,12 +9,9 @@ from reknit_core.leg.leg import MAX_LANE, SMALL
 from reknit_core.leg.phase import Phase
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Delivery, Overflow, Policy
-from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.budget import SHARE
 from reknit_core.session.context import ContextStateMachine
-from reknit_core.session.waiting_room import WaitingRoom
 from reknit_core.side import Side
-from reknit_core.terms.habits import Habits
 from reknit_core.wire.frames import payload
 from sessions_by_hand import accept, contexts, session, take
 
@@ -106,17 +103,7 @@ def test_so_it_is_after_a_takeover(closer: Side) -> None:
     context.receive_data(closer, close(closer), 2.0)
     flow(context)
     context.commands()
-    queues = contexts(context.client.policy)
-    thawed = ContextStateMachine.thawed(
-        context.frozen(3.0),
-        context.client.policy,
-        Upstream("server.example", 80),
-        queues.budget,
-        queues.counters,
-        Habits(),
-        WaitingRoom(),
-        3.0,
-    )
+    thawed = contexts(context.client.policy).take_in(context.frozen(3.0), 3.0)
     for _ in range(9):
         assert thawed.wants_read(there)
         thawed.receive_data(there, text(there), 4.0)

@@ -1,0 +1,126 @@
+"""What all sessions of one proxy have in common, and how each of them asks the server with it."""
+
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from reknit_core.counters import Counters
+from reknit_core.dialect.choice import NO_DIALECTS, Dialects
+from reknit_core.dialect.speech import Offer
+from reknit_core.leg.dialling import Outcome
+from reknit_core.leg.dialogue import Dialogue
+from reknit_core.leg.legs import OutgoingWebSocket
+from reknit_core.leg.phase import Phase
+from reknit_core.lifecycle import State
+from reknit_core.policy.policy import Delivery, Policy
+from reknit_core.policy.upstream import Upstream
+from reknit_core.queue.backlog import Backlog
+from reknit_core.queue.budget import Budget
+from reknit_core.session.ending import Ending
+from reknit_core.session.waiting_room import Waiter, WaitingRoom
+from reknit_core.terms.claim import RECEIVED, received_count
+from reknit_core.terms.habits import Habits
+from reknit_core.terms.pinned import Pinned, counts
+from reknit_core.wire.handshake import Accepted, Failed, Refusal
+from reknit_core.wire.headers import for_refused, value_of
+from reknit_core.wire.reasons import shortened
+
+W = TypeVar("W", bound=Waiter)
+
+
+class GapError(Exception):
+    """A server can't go on where the session is; the text says why, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings(Generic[W]):
+    """One proxy's, shared by its sessions.
+
+    `budget` counts the bytes that wait in all sessions, `counters` what happens in them, `habits`
+    is what they have learned of the servers, `room` says when one that opens may dial. `dialects`
+    says what is known of a session's messages.
+    """
+
+    policy: Policy
+    upstream: Upstream
+    budget: Budget
+    counters: Counters
+    habits: Habits
+    room: WaitingRoom[W]
+    dialects: Dialects = NO_DIALECTS
+
+    def backlog(self) -> Backlog:
+        """The queue of one direction of a new session."""
+        eager = self.policy.delivery is Delivery.AT_MOST_ONCE
+        return Backlog(eager=eager, window=self.policy.replay_window, budget=self.budget)
+
+    def dialogue(self, pinned: Pinned) -> Dialogue | None:
+        """A session begins: what is known of its messages."""
+        dialect = self.dialects.choose(Offer(pinned.target, pinned.subprotocol))
+        if dialect is None:
+            return None
+        self.counters.dialects[dialect.name] += 1
+        return Dialogue.begun(dialect, self.policy.queue_bytes)
+
+    def ask(
+        self,
+        server: OutgoingWebSocket,
+        pinned: Pinned,
+        made: int,
+        now: float,
+        wall: float | None,
+        *,
+        must_resume: bool,
+    ) -> None:
+        """The server is connected: it gets the opening handshake.
+
+        `made`: how many messages were said in its place. `must_resume`: another reknit is asked
+        for this session or none.
+        """
+        known = counts(server.queue, server.source, made)
+        request = pinned.server_request(
+            self.policy, self.upstream, server.dialling.attempt, known, must_resume=must_resume
+        )
+        key = pinned.binding.handshake_key(server.generation)
+        server.say(server.dialling.begin(request, key, now, wall), server.source.sent)
+        server.phase = Phase.HANDSHAKE
+
+    def weigh(
+        self,
+        answer: Accepted | Refusal | Failed,
+        server: OutgoingWebSocket,
+        pinned: Pinned,
+        ending: Ending,
+        state: State,
+        now: float,
+    ) -> Outcome:
+        """What the server's answer comes to; a Refusal is as the client is to have it."""
+        result, outcome = server.dialling.weigh(
+            answer,
+            pinned,
+            self.habits,
+            self.policy,
+            now,
+            is_opening=state is State.OPENING,
+            is_patient=self.room.is_shut or ending.comes_with_server,
+            must_resume=ending.must_resume(state),
+        )
+        self.counters.dial_results[result] += 1
+        if isinstance(outcome, Refusal):
+            headers = for_refused(outcome.headers, outcome.status, self.policy.id_header_name)
+            return replace(outcome, headers=headers)
+        return outcome
+
+
+def continues_at(answer: Accepted, server: OutgoingWebSocket, pinned: Pinned) -> int | None:
+    """How many messages a server that counts has had, as it has accepted; None: it does not count.
+
+    Raises GapError if it can't go on there: what it lacks is gone, or was never sent.
+    """
+    claimed = value_of(answer.headers, RECEIVED) if pinned.server_counts else None
+    try:
+        received = received_count(claimed)
+    except ValueError:
+        received = -1
+    if received is not None and not server.can_go_on(received):
+        raise GapError(shortened(f"the server can't continue after message {claimed}"))
+    return received
