@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from math import inf
 from typing import assert_never
 
+from reknit_core.codes import SERVICE_RESTART, TRY_AGAIN_LATER
 from reknit_core.commands import Failure
 from reknit_core.counters import DialResult
 from reknit_core.leg.retry import Retry, meaning
+from reknit_core.lifecycle import Trigger
 from reknit_core.policy.policy import Policy
 from reknit_core.terms.habits import Habits
 from reknit_core.terms.pinned import UNKNOWN_SESSION, Pinned
@@ -29,8 +31,22 @@ class Missed:
     after: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """No attempt follows: how the session ends, by trigger and close code, and for people why."""
+
+    trigger: Trigger
+    code: int
+    reason: str
+
+
 Outcome = Accepted | AskAgain | Refusal | Missed
 """What an answer comes to; a Refusal is the first client's to hear."""
+
+
+def moved(at: float, late: float, now: float) -> float:
+    """When that would have been, had `late` seconds not passed; nothing was after `now`."""
+    return at if at == inf else min(at + late, now)
 
 
 class Dialling(Retry):
@@ -53,11 +69,28 @@ class Dialling(Retry):
         self.wall = wall
         return self.handshake.request()
 
+    def postpone(self, late: float, now: float) -> None:
+        """So many seconds don't count: the proxy itself stood still."""
+        self.until += late
+        self.begun = moved(self.begun, late, now)
+
     def accepted(self, now: float) -> None:
         """The server has accepted: of this attempt nothing is needed any more."""
         self.at = self.begun = inf
         self.handshake = self.wall = None
         super().accepted(now)
+
+    def after(self, missed: Missed, now: float, *, is_opening: bool) -> float | GivenUp:
+        """What follows a failed attempt: when the next is due (seconds), or that there is none."""
+        failure, reason = missed.failure, missed.reason
+        if failure is Failure.FINAL:
+            return GivenUp(Trigger.SERVER_REFUSED, SERVICE_RESTART, reason)
+        if not (failure is Failure.REFUSED and is_opening):  # it won't accept while a client waits
+            at = self.next_dial(now, failure, missed.after)
+            if at is not None:
+                return at
+        what = "can't be reached" if failure is Failure.AWAY else "does not accept"
+        return GivenUp(Trigger.RETRIES_SPENT, TRY_AGAIN_LATER, f"the server {what}: {reason}")
 
     @property
     def so_far(self) -> Refusal | None:

@@ -4,6 +4,7 @@ import json
 
 from wsproto.frame_protocol import FrameProtocol
 
+from reknit_core.counters import Counters
 from reknit_core.form import Moment
 from reknit_core.leg.dialling import Dialling
 from reknit_core.leg.leg import Leg
@@ -90,6 +91,17 @@ class OutgoingWebSocket(Leg):
         dialling.at = form.dial_at + shift
         if form.handshake is not None:
             dialling.handshake = ServerHandshake.thawed(form.handshake)
+
+
+def go_on(leg: Leg, received: int | None, counters: Counters) -> None:
+    """A peer is back, and may have said how many messages it has received."""
+    source = leg.source
+    handed, count = source.handed()
+    if received is not None:
+        source.resume_at(received)
+    counters.towards(leg.side).replayed(
+        count - source.confirmed_count, handed - source.confirmed, counts=received is not None
+    )
 
 
 def hello_frame(headers: HeaderList) -> bytes:

@@ -5,6 +5,7 @@ goes through `handle`. What the adapter must do comes out of `commands`. Time is
 seconds, passed in. driver.py is this calling protocol as code; core/README.md says it in words.
 """
 
+from dataclasses import replace
 from math import ceil, inf
 from typing import Final, assert_never
 
@@ -26,7 +27,6 @@ from reknit_core.commands import (
     Dropped,
     Failure,
     Transitioned,
-    Undelivered,
 )
 from reknit_core.counters import DialResult, Resume
 from reknit_core.events import (
@@ -41,10 +41,10 @@ from reknit_core.events import (
 )
 from reknit_core.form import Moment
 from reknit_core.leg.asking import ask, has_replied, stop_asking
-from reknit_core.leg.dialling import AskAgain, Dialling, Missed
+from reknit_core.leg.dialling import AskAgain, Dialling, GivenUp, Missed, moved
 from reknit_core.leg.dialogue import Dialogue
 from reknit_core.leg.leg import NOBODY, Leg
-from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket
+from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket, go_on
 from reknit_core.leg.phase import Phase
 from reknit_core.leg.transit import Look, unseen
 from reknit_core.lifecycle import INITIAL, State, Trigger, fire
@@ -86,11 +86,6 @@ OVER = "the session has ended"
 ENDED = frozenset((State.CLOSING, State.CLOSED))
 _TAKEN_OVER = "a newer connection took over"
 _TAKEN_OVER_OPENING = refusal(409, "taken_over", _TAKEN_OVER)
-
-
-def _moved(at: float, late: float, now: float) -> float:
-    """When that would have been, had `late` seconds not passed; nothing was after `now`."""
-    return at if at == inf else min(at + late, now)
 
 
 class ContextStateMachine:
@@ -562,7 +557,7 @@ class ContextStateMachine:
                 if self._awaits(event.generation):
                     self._counters.dial_results[DialResult.UNREACHABLE] += 1
                     failure = Failure.REFUSED if event.answered else Failure.AWAY
-                    self._attempt_failed(failure, event.reason, now)
+                    self._attempt_failed(Missed(failure, event.reason), now)
             case ConnectionLost():
                 leg = self.client if event.side is Side.CLIENT else self.server
                 if event.generation == leg.generation:
@@ -634,23 +629,20 @@ class ContextStateMachine:
             and not self._refused_so_far(now)
         ):
             self._counters.dial_results[DialResult.NO_HANDSHAKE] += 1
-            self._attempt_failed(Failure.AWAY, "no answer to the handshake in time", now)
+            self._attempt_failed(Missed(Failure.AWAY, "no answer to the handshake in time"), now)
         for leg in (self.client, self.server):
             if now >= leg.deadline() and leg.overdue(self._nonce, now, look):
                 self._broken(leg, "no sign of life", now)
         self.attention = True
 
     def _postpone(self, late: float, now: float) -> None:
-        self._ending.grace += late
-        self._ending.close += late
+        self._ending.postpone(late)
         if self._telling is not None:
             self._telling.until += late
-        dialling = self.server.dialling
-        dialling.until += late
-        dialling.begun = _moved(dialling.begun, late, now)
+        self.server.dialling.postpone(late, now)
         for leg in (self.client, self.server):
-            leg.heard = _moved(leg.heard, late, now)
-            leg.probe.sent_at = _moved(leg.probe.sent_at, late, now)
+            leg.heard = moved(leg.heard, late, now)
+            leg.probe.sent_at = moved(leg.probe.sent_at, late, now)
             leg.probe.confirm_at += late
 
     # -- A side opens, or comes back ------------------------------------------------------------
@@ -683,7 +675,7 @@ class ContextStateMachine:
         client.early = event.handshake.rest
         self._ending.grace = inf
         self._counters.resumes[Side.CLIENT, outcome] += 1
-        self._go_on(client, event.received)
+        go_on(client, event.received, self._counters)
         self._open_client((), now, returned=True)
         if self.state is State.CLOSING:
             self._part(client, now)
@@ -724,7 +716,7 @@ class ContextStateMachine:
                 self._refuse_client(outcome, now)
                 self._end(Trigger.SERVER_REFUSED, GOING_AWAY, f"status={outcome.status}", now)
             case Missed():
-                self._attempt_failed(outcome.failure, outcome.reason, now, outcome.after)
+                self._attempt_failed(outcome, now)
             case _:
                 assert_never(outcome)
 
@@ -750,7 +742,7 @@ class ContextStateMachine:
                 self._drop_server(GAP, str(gap), now)
                 return
             self._counters.resumes[Side.SERVER, Resume.RESUMED] += 1
-            self._go_on(server, received)
+            go_on(server, received, self._counters)
             if received is None and not self._can_tell(now):
                 self._fall_back(Next.UNTOLD.value, now)
                 return
@@ -875,7 +867,7 @@ class ContextStateMachine:
         """The connection ended without a Close frame; `cut`: and without an end of its stream."""
         if leg is self.server and leg.phase is Phase.HANDSHAKE:
             self._counters.dial_results[DialResult.NO_HANDSHAKE] += 1
-            self._attempt_failed(Failure.AWAY, reason, now)
+            self._attempt_failed(Missed(Failure.AWAY, reason), now)
         elif leg.phase in (Phase.CLOSE_RECEIVED, Phase.LEAVING):
             self._done(leg, now)  # it had nothing more to say, and nothing more to hear
         elif leg.phase is not Phase.AWAY:
@@ -935,46 +927,31 @@ class ContextStateMachine:
             self._ending.grace = now + self._policy.client_grace
             return
         self.server.dialling.lost(now)
-        self._retry(reason, now)
+        self._retry(Missed(Failure.AWAY, reason), now)
 
-    def _attempt_failed(
-        self, failure: Failure, reason: str, now: float, retry_after: float = 0.0
-    ) -> None:
+    def _attempt_failed(self, missed: Missed, now: float) -> None:
         """The server was not reached, or has not accepted: say why, and see whether to go on."""
         server = self.server
         if server.phase is Phase.HANDSHAKE:
             self._disconnect(server)
         server.gone()
-        reason = server.dialling.reason = shortened(reason)
-        self._command(AttemptFailed(server.dialling.attempt, failure, reason))
-        if failure is Failure.AWAY:
+        reason = server.dialling.reason = shortened(missed.reason)
+        self._command(AttemptFailed(server.dialling.attempt, missed.failure, reason))
+        if missed.failure is Failure.AWAY:
             self._surroundings.room.missed(now)
         else:
             self._surroundings.room.found(self, now)
-        if failure is Failure.FINAL:
-            self._give_up(Trigger.SERVER_REFUSED, SERVICE_RESTART, 502, reason, now)
-        elif failure is Failure.REFUSED and self.state is State.OPENING:
-            reason = f"the server does not accept: {reason}"  # nor will it while the client waits
-            self._give_up(Trigger.RETRIES_SPENT, TRY_AGAIN_LATER, 502, reason, now)
-        else:
-            self._retry(reason, now, failure, retry_after)
+        self._retry(replace(missed, reason=reason), now)
 
-    def _retry(
-        self,
-        reason: str,
-        now: float,
-        failure: Failure = Failure.AWAY,
-        retry_after: float = 0.0,
-    ) -> None:
-        at = self.server.dialling.next_dial(now, failure, retry_after)
-        if at is not None and self.state is State.OPENING:
-            self._surroundings.room.wait(self, at, now)
-        elif at is not None:
-            self._dial(at)
+    def _retry(self, missed: Missed, now: float) -> None:
+        is_opening = self.state is State.OPENING
+        after = self.server.dialling.after(missed, now, is_opening=is_opening)
+        if isinstance(after, GivenUp):
+            self._give_up(after.trigger, after.code, 502, after.reason, now)
+        elif is_opening:
+            self._surroundings.room.wait(self, after, now)
         else:
-            what = "can't be reached" if failure is Failure.AWAY else "does not accept"
-            reason = f"the server {what}: {reason}"
-            self._give_up(Trigger.RETRIES_SPENT, TRY_AGAIN_LATER, 502, reason, now)
+            self._dial(after)
 
     def _dial(self, at: float) -> None:
         server = self.server
@@ -1068,27 +1045,14 @@ class ContextStateMachine:
             if self.state is State.CLOSING:
                 self._fire(Trigger.LEGS_CLOSED, "")
             for leg in (self.client, self.server):
-                size, messages = leg.source.clear()
-                self._counters.towards(leg.side).add_lost(size, messages)
-                if messages:
-                    self._command(Undelivered(leg.side, messages, size))
+                lost = self._ending.clear(leg, self._counters)
+                if lost is not None:
+                    self._command(lost)
             if self.dialogue is not None:
                 self.dialogue.count(self.client.queue.budget, over=True)
             self.client.other = self.server.other = NOBODY
 
     # -- Helpers -------------------------------------------------------------------------------
-
-    def _go_on(self, leg: Leg, received: int | None) -> None:
-        """A peer is back, and may have said how many messages it has received."""
-        source = leg.source
-        handed, count = source.handed()
-        if received is not None:
-            source.resume_at(received)
-        self._counters.towards(leg.side).replayed(
-            count - source.confirmed_count,
-            handed - source.confirmed,
-            counts=received is not None,
-        )
 
     def _fire(self, trigger: Trigger, reason: str) -> State:
         source = self.state

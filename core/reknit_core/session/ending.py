@@ -8,6 +8,8 @@ from math import inf
 from typing import assert_never
 
 from reknit_core.codes import GOING_AWAY, TRY_AGAIN_LATER
+from reknit_core.commands import Undelivered
+from reknit_core.counters import Counters
 from reknit_core.leg.leg import Leg
 from reknit_core.leg.phase import Phase
 from reknit_core.leg.transit import Look
@@ -40,6 +42,11 @@ class Ending:
         """The close code and reason that end the session."""
         self.recovers = True
         """Whether legs that are away are still waited for."""
+
+    def postpone(self, late: float) -> None:
+        """So many seconds don't count: the proxy itself stood still."""
+        self.grace += late
+        self.close += late
 
     # -- Which losses a session outlives ---------------------------------------------------------
 
@@ -140,6 +147,12 @@ class Ending:
     def is_done(self, client: Leg, server: Leg) -> bool:
         """Whether both legs have done their part, and nobody is waited for."""
         return client.phase is server.phase is Phase.AWAY and self.grace == inf
+
+    def clear(self, leg: Leg, counters: Counters) -> Undelivered | None:
+        """All is over: what this leg's peer has never got."""
+        size, messages = leg.source.clear()
+        counters.towards(leg.side).add_lost(size, messages)
+        return Undelivered(leg.side, messages, size) if messages else None
 
     def late(self, legs: tuple[Leg, ...], look: Look, now: float) -> list[Leg]:
         """Which of the legs are late with their part of the end; those that go on have time."""
