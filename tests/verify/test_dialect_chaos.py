@@ -110,6 +110,6 @@ def test_any_order_of_events(seed: int, delivery: Delivery) -> None:
         queues = (context.client.queue, context.server.queue)
         size = 0 if context.dialogue is None else context.dialogue.held
         assert queues[0].budget.used == sum(map(held, queues)) + size
-        assert decode(freeze(context, player.now)).dialogue == context.frozen(player.now).dialogue
+        assert decode(freeze(context, player.now)).telling == context.frozen(player.now).telling
         if context.state is State.CLOSED:
             break

@@ -3,7 +3,6 @@
 When the form changes after a release, `BEFORE` counts up, and this says again what is new.
 """
 
-from math import inf
 from typing import Any
 
 import msgspec
@@ -34,7 +33,13 @@ def upgraded(form: dict[str, Any]) -> FrozenContext:
             form[side] = {"leg": both, **leg}
         form["server"] |= {"wall": None, "until": form.pop("opening_until")}
         form["server"]["retry"] |= {"refusals": 0, "reason": ""}
-        form |= {"dialogue": None, "reopening_until": inf, "beat_at": inf}
+        form["ending"] = {
+            "grace": form.pop("grace_until"),
+            "close": form.pop("close_until"),
+            "parting": form.pop("parting"),
+            "recovers": form.pop("recover"),
+        }
+        form["telling"] = None
         form["pinned"] |= {"_host": "", "named": True, "pared": False}
     except (KeyError, TypeError) as error:
         raise msgspec.ValidationError(f"no form of version {BEFORE}: {error}") from None

@@ -22,7 +22,7 @@ from reknit_core.queue.budget import SHARE
 from reknit_core.queue.stream import GATHER, Buffer
 from reknit_core.side import Side
 from reknit_core.wire.controls import close_frame, pong_frame
-from reknit_core.wire.frames import FrameScanner, Opcode, payload
+from reknit_core.wire.frames import FrameScanner, Opcode
 from reknit_core.wire.messages import MessageScanner, message_frame
 
 MAX_LANE = 64  # buffers: a peer that sends more control frames than are taken is no longer read
@@ -306,21 +306,6 @@ class Leg:
     def pong(self, data: bytes) -> None:
         """Answer a Ping in the other end's place."""
         self.say(pong_frame(self.side, data), self.source.next_end()[0])
-
-    def pass_on(self, opcode: Opcode, frame: bytes, position: int) -> None:
-        """A Ping or Pong came from this peer at that place; one that nobody else can is answered.
-
-        It is for the other end, if that is there.
-        """
-        other = self.other
-        if other.phase is Phase.OPEN:
-            other.say(frame, position)
-            if opcode is Opcode.PING:
-                self.pinged = payload(frame)
-            elif other.pinged == payload(frame):
-                other.pinged = None
-        elif opcode is Opcode.PING:
-            self.pong(payload(frame))
 
     # -- The queue's bounds ----------------------------------------------------------------------
 

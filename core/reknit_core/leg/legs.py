@@ -14,6 +14,7 @@ from reknit_core.policy.policy import Policy
 from reknit_core.queue.backlog import Backlog
 from reknit_core.side import Side
 from reknit_core.terms.pinned import Pinned
+from reknit_core.wire.frames import Opcode, payload
 from reknit_core.wire.handshake import ClientHandshake, ServerHandshake
 from reknit_core.wire.headers import HeaderList
 
@@ -102,6 +103,22 @@ def go_on(leg: Leg, received: int | None, counters: Counters) -> None:
     counters.towards(leg.side).replayed(
         count - source.confirmed_count, handed - source.confirmed, counts=received is not None
     )
+
+
+def pass_on(leg: Leg, opcode: Opcode, frame: bytes, position: int) -> None:
+    """A Ping or Pong came from this leg's peer at that place of its queue.
+
+    It is for the other end. While that is away a Ping is answered in its place.
+    """
+    other = leg.other
+    if other.phase is Phase.OPEN:
+        other.say(frame, position)
+        if opcode is Opcode.PING:
+            leg.pinged = payload(frame)
+        elif other.pinged == payload(frame):
+            other.pinged = None
+    elif opcode is Opcode.PING:
+        leg.pong(payload(frame))
 
 
 def hello_frame(headers: HeaderList) -> bytes:

@@ -44,7 +44,7 @@ from reknit_core.leg.asking import ask, has_replied, stop_asking
 from reknit_core.leg.dialling import AskAgain, Dialling, GivenUp, Missed, moved
 from reknit_core.leg.dialogue import Dialogue
 from reknit_core.leg.leg import NOBODY, Leg
-from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket, go_on
+from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket, go_on, pass_on
 from reknit_core.leg.phase import Phase
 from reknit_core.leg.transit import Look, unseen
 from reknit_core.lifecycle import INITIAL, State, Trigger, fire
@@ -232,7 +232,6 @@ class ContextStateMachine:
 
     def frozen(self, now: float) -> FrozenContext:
         """The context as data at the time `now` (seconds), by reference; without its commands."""
-        ending, telling = self._ending, self._telling
         return FrozenContext(
             now=Moment(now),
             parted=self.client.other is NOBODY,
@@ -242,14 +241,9 @@ class ContextStateMachine:
             pinned=self._pinned,
             nonce=self._nonce,
             asked=Moment(self._armed),
-            grace_until=Moment(ending.grace),
-            close_until=Moment(ending.close),
-            reopening_until=Moment(inf if telling is None else telling.until),
-            beat_at=Moment(inf if telling is None else telling.beat_at),
             drain_to=self._drain_to,
-            parting=ending.parting,
-            recover=ending.recovers,
-            dialogue=None if telling is None else telling.dialogue.frozen(),
+            ending=self._ending.frozen(),
+            telling=None if self._telling is None else self._telling.frozen(),
         )
 
     @classmethod
@@ -265,23 +259,14 @@ class ContextStateMachine:
         """
         context = cls(surroundings, form.pinned, form.nonce)
         shift = now - form.now
-        if form.dialogue is not None:
-            dialect = surroundings.dialects.named(form.dialogue.name)
-            limit = surroundings.policy.queue_bytes
-            dialogue = Dialogue.thawed(form.dialogue, dialect, limit)
-            telling = context._telling = Telling(dialogue, context.client, context.server)
-            telling.until = now if dialogue.is_stuck else form.reopening_until + shift
-            telling.beat_at = form.beat_at + shift
+        if form.telling is not None:
+            dialogue = surroundings.dialogue_again(form.telling.dialogue)
+            context._speak(dialogue).thaw(form.telling, shift, now)
         deflate = form.pinned.compression is not None
         context.client.thaw(form.client, shift, deflate=deflate, nonce=form.nonce)
         context.server.thaw(form.server, shift, deflate=deflate, nonce=form.nonce)
         context._armed = form.asked + shift
-        ending = context._ending
-        ending.grace = form.grace_until + shift
-        ending.close = form.close_until + shift
-        ending.parting = form.parting
-        ending.recovers = form.recover
-        ending.telling = context._telling
+        context._ending.thaw(form.ending, shift)
         context.state = form.state
         context._drain_to = form.drain_to
         if context.dialogue is not None:
@@ -488,7 +473,7 @@ class ContextStateMachine:
                     self._pinned.binding.received()
             self.attention |= leg.deadline() < self._armed
         elif leg.phase is Phase.OPEN:  # else our Close is out: nothing else may follow it
-            leg.pass_on(opcode, frame, position)
+            pass_on(leg, opcode, frame, position)
 
     def _close_received(self, leg: Leg, frame: bytes, now: float) -> None:
         close = read_close(leg.side, frame)
@@ -794,8 +779,13 @@ class ContextStateMachine:
         """The session begins: see what is known of its messages."""
         dialogue = self._surroundings.dialogue(self._pinned)
         if dialogue is not None:
-            self._telling = self._ending.telling = Telling(dialogue, self.client, self.server)
+            self._speak(dialogue)
             self._command(DialectChosen(dialogue.name))
+
+    def _speak(self, dialogue: Dialogue) -> Telling:
+        telling = Telling(dialogue, self.client, self.server)
+        self._telling = self._ending.telling = telling
+        return telling
 
     def _made(self, leg: Leg) -> int:
         """How many of that leg's messages were said in its peer's place."""

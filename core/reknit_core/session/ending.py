@@ -10,12 +10,14 @@ from typing import assert_never
 from reknit_core.codes import GOING_AWAY, TRY_AGAIN_LATER
 from reknit_core.commands import Undelivered
 from reknit_core.counters import Counters
+from reknit_core.form import Moment
 from reknit_core.leg.leg import Leg
 from reknit_core.leg.phase import Phase
 from reknit_core.leg.transit import Look
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import OnServerLoss, Policy
 from reknit_core.session.closing import FAREWELLS, Farewell
+from reknit_core.session.forms import FrozenEnding
 from reknit_core.session.telling import Telling
 from reknit_core.side import Side
 from reknit_core.terms.pinned import Pinned
@@ -42,6 +44,17 @@ class Ending:
         """The close code and reason that end the session."""
         self.recovers = True
         """Whether legs that are away are still waited for."""
+
+    def frozen(self) -> FrozenEnding:
+        """All of it as data, but for what is known of the session's messages."""
+        return FrozenEnding(Moment(self.grace), Moment(self.close), self.parting, self.recovers)
+
+    def thaw(self, form: FrozenEnding, shift: float) -> None:
+        """Become what that was; `shift`: seconds from its clock to this one."""
+        self.grace = form.grace + shift
+        self.close = form.close + shift
+        self.parting = form.parting
+        self.recovers = form.recovers
 
     def postpone(self, late: float) -> None:
         """So many seconds don't count: the proxy itself stood still."""

@@ -6,6 +6,23 @@ from reknit_core.lifecycle import State
 from reknit_core.terms.pinned import Pinned
 
 
+class FrozenTelling(Form):
+    """What a session does by its dialect: see Telling."""
+
+    dialogue: FrozenDialogue
+    until: Moment
+    beat_at: Moment
+
+
+class FrozenEnding(Form):
+    """How a session ends: see Ending."""
+
+    grace: Moment
+    close: Moment
+    parting: tuple[int, str]
+    recovers: bool
+
+
 class FrozenContext(Form):
     """A whole context at the time `now`; `parted`: whether its legs no longer know each other."""
 
@@ -17,11 +34,6 @@ class FrozenContext(Form):
     pinned: Pinned
     nonce: bytes
     asked: Moment
-    grace_until: Moment
-    close_until: Moment
-    reopening_until: Moment
-    beat_at: Moment
     drain_to: tuple[int, int]
-    parting: tuple[int, str]
-    recover: bool
-    dialogue: FrozenDialogue | None
+    ending: FrozenEnding
+    telling: FrozenTelling | None

@@ -8,6 +8,7 @@ from reknit_core.dialect.choice import NO_DIALECTS, Dialects
 from reknit_core.dialect.speech import Offer
 from reknit_core.leg.dialling import Outcome
 from reknit_core.leg.dialogue import Dialogue
+from reknit_core.leg.leg_forms import FrozenDialogue
 from reknit_core.leg.legs import OutgoingWebSocket
 from reknit_core.leg.phase import Phase
 from reknit_core.lifecycle import State
@@ -60,6 +61,10 @@ class Surroundings(Generic[W]):
             return None
         self.counters.dialects[dialect.name] += 1
         return Dialogue.begun(dialect, self.policy.queue_bytes)
+
+    def dialogue_again(self, form: FrozenDialogue) -> Dialogue:
+        """That one which another process had."""
+        return Dialogue.thawed(form, self.dialects.named(form.name), self.policy.queue_bytes)
 
     def ask(
         self,

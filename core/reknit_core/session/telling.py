@@ -9,10 +9,12 @@ from math import inf
 
 from reknit_core.dialect.interpreter import Interpreter
 from reknit_core.dialect.speech import LostError
+from reknit_core.form import Moment
 from reknit_core.leg.dialogue import Dialogue
 from reknit_core.leg.leg import NOBODY
 from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket
 from reknit_core.lifecycle import State
+from reknit_core.session.forms import FrozenTelling
 from reknit_core.side import Side
 
 _BEATS_FOR = {State.SERVER_DOWN: Side.SERVER, State.CLIENT_DOWN: Side.CLIENT}
@@ -51,6 +53,15 @@ class Telling:
     def deadline(self) -> float:
         """When the first of its waits is over."""
         return min(self.until, self.beat_at)
+
+    def frozen(self) -> FrozenTelling:
+        """All of it as data."""
+        return FrozenTelling(self.dialogue.frozen(), Moment(self.until), Moment(self.beat_at))
+
+    def thaw(self, form: FrozenTelling, shift: float, now: float) -> None:
+        """Become what that was; `shift`: seconds from its clock to this one."""
+        self.until = now if self.dialogue.is_stuck else form.until + shift
+        self.beat_at = form.beat_at + shift
 
     # -- A new server ----------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ from reknit_core.queue.backlog_form import FrozenBacklog
 from reknit_core.queue.budget import Budget
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.ending import Ending
-from reknit_core.session.forms import FrozenContext
+from reknit_core.session.forms import FrozenContext, FrozenEnding, FrozenTelling
 from reknit_core.session.surroundings import Surroundings
 from reknit_core.session.telling import Telling
 from reknit_core.session.waiting_room import WaitingRoom
@@ -60,8 +60,8 @@ LEFT_OUT = {
     Dialling: set(Retry.__slots__),  # of these there is a form in the form
     Retry: {"_policy", "_seed"},
     # What is known of the messages is the context's.
-    Ending: {"_policy", "telling"},
-    Telling: set(),
+    Ending: {"_pinned", "_policy", "telling"},
+    Telling: {"_client", "_server"},
     ContextStateMachine: {"_policy", "_surroundings", "_counters", "_bounded", "_confirms"}
     # None is there while a context is frozen; and one that was thawed needs attention.
     | {"_commands", "attention"},
@@ -78,8 +78,8 @@ FORMS = {
     OutgoingWebSocket: FrozenServer,
     Dialling: FrozenServer,
     Retry: FrozenRetry,
-    Ending: FrozenContext,
-    Telling: FrozenContext,
+    Ending: FrozenEnding,
+    Telling: FrozenTelling,
     ContextStateMachine: FrozenContext,
     ClientHandshake: FrozenRequest,
     ServerHandshake: FrozenAnswer,
@@ -87,14 +87,8 @@ FORMS = {
 NAMES = {  # where a form has another name for an attribute
     Dialling: {"at": "dial_at", "begun": "since"},
     Retry: {"_needed_at": "since"},
-    Ending: {"grace": "grace_until", "close": "close_until", "recovers": "recover"},
-    Telling: {"until": "reopening_until"},
     OutgoingWebSocket: {"dialling": "retry"},
-    ContextStateMachine: {
-        "_armed": "asked",
-        "_ending": "grace_until",
-        "_telling": "dialogue",
-    },
+    ContextStateMachine: {"_armed": "asked"},
 }
 
 
