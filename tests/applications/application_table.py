@@ -7,14 +7,14 @@ APPLICATIONS = (
         name="mqtt: mosquitto, Paho",
         server=("python", "mosquitto_server.py", "{port}", "{state}"),
         client=("python", "paho_client.py", "{port}", "{every}", "3", "1"),
-        needs=("mosquitto", "python:paho.mqtt"),
+        needs=("mosquitto", "python:paho"),
         stays=True,
     ),
     Application(
         name="mqtt 5, QoS 2: mosquitto, Paho",
         server=("python", "mosquitto_server.py", "{port}", "{state}"),
         client=("python", "paho_client.py", "{port}", "{every}", "5", "2"),
-        needs=("mosquitto", "python:paho.mqtt"),
+        needs=("mosquitto", "python:paho"),
         stays=True,
     ),
     Application(
