@@ -4,7 +4,7 @@ import pytest
 from dialect_session import DialectSession, binary
 from reknit_core.dialect.interpreter import Verdict
 from reknit_core.dialect.protocols.packets import Kind, packet
-from reknit_core.dialect.speech import Message, Offer
+from reknit_core.dialect.speech import LostError, Message, Offer
 from reknit_core.dialect.statements import MAX_STATEMENT
 from reknit_core.side import Side
 
@@ -320,3 +320,42 @@ def test_by_what_it_is_chosen() -> None:
     assert session.dialect.speaks(Offer("/", "mqtt"))
     assert session.dialect.speaks(Offer("/mqtt", "mqttv3.1"))
     assert not session.dialect.speaks(Offer("/mqtt", None))
+
+
+def many(first: int, count: int) -> list[str]:
+    return [f"{number:05d}" for number in range(first, first + count)]
+
+
+def heard(session: DialectSession, *packets: bytes) -> None:
+    """From the client, without another process: that takes its time with thousands."""
+    for each in packets:
+        session.end += len(each)
+        session.interpreter.from_client(Message(each, False), session.end, server_away=False)
+
+
+def test_more_filters_than_there_are_identifiers_are_more_than_can_be_told() -> None:
+    session = DialectSession("mqtt", 1 << 24)
+    heard(session, connect())
+    session.interpreter.from_server(Message(CONNACK, False), client_away=False)
+    for number in range(1, 15):
+        heard(session, subscribe(number, *many(number * 5000, 5000)))
+        suback = packet(0x90, number.to_bytes(2, "big") + bytes(5000))
+        session.interpreter.from_server(Message(suback, False), client_away=False)
+    interpreter = session.interpreter
+    assert len(interpreter.statements) == 70_001
+    interpreter.server_lost()
+    interpreter.reopen(session.end, repeats=True)
+    interpreter.words()
+    interpreter.from_server(Message(CONNACK, False), client_away=False)
+    with pytest.raises(LostError):
+        interpreter.words()
+
+
+def test_filters_that_nobody_answers_for_are_bounded() -> None:
+    session = DialectSession("mqtt", 1 << 24)
+    heard(session, connect())
+    for number in range(1, 4):
+        heard(session, subscribe(number, *many(0, 5000)))
+        assert not session.is_lost
+    heard(session, subscribe(4, *many(0, 5000)))
+    assert session.is_lost

@@ -23,6 +23,7 @@ from reknit_core.dialect.speech import (
     Beat,
     Heard,
     Key,
+    LostError,
     Message,
     Offer,
     State,
@@ -42,6 +43,7 @@ _LAST_ID = 0xFFFF
 _PING: Key = ("ping",)
 _UNSPECIFIED = b"\x80"  # 2.4: unspecified error
 _MAX_ASKED = 256  # SUBSCRIBEs that are unanswered
+_MAX_FILTERS = 16384  # of all of them
 
 
 class Mqtt:
@@ -76,6 +78,7 @@ class MqttConversation(StreamConversation[Packet]):
         "_keepalive",
         "_next",
         "_pinged",
+        "_repeated",
     )
 
     def __init__(self) -> None:
@@ -86,6 +89,7 @@ class MqttConversation(StreamConversation[Packet]):
         self._had_session = False  # whether the client was told that its session is taken up
         self._pinged = False  # whether a PINGREQ of the client is unanswered
         self._asked: dict[int, list[Key]] = {}  # by the identifier of a SUBSCRIBE of the client
+        self._repeated: set[Key] = set()  # filters of those SUBSCRIBEs that are said again whole
         self._again: dict[int, list[Key]] = {}  # by that of one of the proxy
         self._next = _LAST_ID  # the identifier of the proxy's next SUBSCRIBE
 
@@ -101,7 +105,7 @@ class MqttConversation(StreamConversation[Packet]):
             case "publish" if data[0] >> 4 == Kind.PUBLISH:
                 return Message(bytes((data[0] | _DUP,)) + data[1:], False)
             case "filter":
-                if any(statement.key in keys for keys in self._asked.values()):
+                if statement.key in self._repeated:
                     return None  # the client's own SUBSCRIBE stands
                 identifier = self._free_identifier()
                 self._again[identifier] = [statement.key]
@@ -131,6 +135,7 @@ class MqttConversation(StreamConversation[Packet]):
         """What the lost broker was saying, and what the proxy asked it, is void."""
         super().begins_again()
         self._again.clear()
+        self._repeated = self._all_asked()
 
     def freeze(self) -> State:
         """What is half read, what is asked, and what was agreed."""
@@ -158,6 +163,7 @@ class MqttConversation(StreamConversation[Packet]):
         self._asked = {number: [tuple(key) for key in keys] for number, keys in each["asked"]}
         self._again = {number: [tuple(key) for key in keys] for number, keys in each["again"]}
         self._next = each["next"]
+        self._repeated = self._all_asked()
 
     # -- What packets mean -------------------------------------------------------------------------
 
@@ -207,7 +213,8 @@ class MqttConversation(StreamConversation[Packet]):
         start = properties(each.body, 2)[0] if self._is_5 else 2
         head, filters = each.body[:start], _filters(each.body, start, 1)
         size = len(filters) * len(head) + len(each.body)  # each has the properties
-        if len(self._asked) >= _MAX_ASKED or size > MAX_STATEMENT:
+        asked = len(filters) + sum(map(len, self._asked.values()))
+        if len(self._asked) >= _MAX_ASKED or asked > _MAX_FILTERS or size > MAX_STATEMENT:
             return Heard(lost=True)
         states = [Statement(("subscribe", identifier), Message(each.whole, False))]
         for name, entry in filters:
@@ -270,8 +277,13 @@ class MqttConversation(StreamConversation[Packet]):
         refused = tuple(key for key, code in zip(keys, codes, strict=False) if code >= 0x80)
         return Heard(settles=(("subscribe", identifier), *refused))
 
+    def _all_asked(self) -> set[Key]:
+        return {key for keys in self._asked.values() for key in keys}
+
     def _free_identifier(self) -> int:
-        """From the end: most clients count from 1."""
+        """From the end: most clients count from 1. Raises LostError, if there is none."""
+        if len(self._again) + len(self._asked) >= _LAST_ID:
+            raise LostError
         while self._next in self._again or self._next in self._asked:
             self._step()
         found = self._next
