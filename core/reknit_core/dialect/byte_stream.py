@@ -13,6 +13,9 @@ from reknit_core.dialect.statements import MAX_STATEMENT
 
 Unit = TypeVar("Unit")
 
+_MAX_SOUGHT = 64 * MAX_STATEMENT
+"""Bytes looked through for one unit's end, again with each message that brings more of it."""
+
 
 class MalformedError(ValueError):
     """Bytes that are none of the protocol."""
@@ -38,7 +41,7 @@ class StreamReader(Generic[Unit]):
     `holds_back`: whether units pass on only when they are whole, but for large ones.
     """
 
-    __slots__ = ("_held", "_holds_back", "_skip")
+    __slots__ = ("_held", "_holds_back", "_skip", "_sought", "_whole")
 
     UNTIL: bytes = b""
     """The byte at which a large unit ends whose length is not known."""
@@ -47,6 +50,8 @@ class StreamReader(Generic[Unit]):
         self._holds_back = holds_back
         self._held = b""  # of a unit that isn't whole
         self._skip = 0  # bytes of a large one still to come; -1: up to UNTIL
+        self._whole = 0  # bytes of that one which isn't whole; 0: not known yet
+        self._sought = 0  # bytes looked through for its end
 
     @abstractmethod
     def cut(self, data: bytes, pos: int) -> Cut[Unit]:
@@ -74,9 +79,14 @@ class StreamReader(Generic[Unit]):
 
     def read(self, data: bytes) -> Iterator[Piece[Unit]]:
         """The next bytes, unit by unit. Raises MalformedError."""
+        if len(self._held) + len(data) < self._whole:  # there is nothing new to be found
+            self._held += data
+            yield Piece(b"" if self._holds_back else data, None)
+            return
         before = 0 if self._holds_back else len(self._held)  # bytes that have passed on
         data = self._held + data
         self._held = b""
+        self._whole = 0
         pos = self._pass_over(data)
         if pos:
             yield Piece(data[:pos], None)
@@ -88,9 +98,14 @@ class StreamReader(Generic[Unit]):
                 self._skip = -1 if end is None else max(0, end - len(data))
                 yield Piece(data[here:known], unit)
             elif known <= len(data):
+                self._sought = 0
                 yield Piece(data[here:known], unit)
             else:
                 self._held = data[pos:]
+                self._whole = 0 if end is None else end - pos
+                self._sought = self._sought + len(self._held) if pos == 0 else 0
+                if self._sought > _MAX_SOUGHT:
+                    raise MalformedError
                 yield Piece(b"" if self._holds_back else data[here:], None)
             pos = known
 

@@ -32,15 +32,45 @@ class Kept:
     until: int | None = None
 
 
+class _Prefixes:
+    """Keys, found by how they begin: a client may have thousands, and take back one by one."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self) -> None:
+        self._keys: dict[Key, dict[Key, None]] = {}  # by each beginning; in the order of add()
+
+    def add(self, key: Key) -> None:
+        """One more."""
+        for size in range(1, len(key) + 1):
+            self._keys.setdefault(key[:size], {})[key] = None
+
+    def discard(self, key: Key) -> None:
+        """One less; nothing, where it is not there."""
+        for size in range(1, len(key) + 1):
+            keys = self._keys.get(key[:size])
+            if keys is not None:
+                keys.pop(key, None)
+                if not keys:
+                    del self._keys[key[:size]]
+
+    def below(self, key: Key) -> list[Key]:
+        """Those that begin so."""
+        return [*self._keys.get(key, ())]
+
+
 class Statements:
     """The statements of one session. `limit`: bytes that they may take together."""
 
-    __slots__ = ("_kept", "_limit", "_taken_back", "size")
+    __slots__ = ("_kept", "_leaving", "_limit", "_standing", "_unanswered", "size")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._kept: dict[Key, Kept] = {}
-        self._taken_back = 0  # statements that stand only until a server has heard so
+        # Each statement is in one of these three.
+        self._standing = _Prefixes()
+        self._leaving: dict[Key, None] = {}  # until a server has heard so; the first first
+        self._unanswered = _Prefixes()  # until a server says so
         self.size = 0  # bytes
 
     def __len__(self) -> int:
@@ -66,28 +96,29 @@ class Statements:
         kept = self._kept.pop(key, None)
         if kept is not None:
             self.size -= _size(kept.statement)
-            self._taken_back -= kept.until is not None
+            self._standing.discard(key)
+            self._leaving.pop(key, None)
+            self._unanswered.discard(key)
 
     def take_back(self, key: Key, position: int) -> None:
         """Those whose keys begin so are done when a server has heard the queue to `position`."""
-        for kept in self:
-            if kept.statement.key[: len(key)] == key and kept.until is None:
-                self._kept[kept.statement.key] = replace(kept, until=position)
-                self._taken_back += 1
+        for each in self._standing.below(key):
+            self._standing.discard(each)
+            self._stand_until(replace(self._kept[each], until=position))
 
     def taken_back(self, key: Key) -> None:
         """The server says that those are done which wait for that."""
-        for kept in self:
-            if kept.until == NEVER and kept.statement.key[: len(key)] == key:
-                self.settle(kept.statement.key)
+        for each in self._unanswered.below(key):
+            self.settle(each)
 
     def heard(self, position: int) -> None:
         """A server has heard the queue up to `position`."""
-        if not self._taken_back:
-            return
-        for kept in self:
-            if kept.until is not None and kept.until <= position:
-                self.settle(kept.statement.key)
+        while self._leaving:
+            key = next(iter(self._leaving))
+            until = self._kept[key].until
+            if until is None or until > position:
+                return
+            self.settle(key)
 
     def answer(self, key: Key) -> bool:
         """The server has answered it; True if the client had had an answer before."""
@@ -126,15 +157,31 @@ class Statements:
 
     def thaw(self, rows: list[list[object]]) -> None:
         """Take in what freeze() gave in another process."""
+        taken = []
         for key, data, is_text, awaits, is_request, *rest in rows:
             said = Message(data, is_text)  # type: ignore[arg-type]
             statement = Statement(tuple(key), said, bool(awaits), bool(is_request))  # type: ignore[arg-type]
-            self._add(Kept(statement, *rest))  # type: ignore[arg-type]
+            kept = Kept(statement, *rest)  # type: ignore[arg-type]
+            self._add(kept)
+            if kept.until is not None:
+                taken.append((kept.until, kept))
+        for _, kept in sorted(taken, key=lambda each: each[0]):
+            self._standing.discard(kept.statement.key)
+            self._stand_until(kept)
 
     def _add(self, kept: Kept) -> None:
         self._kept[kept.statement.key] = kept
+        self._standing.add(kept.statement.key)
         self.size += _size(kept.statement)
-        self._taken_back += kept.until is not None
+
+    def _stand_until(self, kept: Kept) -> None:
+        """It is taken back."""
+        key = kept.statement.key
+        self._kept[key] = kept
+        if kept.until == NEVER:
+            self._unanswered.add(key)
+        else:
+            self._leaving[key] = None
 
 
 def _size(statement: Statement) -> int:

@@ -1,6 +1,7 @@
 """Every dialect against ends that lie to it: bounded memory, and never on in a half-known state."""
 
 from collections.abc import Callable, Iterator
+from time import process_time
 
 import msgspec
 import pytest
@@ -119,3 +120,54 @@ def test_answers_in_the_wrong_order_pass_a_first_server(name: str) -> None:
     """It may say what it likes: only what a new one repeats is left out."""
     words = said(name, *reversed(WORDS[name]), *WORDS[name])
     assert begun(name).passes(*words) == words
+
+
+SECONDS = 30.0  # of the processor: what is bounded takes a tenth of one, what isn't takes minutes
+
+
+def test_taking_back_costs_the_same_among_many() -> None:
+    session = begun("stomp", 1 << 22)
+    interpreter = session.interpreter
+    subscribed = b"".join(map(STATEMENTS["stomp"], range(4000)))
+    began = process_time()
+    for _ in range(5):
+        for words in (subscribed, b"UNSUBSCRIBE\nid:none\n\n\0" * 10_000):
+            session.end += len(words)
+            interpreter.from_client(Message(words, True), session.end, server_away=False)
+            assert process_time() - began < SECONDS
+    taken = b"".join(b"UNSUBSCRIBE\nid:%d\n\n\0" % number for number in range(4000))
+    session.end += len(taken)
+    interpreter.from_client(Message(taken, True), session.end, server_away=True)
+    assert len(interpreter.statements) == 4001
+    interpreter.heard_to(session.end)
+    assert session.keys == [("connect",)]
+
+
+def test_a_unit_in_tiny_parts_is_not_read_anew_with_each() -> None:
+    session = begun("stomp")
+    head = b"SEND\n" + b"a:\n" * 15_000
+    began = process_time()
+    for part in (head, b"\n", *(b"x" for _ in range(10_000))):
+        session.end += len(part)
+        verdict = session.interpreter.from_client(
+            Message(part, True), session.end, server_away=False
+        )
+        assert verdict.passes is not None
+        assert process_time() - began < SECONDS
+    assert session.is_lost
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [("stomp", b"SEND\ncontent-length:9999\n\n"), ("mqtt", b"\x32\x93\x4e\0\1a\0\1")],
+)
+def test_a_unit_of_known_size_may_come_in_any_parts(name: str, head: bytes) -> None:
+    session = begun(name)
+    rest = 10_000 if name == "stomp" else 10_003 - 5
+    for part in (head, *(b"\0" for _ in range(rest))):
+        session.end += len(part)
+        session.interpreter.from_client(*said(name, part), session.end, server_away=False)
+    assert not session.is_lost
+    assert session.interpreter.statements.get(("publish", 1)) or name == "stomp"
+    session.client(*said(name, STATEMENTS[name](1)))
+    assert len(session.keys) > 1

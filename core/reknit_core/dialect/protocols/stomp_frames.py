@@ -30,8 +30,13 @@ BEAT = Frame("", {}, b"")
 class FrameReader(StreamReader[Frame]):
     """Cuts frames out of one direction's bytes."""
 
-    __slots__ = ()
+    __slots__ = ("_head",)
     UNTIL = b"\0"
+
+    def __init__(self, *, holds_back: bool = False) -> None:
+        super().__init__(holds_back=holds_back)
+        # The latest head, read: it is seen again with each message that brings more of its body.
+        self._head: tuple[bytes, str, dict[str, str]] = (b"", "", {})
 
     def cut(self, data: bytes, pos: int) -> Cut[Frame]:
         """The frame that begins there, or the ends of lines between frames."""
@@ -44,7 +49,10 @@ class FrameReader(StreamReader[Frame]):
             raise MalformedError
         if head is None:
             return Cut(None, None)
-        command, headers = _read_head(data[pos : head.start()])
+        raw = data[pos : head.start()]
+        if raw != self._head[0]:
+            self._head = (raw, *_read_head(raw))
+        _, command, headers = self._head
         end = _end(data, head.end(), headers.get("content-length"))
         size = len(data) - pos if end is None else end - pos
         if size > MAX_STATEMENT:
