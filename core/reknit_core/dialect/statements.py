@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from reknit_core.dialect.speech import Key, Message, Statement
 
 MAX_STATEMENT = 64 * 1024  # bytes: a larger one is not kept, and the conversation is lost
+MAX_NAME = 1024  # characters of one that a conversation keeps beside its statements
 NEVER = 1 << 62  # a position: no server hears so far
 OVERHEAD = 128  # bytes that a statement counts beside its message
 

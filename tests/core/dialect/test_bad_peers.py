@@ -5,7 +5,7 @@ from time import process_time
 
 import msgspec
 import pytest
-from dialect_session import DialectSession
+from dialect_session import DialectSession, text
 from reknit.verify.fuzz.conversations import STREAMS, WORDS
 from reknit_core.dialect.speech import Message
 from reknit_core.dialect.statements import MAX_STATEMENT, OVERHEAD
@@ -120,6 +120,36 @@ def test_answers_in_the_wrong_order_pass_a_first_server(name: str) -> None:
     """It may say what it likes: only what a new one repeats is left out."""
     words = said(name, *reversed(WORDS[name]), *WORDS[name])
     assert begun(name).passes(*words) == words
+
+
+LONG = b"n" * 50_000  # a name that no client gives
+LONG_NAMES: dict[str, Callable[[int], bytes]] = {
+    "hocuspocus": lambda n: b"\xd8\x86\3" + b"%08d" % n + LONG + b"\1\6\1\1\1\2{}",
+    "nats": lambda n: b"SUB a %d" % n + LONG + b"\r\n",
+    "phoenix": lambda n: b'["1","1","%d' % n + LONG + b'","phx_join",{}]',
+    "stomp": lambda n: b"SUBSCRIBE\nid:1\nreceipt:%d" % n + LONG + b"\n\n\0",
+}
+
+
+@pytest.mark.parametrize("name", LONG_NAMES)
+def test_names_that_are_long_take_no_room(name: str) -> None:
+    """A conversation keeps names by itself, too: those count nowhere."""
+    session = begun(name)
+    for number in range(100):
+        (message,) = said(name, LONG_NAMES[name](number))
+        session.end += len(message.data)
+        session.interpreter.from_client(message, session.end, server_away=False)
+    assert session.is_lost
+    assert known(session) < MOST_KEPT
+
+
+def test_a_reference_that_no_other_process_could_have_ends_the_session() -> None:
+    for event, topic in (("phx_join", "room"), ("heartbeat", "phoenix")):
+        session = DialectSession("phoenix")
+        reference = "9" * 40
+        (verdict,) = session.client(*text(f'[null,{reference},"{topic}","{event}",{{}}]'))
+        assert verdict.passes is not None
+        assert session.is_lost
 
 
 SECONDS = 30.0  # of the processor: what is bounded takes a tenth of one, what isn't takes minutes

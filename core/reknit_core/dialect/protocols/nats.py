@@ -15,6 +15,7 @@ import msgspec
 from reknit_core.dialect.conversation import PASSES, StreamConversation
 from reknit_core.dialect.protocols.nats_lines import Line, LineReader
 from reknit_core.dialect.speech import Beat, Heard, Key, Message, Offer, State, Statement
+from reknit_core.dialect.statements import MAX_NAME
 from reknit_core.side import Side
 
 _CONNECT: Key = ("connect",)
@@ -124,6 +125,8 @@ class NatsConversation(StreamConversation[Line]):
         words = each.words
         match each.operation:
             case "SUB" if len(words) in (2, 3):
+                if len(words[-1]) > MAX_NAME:
+                    return Heard(lost=True)
                 self._subscriptions[words[-1]] = [0, 0]
                 said = Statement(("sub", words[-1]), _line(each))
                 return Heard(states=(said,), lost=len(self._subscriptions) > _MAX_SUBSCRIPTIONS)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from reknit_core.dialect.ruled import patterns
+from reknit_core.dialect.ruled.rules import MAX_BITS
 from reknit_core.dialect.speech import (
     NOTHING,
     Beat,
@@ -22,6 +23,7 @@ from reknit_core.dialect.speech import (
     State,
     Statement,
 )
+from reknit_core.dialect.statements import MAX_NAME
 from reknit_core.side import Side
 
 _TARGET = re.compile(r"^[^?]*/websocket\?(.*&)?vsn=[12]\.0\.0(&|$)")
@@ -79,6 +81,9 @@ class PhoenixConversation:
         each = _read(message) if message.is_text and not self._is_lost else None
         if each is None:
             return NOTHING
+        if side is Side.CLIENT and not _can_be_kept(each):
+            self._is_lost = True
+            return (Heard(lost=True),)
         heard = self._from_client(each, message, away) if side is Side.CLIENT else self._said(each)
         if heard is None:
             return NOTHING
@@ -182,6 +187,13 @@ def _read(message: Message) -> _Event | None:
 
 def _is_ref(found: object) -> bool:
     return found is None or (isinstance(found, (str, int)) and not isinstance(found, bool))
+
+
+def _can_be_kept(each: _Event) -> bool:
+    """Whether its topic and reference are of a size that a client of Phoenix's makes."""
+    ref = each.ref
+    size = len(ref) if isinstance(ref, str) else 0 if ref is None else ref.bit_length()
+    return len(each.topic) <= MAX_NAME and size <= (MAX_BITS if isinstance(ref, int) else MAX_NAME)
 
 
 def _phoenix(event: str, ref: Ref, payload: Mapping[str, object], *, is_list: bool) -> Message:

@@ -13,11 +13,13 @@ from typing import Any
 from reknit_core.dialect.conversation import PASSES, StreamConversation
 from reknit_core.dialect.protocols.stomp_frames import Frame, FrameReader
 from reknit_core.dialect.speech import Beat, Heard, Key, Message, Offer, State, Statement
+from reknit_core.dialect.statements import MAX_NAME
 from reknit_core.side import Side
 
 SUBPROTOCOLS = frozenset(("v10.stomp", "v11.stomp", "v12.stomp"))
 
 _CONNECT: Key = ("connect",)
+_NAMES = ("id", "destination", "transaction", "receipt")  # headers: what is kept is found by them
 _MAX_RECEIPTS = 1024  # that are asked for and have not come
 _MAX_HEARTBEAT = 24 * 3600 * 1000.0  # milliseconds
 
@@ -111,6 +113,8 @@ class StompConversation(StreamConversation[Frame]):
     # -- What frames mean --------------------------------------------------------------------------
 
     def _from_client(self, each: Frame) -> Heard:
+        if any(len(each.headers.get(name, "")) > MAX_NAME for name in _NAMES):
+            return Heard(lost=True)
         heard = self._meaning(each)
         if any(not statement.said.data for statement in heard.states):
             return Heard(lost=True)  # it is too large to be kept

@@ -20,6 +20,7 @@ from reknit_core.dialect.speech import (
     State,
     Statement,
 )
+from reknit_core.dialect.statements import MAX_NAME
 from reknit_core.side import Side
 
 _STEP_1 = 0  # of y-protocols' sync
@@ -94,6 +95,9 @@ class YjsConversation:
         reader = Lib0Reader(message.data)
         try:
             document = reader.array() if self._named else b""
+            if len(document) > MAX_NAME:
+                self._is_lost = True
+                return (Heard(lost=True),)
             kind = reader.number()
             read = self._from_client if side is Side.CLIENT else self._from_server
             heard = read(document, kind, reader, message)
@@ -184,7 +188,8 @@ class YjsConversation:
         match kind, reader.number() if kind == Kind.AUTH else 0:
             case Kind.AUTH, Auth.AUTHENTICATED:
                 scope = reader.array() if not reader.is_done else b""
-                if len(self._scopes) >= _MAX_DOCUMENTS and name not in self._scopes:
+                is_one_more = len(self._scopes) >= _MAX_DOCUMENTS and name not in self._scopes
+                if is_one_more or len(scope) > MAX_NAME:
                     return Heard(lost=True)
                 is_other = self._scopes.setdefault(name, scope) != scope
                 return Heard(answers=(key,), refuses=(key,) if is_other else ())

@@ -16,6 +16,7 @@ from reknit_core.dialect.speech import (
     State,
     Statement,
 )
+from reknit_core.dialect.statements import MAX_NAME
 from reknit_core.side import Side
 
 MAX_BITS = 63  # of a number that is kept as one: MessagePack has none that are much larger
@@ -169,10 +170,10 @@ class RuledConversation:
                 key = _key(rule, document)
                 if key is None:
                     continue
-                self._refer(rule, key, document)
+                is_kept = self._refer(rule, key, document)
                 awaits = bool(rule.awaits)
                 said = Statement(key, message, awaits=awaits, is_request=rule.is_request)
-                return (Heard(states=(said,), begins=rule.begins),)
+                return (Heard(states=(said,), begins=rule.begins, lost=not is_kept),)
         settled = self._settled(document, Side.CLIENT)
         return self._beat(Side.CLIENT, document, message, settled)
 
@@ -202,13 +203,16 @@ class RuledConversation:
             return key
         return key if _names(rule.ref, document) == self._refs.get(key, ()) else None
 
-    def _refer(self, rule: StatementRule, key: Key, document: object) -> None:
-        """Keep what the answer to a statement will repeat."""
+    def _refer(self, rule: StatementRule, key: Key, document: object) -> bool:
+        """Keep what the answer to a statement will repeat; False if that is too much."""
         names = _names(rule.ref, document)
+        if any(len(str(name)) > MAX_NAME for name in (*key, *names)):
+            return not names
         if names:
             self._refs[key] = names
             if len(self._refs) > _MAX_REFS:
                 del self._refs[next(iter(self._refs))]
+        return True
 
     def _settled(self, document: object, side: Side) -> tuple[Key, ...]:
         keys = [
