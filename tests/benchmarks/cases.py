@@ -14,12 +14,16 @@ class Flow(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One row of the table; `in_flight` counts for each connection."""
+    """One row of the table; `in_flight` counts for each connection.
+
+    `speech`: the protocol that the messages are in (speech.py), which are larger than `size` then.
+    """
 
     connections: int
     size: int
     flow: Flow = Flow.ECHO
     in_flight: int = 1
+    speech: str = ""
 
     @property
     def name(self) -> str:

@@ -6,7 +6,8 @@ import socket
 from math import inf
 from time import perf_counter
 
-from messages import NOTHING, READ_SIZE, MessageError, Opcode, Receiver, Ring, frame, note
+from messages import NOTE, NOTHING, READ_SIZE, MessageError, Opcode, Receiver, Ring, frame, note
+from speech import PLAIN, Speech
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
@@ -82,6 +83,7 @@ class Endpoint(Readable):
         "position",
         "receiver",
         "ring",
+        "speech",
         "total",
     )
     masked = False
@@ -93,6 +95,7 @@ class Endpoint(Readable):
         self.opened = False
         self.head = b""
         self.ring: Ring = NOTHING
+        self.speech: Speech = PLAIN
         self.position = 0
         self.pings = 0  # that were answered
         self.due: float = 0
@@ -189,7 +192,7 @@ class Endpoint(Readable):
 
     def send_note(self, content: dict[str, object]) -> None:
         """Send a note between two messages."""
-        self.extras.append(note(content, masked=self.masked))
+        self.extras.append(note(content, self.speech, masked=self.masked))
         self.flush()
 
     def flush(self) -> None:
@@ -259,7 +262,7 @@ class Endpoint(Readable):
 
 def _content(payload: bytes) -> dict[str, object]:
     try:
-        content = json.loads(payload)
+        content = json.loads(payload[payload.index(NOTE) :])["note"]
     except ValueError:
         content = None
     if not isinstance(content, dict):

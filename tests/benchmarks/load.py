@@ -15,6 +15,7 @@ from endpoint import Endpoint, Loop
 from messages import READ_SIZE, MessageError, messages
 from processes import patience
 from server import GUID
+from speech import speech
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = base64.b64encode(
@@ -174,7 +175,7 @@ class Load:
 
     def plan(self, case: Case) -> None:
         """Agree with the server on what will be sent. Raises RunError."""
-        known = messages(case.size)
+        known = messages(case.size, case.speech)
         read = min(READ_SIZE, max(4096, 2 * case.in_flight * known.masked.frame))
         if case.flow is not Flow.ECHO:
             read = READ_SIZE
@@ -183,10 +184,17 @@ class Load:
             # Each connection begins elsewhere, so that a mix-up of two is noticed.
             first = number * 7 % known.count
             client.limit = read
-            client.receiver.expect(known.plain, known.payloads, first)
+            client.speech = speech(case.speech)
+            client.receiver.expect(known.plain, known.answered, first)
             client.send_ring(known.masked, first)
             client.send_note(
-                {"flow": case.flow.value, "size": case.size, "first": first, "read": read}
+                {
+                    "flow": case.flow.value,
+                    "size": case.size,
+                    "first": first,
+                    "read": read,
+                    "speech": case.speech,
+                }
             )
         self._wait_for_notes()
 

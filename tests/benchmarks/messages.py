@@ -12,9 +12,12 @@ from collections.abc import Iterable
 from enum import IntEnum
 from functools import lru_cache
 
+from speech import PLAIN, Speech, speech
+
 READ_SIZE = 262144  # bytes; the most that is read or written in one call
 RING_BYTES = 1 << 20
 MASK = bytes.fromhex("37fa213d")
+NOTE = b'{"note": '  # what a note has in it, and no other message
 FILLER = b"the quick brown fox jumps over a lazy dog; "
 
 
@@ -43,9 +46,10 @@ def frame(opcode: Opcode, payload: bytes, *, masked: bool) -> bytes:
     return header + MASK + _xor(payload, MASK) if masked else header + payload
 
 
-def note(content: dict[str, object], *, masked: bool) -> bytes:
+def note(content: dict[str, object], speech: Speech = PLAIN, *, masked: bool) -> bytes:
     """A message between loader and server about the run itself, as a frame."""
-    return frame(Opcode.TEXT, json.dumps(content).encode(), masked=masked)
+    payload = speech.notes(0, json.dumps({"note": content}).encode())
+    return frame(Opcode.TEXT, payload, masked=masked)
 
 
 def _xor(payload: bytes, mask: bytes) -> bytes:
@@ -89,13 +93,18 @@ class Ring:
 
 
 class Messages:
-    """All messages of one size (8 bytes or more), each with its number and its own filler."""
+    """All messages with `size` bytes (8 or more) of content: its number, and its own filler.
 
-    def __init__(self, size: int) -> None:
+    `asked` and `answered`: those of a client and of the server, `masked` and `plain` as rings.
+    """
+
+    def __init__(self, size: int, speech: Speech = PLAIN) -> None:
         self.count = max(8, min(4096, RING_BYTES // size))
-        self.payloads = [_payload(number, size) for number in range(self.count)]
-        self.plain = Ring(frame(Opcode.TEXT, each, masked=False) for each in self.payloads)
-        self.masked = Ring(frame(Opcode.TEXT, each, masked=True) for each in self.payloads)
+        contents = [_payload(number, size) for number in range(self.count)]
+        self.asked = [speech.asks(*each) for each in enumerate(contents)]
+        self.answered = [speech.answers(*each) for each in enumerate(contents)]
+        self.plain = Ring(frame(Opcode.TEXT, each, masked=False) for each in self.answered)
+        self.masked = Ring(frame(Opcode.TEXT, each, masked=True) for each in self.asked)
 
 
 def _payload(number: int, size: int) -> bytes:
@@ -104,9 +113,9 @@ def _payload(number: int, size: int) -> bytes:
 
 
 @lru_cache
-def messages(size: int) -> Messages:
-    """The messages of this size, made once a process."""
-    return Messages(size)
+def messages(size: int, name: str = "") -> Messages:
+    """The messages of this size in the speech of that name, made once a process."""
+    return Messages(size, speech(name))
 
 
 NOTHING = Ring()
@@ -116,7 +125,7 @@ class Receiver:
     """Checks one direction of one connection.
 
     `asides` holds what came besides the expected messages, as opcode and payload: control
-    frames, and notes (messages that begin with a brace).
+    frames, and notes.
     """
 
     __slots__ = ("_data", "_frame", "_held", "_length", "_payloads", "_position", "asides")
@@ -178,7 +187,7 @@ class Receiver:
         done = at = 0
         while (parsed := _parse(data, at)) is not None:
             opcode, payload, at = parsed
-            if opcode >= 8 or payload[:1] == b"{":
+            if opcode >= 8 or NOTE in payload[:64]:
                 self.asides.append((opcode, payload))
                 continue
             expected = self._payloads[number] if self._payloads else b""

@@ -20,6 +20,7 @@ from time import perf_counter, sleep
 
 from endpoint import Endpoint, Loop, Readable
 from messages import READ_SIZE, MessageError, messages
+from speech import speech
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 BACKLOG = 4096
@@ -78,7 +79,7 @@ class Session(Endpoint):
         """Do what the loader asks for."""
         match content:
             case {"flow": str(flow), "size": int(size), "first": int(first), "read": int(read)}:
-                self._plan(flow, size, first, read)
+                self._plan(flow, size, first, read, str(content.get("speech", "")))
                 self.send_note({"ready": True})
             case {"do": "go"}:
                 self.due = inf
@@ -100,10 +101,11 @@ class Session(Endpoint):
             case _:
                 raise MessageError(f"unknown note {content}")
 
-    def _plan(self, flow: str, size: int, first: int, read: int) -> None:
-        known = messages(size)
+    def _plan(self, flow: str, size: int, first: int, read: int, name: str) -> None:
+        known = messages(size, name)
+        self.speech = speech(name)
         self.flow, self.limit, self.count = flow, min(read, READ_SIZE), 0
-        self.receiver.expect(known.masked, known.payloads, first)
+        self.receiver.expect(known.masked, known.asked, first)
         self.send_ring(known.plain, first)
 
     def received(self, count: int) -> None:

@@ -20,7 +20,7 @@ SIZE = 64
 
 def receiver(ring: Ring, known: Messages, first: int = 0) -> Receiver:
     made = Receiver()
-    made.expect(ring, known.payloads, first)
+    made.expect(ring, known.answered, first)
     return made
 
 
@@ -46,7 +46,7 @@ def test_pings_between_messages_and_other_masks_are_understood(step: int) -> Non
     stream = b"".join(
         frame(Opcode.PING, b"%d" % number, masked=False)
         + (
-            frame(Opcode.TEXT, known.payloads[number], masked=True)
+            frame(Opcode.TEXT, known.answered[number], masked=True)
             if number % 3
             else known.plain.data[number * known.plain.frame : (number + 1) * known.plain.frame]
         )

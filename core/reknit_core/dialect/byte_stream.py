@@ -83,13 +83,16 @@ class StreamReader(Generic[Unit]):
             self._held += data
             yield Piece(b"" if self._holds_back else data, None)
             return
-        before = 0 if self._holds_back else len(self._held)  # bytes that have passed on
-        data = self._held + data
-        self._held = b""
+        before = pos = 0
         self._whole = 0
-        pos = self._pass_over(data)
-        if pos:
-            yield Piece(data[:pos], None)
+        if self._held:
+            before = 0 if self._holds_back else len(self._held)  # bytes that have passed on
+            data = self._held + data
+            self._held = b""
+        elif self._skip:
+            pos = self._pass_over(data)
+            if pos:
+                yield Piece(data[:pos], None)
         while pos < len(data):
             here = max(pos, before)
             end, unit = self.cut(data, pos)

@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Generic, Protocol
 
 from reknit_core.dialect.byte_stream import MalformedError, StreamReader, Unit
@@ -52,6 +51,7 @@ class StreamConversation(Generic[Unit]):
             reply = self._idle(side, message.data)
             if reply is not None:
                 return (Heard(reply=reply),)
+        is_inside = reader.is_inside
         held_back = reader.held_back
         read: Callable[[Unit], Heard] = (
             self._from_client if side is Side.CLIENT else self._from_server
@@ -64,11 +64,14 @@ class StreamConversation(Generic[Unit]):
         except MalformedError:
             self._is_lost = True
             return (Heard(lost=True, part=held_back + message.data),)
-        has_passed_half = reader.has_passed_half
-        if not has_passed_half and len(parts) == 1 and parts[0] == (message.data, PASSES):
-            return NOTHING
-        heard = [replace(meaning, part=data) for data, meaning in parts]
-        if has_passed_half:
+        if not (is_inside or reader.is_inside):
+            for _, meaning in parts:
+                if meaning is not PASSES:
+                    break
+            else:  # whole units, and none of interest
+                return NOTHING
+        heard = [meaning._replace(part=data) for data, meaning in parts]
+        if reader.has_passed_half:
             heard.append(Heard(is_cut=True, half=reader.half, part=b""))
         self._is_lost = any(part.lost for part in heard)
         if self._is_lost and reader.held_back:

@@ -6,9 +6,8 @@ becomes of it. When a new server has accepted, `reopen` begins: `words` gives wh
 """
 
 from collections import deque
-from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 from reknit_core.dialect.halves import Halves
 from reknit_core.dialect.speech import (
@@ -25,8 +24,7 @@ from reknit_core.dialect.statements import NEVER, Statements
 from reknit_core.side import Side
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What becomes of a message.
 
     `passes`: it goes to the other side, in this form; None: it is left out. `reply`: what its

@@ -30,8 +30,7 @@ class LostError(Exception):
     """A conversation can't be followed any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """What a new server must hear to know the session, or a request that is unanswered.
 
     `said`: the message by which a server is told. `awaits`: the server has to answer before it
@@ -44,8 +43,7 @@ class Statement:
     is_request: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(NamedTuple):
     """What a message, or a part of one, means.
 
     From a client, what it says to the server:

@@ -7,7 +7,7 @@ out from here or once more from the queue.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from reknit_core.dialect.speech import Key, Message, Statement
 
@@ -17,8 +17,7 @@ NEVER = 1 << 62  # a position: no server hears so far
 OVERHEAD = 128  # bytes that a statement counts beside its message
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """A statement with `end`: the position in the client's queue behind the message that made it.
 
     `answered`: the client has had the server's answer. `confirms`: the position up to which an
@@ -105,7 +104,7 @@ class Statements:
         """Those whose keys begin so are done when a server has heard the queue to `position`."""
         for each in self._standing.below(key):
             self._standing.discard(each)
-            self._stand_until(replace(self._kept[each], until=position))
+            self._stand_until(self._kept[each]._replace(until=position))
 
     def taken_back(self, key: Key) -> None:
         """The server says that those are done which wait for that."""
@@ -127,7 +126,7 @@ class Statements:
         if kept is None:
             return False
         if not kept.answered:
-            self._kept[key] = replace(kept, answered=True)
+            self._kept[key] = kept._replace(answered=True)
         return kept.answered
 
     def before(self, position: int) -> list[Kept]:

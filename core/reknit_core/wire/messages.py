@@ -226,6 +226,12 @@ def content(message: bytes) -> bytes | None:
     """What a whole message says, whatever its frames; None if that is too much, or broken."""
     if len(message) > MAX_SEEN:
         return None
+    if message[0] & (_FINAL | _COMPRESSED) == _FINAL:  # mostly: one frame, as it is
+        length = message[1] & 0x7F
+        start = 2 if length < 126 else 4 if length == 126 else 10
+        if message[1] & 0x80:
+            return unmask(message[start + 4 :], message[start : start + 4])
+        return message[start:]
     parts: list[bytes] = []
     pos = 0
     while pos < len(message):

@@ -1,13 +1,20 @@
 """The dialects that are data: what their rules make of conversations."""
 
 import json
+from random import Random
 
 import pytest
 from dialect_session import DialectSession, text
 from reknit_core.dialect.interpreter import Verdict
+from reknit_core.dialect.ruled.builtin import FILES, built_in
+from reknit_core.dialect.ruled.glance import Glance
+from reknit_core.dialect.ruled.patterns import Pattern
+from reknit_core.dialect.ruled.rules import Index, RuledConversation, Rules
 from reknit_core.dialect.ruled.rules_file import read_rules
 from reknit_core.dialect.speech import Message
+from reknit_core.side import Side
 
+ANYTHING = Pattern(())
 BOOT = '[2,"1","BootNotification",{}]'
 ACCEPTED = '[3,"1",{"status":"Accepted"}]'
 
@@ -125,3 +132,57 @@ def test_references_without_end_are_forgotten() -> None:
     frozen = conversation.freeze()["conversation"]
     assert isinstance(frozen, dict)
     assert len(frozen["refs"]) == 1024
+
+
+# -- Most messages are only glanced at -------------------------------------------------------------
+
+GLANCED_AT = [rules for rules in map(built_in, FILES) if not rules.ends]
+WORDS = sorted(
+    {"next", "data", "\\u0070ing", "2.0"}
+    | {
+        str(value)
+        for rules in GLANCED_AT
+        for rule in rules.statements
+        for pattern in (rule.match, *rule.awaits, *rule.settled_by, *rule.settled_by_server)
+        for _, wanted in pattern.places
+        if isinstance(wanted, tuple)
+        for value in wanted
+    }
+)
+
+
+def some_document(random: Random) -> str:
+    """Members in any order, twice, with escapes, of any type; sometimes cut."""
+    names = ["type", "id", "jsonrpc", "method", "result", "command", "\\u0074ype", "payload"]
+    values = [f'"{word}"' for word in WORDS] + ["1", "null", "{}", '["ping"]', '{"type":"ping"}']
+    members = [f'"{random.choice(names)}":{random.choice(values)}' for _ in range(3)]
+    said = random.choice(["{%s}", " {%s}", "[{%s}]", "{%s", "{%s}x"]) % ",".join(members)
+    return said if random.random() < 0.9 else said.replace('"', "", 1)
+
+
+@pytest.mark.parametrize("rules", GLANCED_AT, ids=lambda rules: rules.name)
+def test_what_a_glance_excludes_means_nothing(rules: Rules) -> None:
+    random = Random(1)
+    for _ in range(5000):
+        data = some_document(random).encode()
+        for side in Side:
+            seeing, glancing = RuledConversation(rules), RuledConversation(rules)
+            seeing._index = Index(rules.statements, rules.beats, rules.greetings)
+            seeing._index.glances = dict.fromkeys(Side, Glance([ANYTHING]))
+            message = Message(data, True)
+            assert glancing.hear(side, message) == seeing.hear(side, message), data
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "data"),
+    [
+        ("graphql-transport-ws", Side.SERVER, b'{"id":"1","type":"next","payload":{}}'),
+        ("graphql-ws", Side.SERVER, b'{"id":"1","type":"data","payload":{}}'),
+        ("graphql-transport-ws", Side.CLIENT, b'{"type":"pong"}'),
+        ("actioncable", Side.CLIENT, b'{"command":"message","identifier":"a","data":"b"}'),
+    ],
+)
+def test_an_applications_data_is_only_glanced_at(name: str, side: Side, data: bytes) -> None:
+    rules = built_in(name)
+    assert rules.index.glances[side].excludes(data)
+    assert not Glance([ANYTHING]).excludes(data)

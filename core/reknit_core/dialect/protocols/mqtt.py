@@ -38,6 +38,9 @@ _CONNECT: Key = ("connect",)
 _PINGREQ = b"\xc0\x00"
 _PINGRESP = Message(b"\xd0\x00", False)
 _DUP = 0x08
+_KIND = 0xF0  # in the first byte of a packet (2.2.1)
+_QOS_0 = 0x30  # the first byte of a PUBLISH of QoS 0 (3.3.1)
+_WITHOUT_DUP_RETAIN = 0xF6
 _TOPIC_ALIAS = 0x23
 _LAST_ID = 0xFFFF
 _PING: Key = ("ping",)
@@ -168,6 +171,8 @@ class MqttConversation(StreamConversation[Packet]):
     # -- What packets mean -------------------------------------------------------------------------
 
     def _from_client(self, each: Packet) -> Heard:
+        if each.first & _WITHOUT_DUP_RETAIN == _QOS_0 and not self._is_5:
+            return PASSES  # most are
         body, said = each.body, Message(each.whole, False)
         if not each.whole:  # it is too large to be kept
             return Heard(lost=each.kind != Kind.PUBLISH or each.qos > 0)
@@ -232,8 +237,8 @@ class MqttConversation(StreamConversation[Packet]):
 
     def _from_server(self, each: Packet) -> Heard:
         body = each.body
-        if not each.whole:
-            return PASSES
+        if not each.whole or each.first & _KIND == _QOS_0:
+            return PASSES  # most are a PUBLISH
         match each.kind:
             case Kind.CONNACK:
                 return self._connected(body)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reknit_core.dialect.ruled import patterns
+from reknit_core.dialect.ruled.glance import Glance
 from reknit_core.dialect.ruled.patterns import MISSING, Path, Pattern
 from reknit_core.dialect.speech import (
     NOTHING,
@@ -82,6 +83,10 @@ class Rules:
     beats: tuple[BeatRule, ...] = ()
     greetings: tuple[Pattern, ...] = field(default=())
     edition: str = ""
+    index: "Index" = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "index", Index(self.statements, self.beats, self.greetings))
 
     @property
     def chosen_by(self) -> str:
@@ -108,17 +113,61 @@ class Rules:
         return conversation
 
 
+class Index:
+    """The rules by what they are looked up for, so that no message is held against all of them."""
+
+    __slots__ = ("answering", "glances", "replies", "settling")
+
+    def __init__(
+        self,
+        statements: tuple[StatementRule, ...],
+        beats: tuple[BeatRule, ...],
+        greetings: tuple[Pattern, ...],
+    ) -> None:
+        self.answering = [r for r in statements if r.awaits or r.answered_by or r.refused_by]
+        """The rules that an answer or a refusal may belong to."""
+        from_both = [(rule, rule.settled_by) for rule in statements]
+        from_server = [(rule, (*rule.settled_by, *rule.settled_by_server)) for rule in statements]
+        self.settling = {
+            Side.CLIENT: [(rule, by) for rule, by in from_both if by],
+            Side.SERVER: [(rule, by) for rule, by in from_server if by],
+        }
+        """What settles the statements of a rule, by who says it."""
+        replies = [(number, _reply(rule)) for number, rule in enumerate(beats)]
+        self.replies = [
+            (number, reply)
+            for number, reply in replies
+            if beats[number].side is Side.CLIENT and reply.places
+        ]
+        """What a server answers to the client's heartbeats, with their numbers."""
+        settling = {side: [each for _, by in self.settling[side] for each in by] for side in Side}
+        beating = {side: [r.match for r in beats if r.side is side and r.match] for side in Side}
+        answers = [each for r in statements for each in (*r.awaits, *r.answered_by, *r.refused_by)]
+        said = [rule.match for rule in statements]
+        replied = [reply for _, reply in self.replies]
+        self.glances = {
+            Side.CLIENT: Glance([*said, *settling[Side.CLIENT], *beating[Side.CLIENT]]),
+            Side.SERVER: Glance(
+                [*answers, *settling[Side.SERVER], *beating[Side.SERVER], *greetings, *replied]
+            ),
+        }
+        """By which most messages are seen to mean nothing."""
+
+
 class RuledConversation:
     """Holds each message against the rules."""
 
-    __slots__ = ("_refs", "_rules")
+    __slots__ = ("_index", "_refs", "_rules")
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
+        self._index = rules.index
         self._refs: dict[Key, Names] = {}  # of statements: what their answers repeat
 
     def hear(self, side: Side, message: Message, *, away: bool = False) -> tuple[Heard, ...]:
         """What the message means; nothing, if it is no JSON object or array."""
+        if self._index.glances[side].excludes(message.data):
+            return NOTHING  # most mean nothing
         document = patterns.decode(message.data)
         if document is MISSING:
             return NOTHING
@@ -180,7 +229,7 @@ class RuledConversation:
     def _from_server(self, document: object) -> tuple[Heard, ...]:
         answers: list[Key] = []
         refuses: list[Key] = []
-        for rule in self._rules.statements:
+        for rule in self._index.answering:
             says = _any(rule.awaits, document) or _any(rule.answered_by, document)
             refuses_it = _any(rule.refused_by, document)
             key = self._answered(rule, document) if says or refuses_it else None
@@ -217,15 +266,12 @@ class RuledConversation:
     def _settled(self, document: object, side: Side) -> tuple[Key, ...]:
         keys = [
             _key(rule, document)
-            for rule in self._rules.statements
-            if _any(rule.settled_by, document)
-            or (side is Side.SERVER and _any(rule.settled_by_server, document))
+            for rule, settled_by in self._index.settling[side]
+            if _any(settled_by, document)
         ]
         if side is Side.SERVER:
             keys += [
-                _beat_key(number)
-                for number, rule in enumerate(self._rules.beats)
-                if rule.side is Side.CLIENT and _is_reply(rule, document)
+                _beat_key(number) for number, reply in self._index.replies if reply.fits(document)
             ]
         return tuple(key for key in keys if key is not None)
 
@@ -250,11 +296,11 @@ def _beat_key(number: int) -> Key:
     return ("beat", number)
 
 
-def _is_reply(rule: BeatRule, document: object) -> bool:
-    """Whether the document is what this heartbeat is answered with."""
+def _reply(rule: BeatRule) -> Pattern:
+    """What it is answered with, as far as that is texts and whole numbers."""
     wanted = {} if rule.match is None or rule.reply is None else rule.reply
     plain = [(name, value) for name, value in wanted.items() if isinstance(value, (str, int))]
-    return bool(plain) and all(patterns.find(document, (name,)) == value for name, value in plain)
+    return Pattern(tuple(((name,), (value,)) for name, value in plain))
 
 
 def _any(several: tuple[Pattern, ...], document: object) -> bool:
