@@ -20,21 +20,21 @@ class Halves:
     beginning, so that those are the last to be asked for.
     """
 
-    __slots__ = ("_halves", "_size", "_unknown")
+    __slots__ = ("_halves", "_unknown", "size")
 
     def __init__(self) -> None:
         self._halves: dict[int, Message] = {}
-        self._size = 0
+        self.size = 0  # bytes
         self._unknown: tuple[int, int] | None = None  # the first and the last end that is not known
 
     def add(self, end: int, half: Message) -> None:
         """A message that ends at `end` ends within something; an empty half is not known."""
-        is_too_much = self._size + len(half.data) > MAX_KEPT or len(self._halves) >= MAX_CUTS
+        is_too_much = self.size + len(half.data) > MAX_KEPT or len(self._halves) >= MAX_CUTS
         if is_too_much or not half.data:
             self._unknown = (end if self._unknown is None else self._unknown[0], end)
             return
         self._halves[end] = half
-        self._size += len(half.data)
+        self.size += len(half.data)
 
     def at(self, position: int) -> Message | None:
         """What a server that hears on from there must hear first; None: nothing is cut there.
@@ -53,7 +53,7 @@ class Halves:
             end = next(iter(self._halves))
             if end >= position:
                 return
-            self._size -= len(self._halves.pop(end).data)
+            self.size -= len(self._halves.pop(end).data)
 
     def freeze(self) -> list[list[object]]:
         """All of them as data; the ends that are not known are the last."""

@@ -96,6 +96,11 @@ class Interpreter:
         """Whether the client has said anything that a new server must hear."""
         return len(self.statements) > 0
 
+    @property
+    def size(self) -> int:
+        """Bytes that are kept: of statements, of halves, and what has not passed on yet."""
+        return self.statements.size + self._halves.size + max(0, self._held_back)
+
     # -- What is heard -----------------------------------------------------------------------------
 
     def from_client(self, message: Message, end: int, *, server_away: bool) -> Verdict:
@@ -235,7 +240,7 @@ class Interpreter:
                     told.append(failed)
             else:
                 self._to_say.append(statement.key)
-        self.hold = position
+        self.hold = float(position)
         self._hold_on()
         return told
 
@@ -269,7 +274,7 @@ class Interpreter:
         if following is None:
             self.hold = inf
         else:
-            self.hold = following.end
+            self.hold = float(following.end)
             self._awaited = following.statement.key
 
     # -- In another process ------------------------------------------------------------------------
@@ -280,7 +285,7 @@ class Interpreter:
             "conversation": self._conversation.freeze(),
             "statements": self.statements.freeze(),
             "is_lost": self.is_lost,
-            "hold": None if self.hold == inf else self.hold,
+            "hold": None if self.hold == inf else int(self.hold),
             "confirmed": self.confirmed,
             "greeted": self._greeted,
             "server_greeted": self._server_greeted,
@@ -300,7 +305,7 @@ class Interpreter:
         each: dict[str, Any] = dict(state)
         self.statements.thaw(each["statements"])
         self.is_lost = bool(each["is_lost"])
-        self.hold = inf if each["hold"] is None else each["hold"]
+        self.hold = inf if each["hold"] is None else float(each["hold"])
         self.confirmed = each["confirmed"]
         self._greeted = bool(each["greeted"])
         self._server_greeted = bool(each["server_greeted"])

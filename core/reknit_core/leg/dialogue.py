@@ -48,7 +48,7 @@ class Dialogue:
         self.begins_anew = False  # whether the client knows nothing of what it has begun
         self.falls_back = False  # whether the server did not take what it was told
         self.held = 0
-        """Bytes of statements, as the budget counts them."""
+        """Bytes of the conversation, as the budget counts them."""
 
     @classmethod
     def begun(cls, dialect: Dialect, limit: int) -> "Dialogue":
@@ -153,8 +153,8 @@ class Dialogue:
         return None if self.interpreter is None else self.interpreter.beat(side)
 
     def count(self, budget: Budget, *, over: bool = False) -> None:
-        """Let the budget know what the statements take; nothing when the session is `over`."""
-        size = 0 if over or self.interpreter is None else self.interpreter.statements.size
+        """Let the budget know what the conversation takes; nothing when the session is `over`."""
+        size = 0 if over or self.interpreter is None else self.interpreter.size
         budget.used += size - self.held
         self.held = size
 

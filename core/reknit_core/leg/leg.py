@@ -136,6 +136,11 @@ class Leg:
         away = self.other.phase is not Phase.OPEN
         return dialogue.hear(self.side, message, end, away=away, returned=self.generation > 1)
 
+    def count_kept(self, scanner: FrameScanner) -> None:
+        """What the scanner keeps of this peer's messages counts as if it were queued."""
+        if self.scanner is scanner and self.dialogue is not None:
+            self.queue.keep_back(scanner.kept)
+
     def miss(self) -> None:
         """A message passes unseen: its end can't be told enough of what was said."""
         if self.dialogue is not None:

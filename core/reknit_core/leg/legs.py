@@ -155,6 +155,7 @@ def _take_in(leg: Leg, form: FrozenLeg, shift: float, *, deflate: bool, nonce: b
     if form.scanner is not None:
         leg.scanner = leg.new_scanner(deflate=deflate, nonce=nonce)
         leg.scanner.thaw(form.scanner)
+        leg.count_kept(leg.scanner)
     leg.lane = form.lane
     leg.probe.thaw(form.probe, leg.lane, shift)
     leg.phase = form.phase

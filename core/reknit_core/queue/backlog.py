@@ -69,6 +69,7 @@ class Backlog(Stream):
 
     def drop_partial(self) -> None:
         """Forget the message that is not complete: its sender is gone."""
+        self.keep_back(0)
         while self._received > self.tail:
             last = self._chunks.pop()
             self._received -= len(last)
@@ -144,6 +145,7 @@ class Backlog(Stream):
     def clear(self) -> Mark:
         """The session is over: nothing is held any more. Returns what was still `waiting`."""
         waited = self.waiting
+        self.keep_back(0)
         self._chunks = []
         self._cursor = self._offset = self._packed = 0
         self.budget.used -= self.held

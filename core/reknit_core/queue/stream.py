@@ -41,6 +41,7 @@ class Stream:
         "_base",
         "_chunks",
         "_cursor",
+        "_kept_back",
         "_marks",
         "_offset",
         "_packed",
@@ -67,6 +68,7 @@ class Stream:
         self._base = 0  # position of the first chunk's first byte
         self._cursor = 0  # index of the chunk that `sent` is in
         self._offset = 0  # where in that chunk
+        self._kept_back = 0  # bytes that its reader keeps, of a message that isn't complete
         self._received = 0  # end of all bytes, those of the incomplete message included
         self._marks = _BEGINNING.copy()  # the first one: where replay can begin at the earliest
         self.alarm = 0  # the `tail` from which on the legs' bounds and thresholds are looked at
@@ -94,7 +96,12 @@ class Stream:
     @property
     def partial(self) -> int:
         """Bytes of a message that has begun and is not complete yet."""
-        return self._received - self.tail
+        return self._received - self.tail + self._kept_back
+
+    def keep_back(self, size: int) -> None:
+        """Its reader keeps so many bytes, which aren't in here: they count as if they were."""
+        self.budget.used += size - self._kept_back
+        self._kept_back = size
 
     def append(self, data: Buffer, boundary: int, messages: int) -> None:
         """Add bytes; the first `boundary` of them complete `messages` more messages."""

@@ -403,6 +403,7 @@ class ContextStateMachine:
         if leg.asked and has_replied(leg):
             self._tell_operator(stop_asking(leg, ""))
         if leg.dialogue is not None and self._telling is not None:
+            leg.count_kept(scanner)
             self._heed(self._telling, now)
 
     def _bound(self, leg: Leg, now: float) -> None:

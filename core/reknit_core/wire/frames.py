@@ -137,6 +137,11 @@ class FrameScanner:
         self.plain = True
         self.violation: Violation | None = None
 
+    @property
+    def kept(self) -> int:
+        """Bytes that wait here for what comes behind them."""
+        return len(self._held)
+
     def frozen(self) -> FrozenScanner:
         """Where in the stream it stands, as data."""
         return FrozenScanner(

@@ -57,6 +57,11 @@ class MessageScanner(FrameScanner):
         self._kept_size = 0
         self._unseen = False  # inside a message of which a part was passed on
 
+    @property
+    def kept(self) -> int:
+        """Bytes that wait here for what comes behind them."""
+        return len(self._held) + self._kept_size
+
     def go_on_from(self, before: FrameScanner) -> None:
         """Stand where that one stands, in place of it."""
         self._mask = before._mask

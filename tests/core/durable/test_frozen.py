@@ -48,7 +48,7 @@ LEFT_OUT = {
     # Of the policy, the upstream and each other: they come from the new process.
     Backlog: {"eager", "budget", "_window", "_stride"}
     # Found anew.
-    | {"alarm", "_packed"},
+    | {"alarm", "_packed", "_kept_back"},
     FrameScanner: {"_first", "_limit", "_mask", "_nonce"}
     # What the last scan has found: it was acted upon.
     | {"boundary", "controls", "messages", "violation"}

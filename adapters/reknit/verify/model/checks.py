@@ -50,6 +50,14 @@ def held(backlog: Backlog) -> int:
     return sum(map(len, backlog._chunks))
 
 
+def _kept(leg: Leg) -> int:
+    """Bytes that its scanner keeps of a message, until it is whole; see Stream.keep_back()."""
+    counted = leg.queue._kept_back
+    if leg.scanner is not None and leg.dialogue is not None and counted != leg.scanner.kept:
+        raise BrokenError(f"{leg.scanner.kept} bytes are kept back, {counted} are counted")
+    return counted
+
+
 def _check_taken(end: End, leg: Leg, *, ended: bool) -> None:
     queue = leg.queue
     all_of_it = leg.phase is Phase.OPEN and end.is_read and not ended
@@ -133,8 +141,12 @@ def _check_budget(context: ContextStateMachine) -> None:
     queues = (context.client.queue, context.server.queue)
     used = queues[0].budget.used
     sizes = [held(queue) for queue in queues]
+    sizes += [_kept(leg) for leg in (context.client, context.server)]
     if context.dialogue is not None:
         sizes.append(context.dialogue.held)
+        interpreter = context.dialogue.interpreter
+        if interpreter is not None and context.dialogue.held not in (0, interpreter.size):
+            raise BrokenError(f"{context.dialogue.held} bytes are not {interpreter.size}")
     if used != sum(sizes):
         raise BrokenError(f"{used} bytes are counted, {sizes} are held")
     over = context.client.phase is context.server.phase is Phase.AWAY
