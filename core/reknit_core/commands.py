@@ -54,11 +54,15 @@ class Disconnect:
 
 @dataclass(frozen=True, slots=True)
 class Transitioned:
-    """The context is now in `state`. In `closed` it can't be resumed: forget it."""
+    """The context is now in `state`. In `closed` it can't be resumed: forget it.
+
+    `with_server`: the session ends since its server was lost, and it does not wait for another.
+    """
 
     trigger: Trigger
     state: State
     reason: str
+    with_server: bool = False
 
 
 @dataclass(frozen=True, slots=True)

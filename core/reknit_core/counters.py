@@ -142,6 +142,7 @@ class Counters:
         "dial_results",
         "dialects",
         "dials",
+        "ended_with_server",
         "handshakes",
         "redials",
         "requests",
@@ -159,6 +160,7 @@ class Counters:
         self.requests: Counter[int] = Counter()  # plain ones that were to be passed, by status
         self.resumes: Counter[tuple[Side, Resume]] = Counter()
         self.dials = 0  # for new sessions
+        self.ended_with_server = 0  # sessions
         self.redials = 0  # further attempts, and after a loss
         self.dial_results: Counter[DialResult] = Counter()
         self.dialects: Counter[str] = Counter()  # sessions by the dialect that was chosen

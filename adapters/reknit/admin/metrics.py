@@ -92,6 +92,11 @@ class Metrics(Collector):
             ("dialect",),
             (((name,), number) for name, number in counters.dialects.items()),
         )
+        yield CounterMetricFamily(
+            "reknit_ended_with_server",
+            "Sessions that ended since their server was lost.",
+            counters.ended_with_server,
+        )
         yield from _messages({"client": seen.to_client, "server": seen.to_server})
         yield _gauge(
             "reknit_queue_age_seconds",

@@ -125,14 +125,20 @@ def _tell_change(level: int, session: str, now_in: State, change: Change) -> Non
 
 def _tell_remark(remark: Remark) -> None:
     match remark:
-        case OutageBegan(reason, waiting, sessions):
+        case OutageBegan(reason, waiting, sessions, ended):
             text = "the server is out: %(waiting)d of %(sessions)d sessions wait: %(reason)s"
+            if ended:
+                text = (
+                    "the server is out: %(ended)d sessions have ended with it, "
+                    "%(waiting)d of %(sessions)d wait: %(reason)s"
+                )
             tell(
                 WARNING,
                 "outage_began",
                 text,
                 waiting=waiting,
                 sessions=sessions,
+                ended=ended,
                 reason=reason,
             )
         case OutageGoesOn(seconds, reason, waiting, ended):

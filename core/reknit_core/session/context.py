@@ -904,7 +904,15 @@ class ContextStateMachine:
         """
         if leg is self.server:
             why = f"server lost: {reason}"
-            self._end(Trigger.SESSION_ENDED, SERVICE_RESTART, "the server was lost", now, cause=why)
+            self._counters.ended_with_server += 1
+            self._end(
+                Trigger.SESSION_ENDED,
+                SERVICE_RESTART,
+                "the server was lost",
+                now,
+                cause=why,
+                with_server=True,
+            )
             return
         cut = cut and not self._pinned.server_is_proxy  # which would wait for us
         self._ending.recovers &= not cut
@@ -994,11 +1002,13 @@ class ContextStateMachine:
         cause: str = "",
         server_code: int | None = None,
         cut: bool = False,
+        with_server: bool = False,
     ) -> None:
         """The session is over: each leg that is up is told, behind what is queued for it.
 
         `cause`: what the operator is told, if not the `reason`. `server_code`: what the server is
         told, if not the `code`. `cut`: it is told nothing, as its connection breaks too.
+        `with_server`: as in Transitioned.
         """
         self._ending.parting = (code, reason)
         self.server.dialling.until = inf
@@ -1007,7 +1017,7 @@ class ContextStateMachine:
         self._surroundings.room.leave(self)
         for leg in (self.client, self.server):
             self._tell_operator(stop_asking(leg, OVER))
-        self._fire(trigger, cause or reason)
+        self._fire(trigger, cause or reason, with_server=with_server)
         if cut:
             self._disconnect(self.server)
             self.server.gone()
@@ -1045,11 +1055,11 @@ class ContextStateMachine:
 
     # -- Helpers -------------------------------------------------------------------------------
 
-    def _fire(self, trigger: Trigger, reason: str) -> State:
+    def _fire(self, trigger: Trigger, reason: str, *, with_server: bool = False) -> State:
         source = self.state
         state = fire(self, trigger)
         self._counters.moved(source, trigger, state)
-        self._command(Transitioned(trigger, state, reason))
+        self._command(Transitioned(trigger, state, reason, with_server))
         return state
 
     def _command(self, command: Command) -> None:

@@ -49,8 +49,9 @@ class Outages:
         self._moments.append(moment)
 
     def _count_lost(self) -> tuple[int, int]:
-        """How often a server and a client were lost so far, in sessions that went on."""
-        servers = clients = 0
+        """How often a server and a client were lost so far; the client in sessions that went on."""
+        servers = self._counters.ended_with_server
+        clients = 0
         for row, number in self._counters.transitions.items():
             if row.target is not State.CLOSED:
                 servers += number if row.trigger is Trigger.SERVER_LOST else 0

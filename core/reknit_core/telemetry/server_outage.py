@@ -1,8 +1,9 @@
 """Whether the server is out, as the sessions tell it; one outage, however many sessions wait.
 
 That one session has lost its server says nothing of the server, nor do clients that come and go.
-It is out when many sessions wait for it, or when it can't be reached and no session has it. It is
-back when it has accepted since the last trouble, and nobody waits any more. Times in seconds.
+It is out when many sessions wait for it, or have ended with it before it accepted another one, or
+when it can't be reached and no session has it. It is back when it has accepted since the last
+trouble, and nobody waits any more. Times in seconds.
 """
 
 from dataclasses import dataclass
@@ -25,11 +26,15 @@ _WITH_SERVER = (State.CONNECTED, State.CLIENT_DOWN, *_RETURNING)
 
 @dataclass(frozen=True, slots=True)
 class OutageBegan:
-    """The server is out: why, and how many of the sessions wait for it."""
+    """The server is out: why, how many of the sessions wait for it, and how many ended with it.
+
+    Sessions that open wait for it too: in the waiting room.
+    """
 
     reason: str
     waiting: int
     sessions: int
+    ended: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,9 @@ class ServerOutage:
         self._waiting: set[str] = set()  # sessions that are known to be without the server
         self._returned: set[str] = set()  # that are so no more, in this outage
         self._done = 0  # sessions that were among these, and are over
-        self._ended = 0  # that are over, and never were
+        self._ended = 0  # that are over, and never were: those that ended with the server, too
+        self._parted: set[str] = set()  # that ended with it, and are not closed yet
+        self._parting = 0  # that have ended with it since it accepted one, before an outage
         self._reason = ""
         self._began: float | None = None
         self._troubled = self._accepted = -inf  # when the server last was missed, and accepted
@@ -81,7 +88,9 @@ class ServerOutage:
 
     def concerns(self, label: str) -> bool:
         """Whether there is an outage, and that session has met with it."""
-        return self.is_on and (label in self._waiting or label in self._returned)
+        return self.is_on and any(
+            label in some for some in (self._waiting, self._returned, self._parted)
+        )
 
     # -- What the sessions meet ----------------------------------------------------------------
 
@@ -93,13 +102,38 @@ class ServerOutage:
         self._returned.discard(label)
         self._troubled = now
         self._reason = reason
-        if self.is_on or not (self._many_wait() or (away and self._nobody_has_it())):
+        if self.is_on or not (self._are_many() or (away and self._nobody_has_it())):
             return None
+        return self._begin(now)
+
+    def ended_with(self, label: str, reason: str, now: float) -> OutageBegan | None:
+        """That session has ended, since it has lost the server.
+
+        Where the server accepts others meanwhile it is not out: some end all connections so.
+        """
+        self._waiting.discard(label)
+        self._returned.discard(label)
+        self._parted.add(label)
+        if self._began is not None:
+            self._ended += 1
+            if self._accepted < self._began:
+                self._troubled = now
+            return None
+        if now - self._troubled > CALM:
+            self._parting = 0
+        self._parting += 1
+        self._troubled = now
+        self._reason = reason
+        return self._begin(now) if self._are_many() else None
+
+    def _begin(self, now: float) -> OutageBegan:
         self._began = now
-        self._done = self._ended = 0
+        self._done = 0
+        self._ended = self._parting
         self._say_every = SAID_AFTER
         self._say_at = now + SAID_AFTER
-        return OutageBegan(reason, self._count_waiting(), self._count_sessions())
+        waiting, sessions = self._count_waiting(), self._count_sessions()
+        return OutageBegan(self._reason, waiting, sessions, self._ended)
 
     def accepted(self, label: str, now: float) -> None:
         """The server has accepted that session."""
@@ -108,6 +142,7 @@ class ServerOutage:
             if self.is_on:
                 self._returned.add(label)
         self._accepted = now
+        self._parting = 0
 
     def gone(self, label: str) -> None:
         """That session is over, or another process's."""
@@ -115,6 +150,7 @@ class ServerOutage:
         self._done += label in self._returned
         self._waiting.discard(label)
         self._returned.discard(label)
+        self._parted.discard(label)
 
     # -- Time ----------------------------------------------------------------------------------
 
@@ -137,6 +173,7 @@ class ServerOutage:
             seconds = self._accepted - self._began
             ended = OutageEnded(seconds, len(self._returned) + self._done, self._ended, waiting)
             self._began = None
+            self._parting = 0
             self._returned.clear()
             return ended
         if now < self._say_at:
@@ -158,15 +195,22 @@ class ServerOutage:
         if not self._is_accepted() or calm < CALM:
             return False
         returning = any(self._counters.states[state] for state in _RETURNING)
-        return calm >= STRAGGLERS or not (self._count_waiting() or returning)
+        return calm >= STRAGGLERS or not (self._count_without() or returning)
 
-    def _many_wait(self) -> bool:
-        return self._count_waiting() >= max(FEW, self._count_sessions() // SHARE)
+    def _are_many(self) -> bool:
+        concerned = self._count_without() + self._parting
+        return concerned >= max(FEW, self._count_sessions() // SHARE)
 
     def _nobody_has_it(self) -> bool:
         return not any(self._counters.states[state] for state in _WITH_SERVER)
 
     def _count_waiting(self) -> int:
+        """While the server is out, those that open wait too, though only one of them dials."""
+        states = self._counters.states
+        down = states[State.SERVER_DOWN] + states[State.BOTH_DOWN]
+        return max(self._count_without(), down + states[State.OPENING] if self.is_on else 0)
+
+    def _count_without(self) -> int:
         """Those that came from another process are counted too: nobody has told of their loss."""
         states = self._counters.states
         return max(len(self._waiting), states[State.SERVER_DOWN] + states[State.BOTH_DOWN])

@@ -101,6 +101,8 @@ class Teller:
         trigger, state = change.trigger, change.state
         if trigger is Trigger.SERVER_LOST:
             self._miss(label, change.reason, now)
+        if change.with_server:
+            self._add(self._outage.ended_with(label, shortened(change.reason), now))
         concerned = self._outage.concerns(label)
         if trigger in _ACCEPTED:
             concerned |= self._outage.is_on and state is not State.CONNECTED

@@ -126,3 +126,22 @@ async def test_tls_that_a_server_does_not_speak_ends_an_opening_at_once(bench: B
         client.send(request())
         assert (await client.read_head()).status == 502
         await proxy.logged("WARNING .* closed by retries_spent: the server does not accept: TLS: ")
+
+
+@socket_test
+async def test_an_outage_that_ends_all_sessions_is_a_few_lines_too(bench: Bench) -> None:
+    await bench.upstream.start()
+    end = ("--on-server-loss", "end", "--log-level", "info")
+    proxy = await bench.proxy(*LONG, *end)
+    await come(bench, SESSIONS)
+    await proxy.reached("connected", SESSIONS)
+    before = len(proxy.lines)
+    clients = list(bench._clients)
+    await bench.upstream.kill()
+    assert {(await closed(client))[0] for client in clients} == {1012}
+    await proxy.logged(r"WARNING the server is out: \d+ sessions have ended with it, 0 of \d+ wait")
+    await bench.upstream.start()
+    await come(bench, 3)
+    await proxy.logged(rf"WARNING the server is back after .*, {SESSIONS} have ended, 0 wait")
+    said = [line for line in proxy.lines[before:] if " closing by " in line]
+    assert len(said) < 6, "the first to end are told of one by one"

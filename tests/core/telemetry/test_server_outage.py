@@ -278,3 +278,57 @@ def test_nothing_is_kept_of_sessions_when_all_is_over(count: int) -> None:
     sessions.wait(10.0)
     assert not outage._waiting
     assert not outage._returned
+
+
+# -- Sessions that end with their server -----------------------------------------------------------
+
+
+def part(sessions: Sessions, now: float, *labels: str) -> None:
+    """These end, since their server is lost."""
+    for label in labels:
+        sessions.state[label] = State.CLOSING
+        sessions.count()
+        sessions.hear(sessions.outage.ended_with(label, "closed with 1012", now))
+
+
+def test_sessions_that_end_with_their_server_are_an_outage_and_those_that_open_wait() -> None:
+    sessions = Sessions(300)
+    part(sessions, 10.0, *sessions.all)
+    assert sessions.said == [OutageBegan("closed with 1012", 0, 300, FEW)]
+    assert sessions.outage.concerns("s299")
+    sessions.end(*sessions.all)
+    new = [f"n{each}" for each in range(200)]
+    for label in new:
+        sessions.come(label)
+    sessions.fail(11.0, "n0")  # one dials for all
+    sessions.wait(21.0)
+    assert sessions.said[1:] == [OutageGoesOn(10.0, WHY, 200, 300)]
+    sessions.accept(22.0, *new)
+    sessions.wait(60.0)
+    assert sessions.said[2:] == [OutageEnded(12.0, 1, 300, 0)]
+    assert not sessions.outage.is_on
+
+
+def test_a_server_that_ends_connections_and_accepts_others_is_not_out() -> None:
+    sessions = Sessions(20)
+    for number, label in enumerate(sessions.all):
+        part(sessions, number / 10, label)
+        sessions.accept(number / 10, f"n{number}")
+    assert sessions.said == []
+
+
+def test_sessions_that_end_now_and_then_are_no_outage() -> None:
+    sessions = Sessions(20)
+    for number, label in enumerate(sessions.all):
+        part(sessions, number * (CALM + 1), label)
+    assert sessions.said == []
+
+
+def test_a_server_that_ends_connections_after_an_outage_is_back_all_the_same() -> None:
+    sessions = Sessions(20)
+    part(sessions, 0.0, *sessions.all)
+    sessions.accept(1.0, "n0", "n1", "n2")
+    for number in range(3):
+        part(sessions, 2.0 + number, f"n{number}")
+    sessions.wait(30.0)
+    assert sessions.said[1:] == [OutageEnded(1.0, 0, 23, 0)]

@@ -7,7 +7,7 @@ from reknit_core.counters import Counters
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.side import Side
 from reknit_core.telemetry.losses import EVERY, NAMED, SINGLY, MoreLosses
-from reknit_core.telemetry.server_outage import OutageBegan, OutageEnded
+from reknit_core.telemetry.server_outage import FEW, OutageBegan, OutageEnded
 from reknit_core.telemetry.teller import Change, Remark, Teller, Volume
 from reknit_core.wire.reasons import LONGEST
 
@@ -182,3 +182,13 @@ def test_what_a_server_says_for_a_reason_is_short() -> None:
     assert isinstance(began, OutageBegan)
     assert len(began.reason) == LONGEST
     assert "\n" not in began.reason
+
+
+def test_that_sessions_end_with_their_server_is_said_of_all_together() -> None:
+    court = Court(300)
+    ended = Transitioned(T.SESSION_ENDED, S.CLOSING, "server lost: reset", with_server=True)
+    volumes = court.hear(1.0, ended)
+    assert volumes.count(NEWS) == FEW - 1
+    assert set(volumes[FEW:]) == {DETAIL}
+    assert court.said == [OutageBegan("server lost: reset", 0, 300, FEW)]
+    assert set(court.hear(1.1, Transitioned(T.LEGS_CLOSED, S.CLOSED, ""))) == {DETAIL}
