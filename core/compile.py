@@ -17,6 +17,7 @@ MODULES = (
     "core/reknit_core/driver.py",
     "core/reknit_core/lifecycle.py",
     "core/reknit_core/leg/bounds.py",
+    "core/reknit_core/leg/lane.py",
     "core/reknit_core/leg/leg.py",
     "core/reknit_core/leg/legs.py",
     "core/reknit_core/leg/probe.py",

@@ -6,20 +6,20 @@ bytes of the proxy's own making (handshakes, control frames) with the place in `
 they follow.
 """
 
-from itertools import islice, takewhile
 from math import inf
-from typing import ClassVar, Final, assert_never
+from typing import ClassVar, assert_never
 
 from reknit_core.dialect.speech import Message
 from reknit_core.leg.bounds import Full, make_room, next_alarm
 from reknit_core.leg.dialogue import Dialogue
+from reknit_core.leg.lane import NOTHING_SAID, Lane, interleaved, moved_up, placed
 from reknit_core.leg.phase import Phase
 from reknit_core.leg.probe import Judgement, Probe
 from reknit_core.leg.transit import Look, Transit, unseen
 from reknit_core.policy.policy import Overflow, Policy
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import SHARE
-from reknit_core.queue.stream import GATHER, Buffer
+from reknit_core.queue.stream import Buffer
 from reknit_core.side import Side
 from reknit_core.wire.controls import close_frame, pong_frame
 from reknit_core.wire.frames import FrameScanner, Opcode
@@ -31,9 +31,6 @@ MAX_AHEAD = 16 * 2**20  # bytes: more than two systems' buffers hold in front of
 SMALL = 4096  # bytes that are cheaper to copy than to keep by reference
 
 _NEVER = -inf
-_NOTHING_SAID: Final[
-    list[tuple[int, bytes]]
-] = []  # shared, as most legs say nothing: never changed
 
 
 class Leg:
@@ -74,9 +71,9 @@ class Leg:
         self.generation = 0
         self.scanner: FrameScanner | None = None
         self.early = b""  # what came before the leg was open
-        self.lane = _NOTHING_SAID
+        self.lane: Lane = NOTHING_SAID
         self.heard = 0.0  # when the peer last sent anything
-        self.probe = Probe(source, policy)
+        self.probe = Probe()
         self.pinged: bytes | None = None  # a Ping of the peer's own that the other end owes a Pong
         self.full = False  # whether the socket took less than it was given
         self.drained = _NEVER  # when it last took more after that
@@ -110,8 +107,8 @@ class Leg:
         self.phase = Phase.AWAY
         self.scanner = None
         self.early = b""
-        self.lane = _NOTHING_SAID
-        self.probe = Probe(self.source, self.policy, self.probe.number)
+        self.lane = NOTHING_SAID
+        self.probe = Probe(self.probe.number)
         self.full = False
         self.drained = _NEVER
         self.pinged = None
@@ -155,11 +152,7 @@ class Leg:
 
     def tell(self, message: Message) -> None:
         """Let this peer have a message before all that is queued, and what follows that."""
-        source = self.source
-        frame = message_frame(self.side, message)
-        lane = self.lane
-        place = next((i for i, (at, _) in enumerate(lane) if at > source.sent), len(lane))
-        self.lane = [*lane[:place], (source.sent, frame), *lane[place:]]
+        self.lane = placed(self.lane, self.source.sent, message_frame(self.side, message))
 
     def _reach(self) -> int:
         """The position in `source` up to which this peer may have it now."""
@@ -225,33 +218,7 @@ class Leg:
         if not lane:
             return source.pending(tail) if open_ else []
         until = tail if open_ else min(tail, max(position for position, _ in lane))
-        said = 0
-        at = lane[0][0]
-        if at >= until:  # mostly so: all that is said follows all messages
-            buffers = source.pending(until)
-            return buffers + self._said(0, until, GATHER - len(buffers))
-        buffers = []
-        at = source.sent
-        for message in source.pending(until):
-            rest = message
-            while said < len(lane) and lane[said][0] < at + len(rest):
-                ahead = lane[said][0] - at
-                if ahead > 0:
-                    buffers.append(memoryview(rest)[:ahead])
-                    rest = memoryview(rest)[ahead:]
-                    at += ahead
-                buffers.append(lane[said][1])
-                said += 1
-            buffers.append(rest)
-            at += len(rest)
-            if len(buffers) >= GATHER:
-                return buffers[:GATHER]
-        return buffers + self._said(said, at, GATHER - len(buffers))
-
-    def _said(self, start: int, position: int, most: int) -> list[Buffer]:
-        """What stands in the lane from there on, and may follow up to that place."""
-        here = takewhile(lambda said: said[0] <= position, islice(self.lane, start, None))
-        return [data for _, data in islice(here, max(0, most))]
+        return interleaved(lane, source, until)
 
     def advance(self, taken: int, now: float) -> None:
         """The socket took `taken` bytes of what pending() gave; 0: it has no room now."""
@@ -281,7 +248,7 @@ class Leg:
                 break
             written += 1
         if written:
-            self.lane = self.lane[written:] or _NOTHING_SAID
+            self.lane = self.lane[written:] or NOTHING_SAID
         if taken:
             source.advance(taken)
 
@@ -366,7 +333,7 @@ class Leg:
 
     def _moved_up(self, start: int, size: int) -> None:
         """Bytes were cut out of the source: what was to follow them follows what is left."""
-        self.lane = [(p if p <= start else max(start, p - size), data) for p, data in self.lane]
+        self.lane = moved_up(self.lane, start, size)
         if self.probe.mark[0] > start:
             self.probe.mark = (0, 0)  # its answer proves nothing any more
 
@@ -375,16 +342,21 @@ class Leg:
     def ask(self, nonce: bytes, now: float) -> None:
         """Send the proxy's own Ping: a sign of life, and proof that what is before it arrived."""
         probe = self.probe
-        self.say(probe.ask(self.side, nonce, now, full=self.full), probe.mark[0])
+        ping = probe.ask(self.side, nonce, now, self.source, self.policy, full=self.full)
+        self.say(ping, probe.mark[0])
+
+    def answered(self, data: bytes, now: float) -> float | None:
+        """A Pong to one of the proxy's own Pings came: see Probe.answered()."""
+        return self.probe.answered(data, now, self.source, self.policy)
 
     def seek_confirmation(self, nonce: bytes, now: float) -> None:
         """More goes to this peer: ask, with one Ping at a time, when enough is unconfirmed."""
-        if self.phase is Phase.OPEN and self.probe.is_due(now):
+        if self.phase is Phase.OPEN and self.probe.is_due(self.source, self.policy, now):
             self.ask(nonce, now)
 
     def deadline(self) -> float:
         """When to ask the peer for a sign of life, or to miss its answer."""
-        return self.probe.deadline(self.heard) if self.phase is Phase.OPEN else inf
+        return self.probe.deadline(self.heard, self.policy) if self.phase is Phase.OPEN else inf
 
     def overdue(self, nonce: bytes, now: float, look: Look = unseen) -> bool:
         """The deadline has passed: ask, wait or ask again; True if the peer is to be given up."""
@@ -394,7 +366,7 @@ class Leg:
             case Judgement.ASK:
                 self.ask(nonce, now)
                 if self.source.eager:
-                    probe.begin_looking(self._seen(look))
+                    probe.begin_looking(self._seen(look), self.policy)
             case Judgement.ALIVE | Judgement.WAIT | Judgement.MISSED:
                 probe.wait(judgement, now)
             case Judgement.ASK_AGAIN:
@@ -421,6 +393,7 @@ class Leg:
             return Judgement.WAIT
         seen = self._seen(look)
         return probe.judge(
+            self.policy,
             silent=self.heard <= probe.sent_at,
             busy=bool(self.queue.partial) or self.source.eager,
             moves=self._moves(seen, self.policy.heartbeat_timeout),

@@ -36,12 +36,12 @@ class Judgement(Enum):
 class Probe:
     """What is known by the proxy's own Pings on one connection.
 
-    `source`: what goes to the peer. `number`: counter of the last Ping on an earlier connection.
+    `number`: counter of the last Ping on an earlier connection. The methods' `source`: what goes
+    to the peer. It is the leg's, as the policy is: a reference of one's own takes room, in each
+    session.
     """
 
     __slots__ = (
-        "_policy",
-        "_source",
         "confirm_at",
         "loaded",
         "mark",
@@ -52,9 +52,7 @@ class Probe:
         "transit",
     )
 
-    def __init__(self, source: Backlog, policy: Policy, number: int = 0) -> None:
-        self._source = source
-        self._policy = policy
+    def __init__(self, number: int = 0) -> None:
         self.number = number  # counter of the last Ping
         self.mark: Mark = (0, 0)  # the message end that it stands behind
         self.ping = b""  # the Ping, as far as it isn't written yet
@@ -91,12 +89,10 @@ class Probe:
 
     # -- Asking ----------------------------------------------------------------------------------
 
-    def is_due(self, now: float) -> bool:
+    def is_due(self, source: Backlog, policy: Policy, now: float) -> bool:
         """More goes to the peer: whether to ask at once; if not, `confirm_at` says when."""
-        source = self._source
         if self.sent_at != inf or source.confirmed == source.tail:
             return False
-        policy = self._policy
         if (
             source.tail - source.confirmed >= policy.confirm_bytes_at_most
             or source.count - source.confirmed_count >= policy.queue_messages // 2
@@ -106,20 +102,21 @@ class Probe:
             self.confirm_at = now + policy.confirm_after
         return False
 
-    def ask(self, to: Side, nonce: bytes, now: float, *, full: bool) -> bytes:
+    def ask(
+        self, to: Side, nonce: bytes, now: float, source: Backlog, policy: Policy, *, full: bool
+    ) -> bytes:
         """The next Ping, for its place at `mark`; `full`: the peer's socket has no room."""
-        source = self._source
         self.number += 1
         self.sent_at = now
         # A socket with room takes all there is; behind a full one the nearest place is better.
         self.mark = source.next_end() if full else source.mark
         size = self.mark[0] - source.confirmed
-        self.loaded = self._is_much(size) or (self.loaded and self.missed > 0)
+        self.loaded = _is_much(size, policy) or (self.loaded and self.missed > 0)
         self.confirm_at = inf
         self.ping = ping_frame(to, nonce + self.number.to_bytes(PROBE_SIZE, "big"))
         return self.ping
 
-    def answered(self, data: bytes, now: float) -> float | None:
+    def answered(self, data: bytes, now: float, source: Backlog, policy: Policy) -> float | None:
         """A Pong to one of the proxy's own Pings came: how long after that (seconds).
 
         None for one to an earlier Ping, which proves less.
@@ -132,28 +129,28 @@ class Probe:
         self.sent_at = inf
         self.missed = 0
         self.transit = None
-        source = self._source
         source.alarm = 0
         if not source.eager and self.mark[0] > source.confirmed:
             source.confirm(*self.mark)
         else:
             source.trim()
         if source.confirmed < source.tail:
-            self.confirm_at = now + self._policy.confirm_after
+            self.confirm_at = now + policy.confirm_after
         return round_trip
 
     # -- Waiting ---------------------------------------------------------------------------------
 
-    def deadline(self, heard: float) -> float:
+    def deadline(self, heard: float, policy: Policy) -> float:
         """When to ask a peer that was last `heard` then, or to miss its answer (seconds)."""
-        policy = self._policy
         if self.sent_at != inf:
             return self.sent_at + policy.heartbeat_timeout
         if not policy.heartbeat_interval:
             return self.confirm_at
         return min(heard + policy.heartbeat_interval, self.confirm_at)
 
-    def judge(self, *, silent: bool, busy: bool, moves: bool, seen: Transit | None) -> Judgement:
+    def judge(
+        self, policy: Policy, *, silent: bool, busy: bool, moves: bool, seen: Transit | None
+    ) -> Judgement:
         """What it means that the answer is late.
 
         Any byte counts as life (`silent`: none came since the Ping), and so does what the peer's
@@ -164,7 +161,7 @@ class Probe:
         """
         if moves:
             return Judgement.ALIVE
-        patience = self._patience(seen)
+        patience = self._patience(seen, policy)
         if self.missed + 1 >= patience if silent else self.missed >= max(patience, PATIENCE):
             return Judgement.GIVE_UP
         if not silent and busy:
@@ -197,16 +194,12 @@ class Probe:
         self.transit = seen
         return self.loaded
 
-    def begin_looking(self, seen: Transit | None) -> None:
+    def begin_looking(self, seen: Transit | None, policy: Policy) -> None:
         """At-most-once: nothing but the system tells what stands in front of the Ping."""
         self.transit = seen
-        self.loaded = seen is not None and self._is_much(seen.left)
+        self.loaded = seen is not None and _is_much(seen.left, policy)
 
-    def _is_much(self, size: int) -> bool:
-        """Whether a slow peer takes longer for so many bytes than an answer may take."""
-        return size >= SLOWEST * self._policy.heartbeat_timeout
-
-    def _patience(self, seen: Transit | None) -> int:
+    def _patience(self, seen: Transit | None, policy: Policy) -> int:
         """How many time-outs in a row may pass without a sign of life.
 
         A peer that has been idle owes its Pong at once. One that much stands in front of may be
@@ -215,7 +208,12 @@ class Probe:
         """
         if not self.loaded:
             return 1
-        quiet = PATIENCE * self._policy.heartbeat_timeout
+        quiet = PATIENCE * policy.heartbeat_timeout
         if seen is None or (seen.left and (seen.quiet or 0.0) >= quiet):
             return PATIENCE
         return SLOW_PATIENCE
+
+
+def _is_much(size: int, policy: Policy) -> bool:
+    """Whether a slow peer takes longer for so many bytes than an answer may take."""
+    return size >= SLOWEST * policy.heartbeat_timeout

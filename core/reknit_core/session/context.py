@@ -466,7 +466,7 @@ class ContextStateMachine:
             self._close_received(leg, frame, now)
         elif opcode is Opcode.PONG and (said := payload(frame)).startswith(self._nonce):
             confirmed = leg.source.confirmed
-            round_trip = leg.probe.answered(said, now)
+            round_trip = leg.answered(said, now)
             if round_trip is not None:
                 confirms = leg.source.confirmed > confirmed
                 self._counters.towards(leg.side).answered(round_trip, confirms=confirms)

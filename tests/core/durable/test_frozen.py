@@ -53,7 +53,7 @@ LEFT_OUT = {
     # What the last scan has found: it was acted upon.
     | {"boundary", "controls", "messages", "violation"}
     | {"_turn"},
-    Probe: {"_policy", "_source"},
+    Probe: set(),
     # What is known of the messages is the context's.
     IncomingWebSocket: {"dialogue", "other", "policy", "source"},
     OutgoingWebSocket: {"dialogue", "other", "policy", "source"},

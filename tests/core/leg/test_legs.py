@@ -386,7 +386,7 @@ def test_a_peer_that_owes_a_pong_is_read_further_once_all_is_handed_on() -> None
     assert not server.wants_read()  # not all is handed on
     write(client)
     assert server.wants_read()
-    server.probe.answered(asked(server), 0.0)
+    server.answered(asked(server), 0.0)
     assert not server.wants_read()
     server.ask(NONCE, 0.0)
     write(server)
@@ -498,7 +498,7 @@ def test_a_ping_behind_dropped_messages_proves_nothing() -> None:
     assert server.queue.mark == (300, 3)
     ping = frame(FIN | PING, NONCE + (1).to_bytes(PROBE_SIZE, "big"))
     assert write(client) == DATA[10:] + ping + DATA * 2
-    client.probe.answered(payload(ping), 1.0)
+    client.answered(payload(ping), 1.0)
     assert client.probe.sent_at == inf
     assert client.source.confirmed == 0
 
@@ -546,9 +546,9 @@ def test_an_answer_is_a_sign_of_life() -> None:
     client.overdue(NONCE, 20.0)
     data = asked(client)
     client.heard = 21.0
-    client.probe.answered(data, 21.0)
+    client.answered(data, 21.0)
     assert client.deadline() == 41
-    client.probe.answered(data, 99.0)  # twice does no harm
+    client.answered(data, 99.0)  # twice does no harm
     assert client.deadline() == 41
 
 
@@ -608,9 +608,9 @@ def test_an_answer_to_the_second_ping_counts_again() -> None:
         client.heard = now - 1.0
         client.overdue(NONCE, now)
     second = asked(client)
-    client.probe.answered(first, 31.0)
+    client.answered(first, 31.0)
     assert client.probe.missed
-    client.probe.answered(second, 31.0)
+    client.answered(second, 31.0)
     assert not client.probe.missed
     assert client.probe.sent_at == inf
 
@@ -656,11 +656,11 @@ def test_an_answer_confirms_what_stands_before_the_question() -> None:
     data = asked(client)
     feed(server, DATA)
     write(client)
-    client.probe.answered(data, 2.0)
+    client.answered(data, 2.0)
     assert (client.source.confirmed, client.source.confirmed_count) == (100, 1)
     assert client.probe.confirm_at == 2.5  # there is more
     client.ask(NONCE, 3.0)
-    client.probe.answered(asked(client), 3.5)
+    client.answered(asked(client), 3.5)
     assert client.source.confirmed == 200
     assert client.probe.confirm_at == inf
 
@@ -687,7 +687,7 @@ def test_an_answer_to_an_earlier_question_confirms_nothing() -> None:
     write(client)
     client.ask(NONCE, 1.0)
     asked(client)
-    client.probe.answered(early, 2.0)
+    client.answered(early, 2.0)
     assert client.source.confirmed == 0
     assert client.probe.sent_at != inf
 
@@ -699,7 +699,7 @@ def test_at_most_once_confirms_by_writing() -> None:
     assert client.source.confirmed == 100
     client.ask(NONCE, 0.0)
     client.source.confirmed = 0  # as if it were behind
-    client.probe.answered(asked(client), 1.0)
+    client.answered(asked(client), 1.0)
     assert client.source.confirmed == 0
 
 
@@ -725,7 +725,7 @@ def test_an_answer_before_the_question_is_out_confirms_nothing() -> None:
     feed(server, message(b"y" * 3000).data)
     write(client, 10)
     client.ask(NONCE, 0.0)
-    client.probe.answered(NONCE + (1).to_bytes(PROBE_SIZE, "big"), 1.0)
+    client.answered(NONCE + (1).to_bytes(PROBE_SIZE, "big"), 1.0)
     assert client.source.confirmed <= client.source.sent
 
 

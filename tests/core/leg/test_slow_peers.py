@@ -117,7 +117,7 @@ def test_a_slow_peer_that_sends_all_the_time_is_not_given_up_for_its_pong() -> N
 
 def test_an_answer_begins_all_anew() -> None:
     client = slow()
-    client.probe.answered(NONCE + client.probe.number.to_bytes(8, "big"), 24.0)
+    client.answered(NONCE + client.probe.number.to_bytes(8, "big"), 24.0)
     assert (client.probe.transit, client.probe.missed) == (None, 0)
     client.ask(NONCE, 50.0)
     assert not client.probe.loaded
@@ -139,7 +139,7 @@ def test_nobody_is_asked_before_a_deadline_is_missed() -> None:
         client.seek_confirmation(NONCE, float(number))
         if number % 10 == 0 and client.probe.sent_at == float("inf"):
             assert client.overdue(NONCE, float(number), look) is False
-            client.probe.answered(asked(client), float(number))
+            client.answered(asked(client), float(number))
 
 
 # -- The end ---------------------------------------------------------------------------------------

@@ -305,7 +305,7 @@ def test_an_idle_session_gives_its_replay_up_where_the_bytes_are_needed() -> Non
     budget.used += 500  # by other sessions
     client.ask(NONCE, 1.0)
     ping = write(client, now=1.0)
-    client.probe.answered(payload(ping), 2.0)
+    client.answered(payload(ping), 2.0)
     assert budget.used == 500
 
 
