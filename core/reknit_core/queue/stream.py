@@ -24,7 +24,7 @@ _MERGE = 2048  # bytes: chunks that wait are merged up to this size: their overh
 _PACK = 64  # chunks that were sent are packed by so many
 _STRIDE = 4096  # bytes between marks, and by which more than the window may be kept, at most
 
-# Many streams carry nothing, and memory counts: they share the list, and the mark.
+# Many streams carry nothing, and memory counts: they share these, until the first bytes come.
 _NO_CHUNKS: Final[list[Buffer]] = []
 _BEGINNING: Final[list[Mark]] = [(0, 0)]
 
@@ -70,7 +70,7 @@ class Stream:
         self._offset = 0  # where in that chunk
         self._kept_back = 0  # bytes that its reader keeps, of a message that isn't complete
         self._received = 0  # end of all bytes, those of the incomplete message included
-        self._marks = _BEGINNING.copy()  # the first one: where replay can begin at the earliest
+        self._marks = _BEGINNING  # the first one: where replay can begin at the earliest
         self.alarm = 0  # the `tail` from which on the legs' bounds and thresholds are looked at
         self.confirmed = 0
         self.confirmed_count = 0
@@ -114,6 +114,8 @@ class Stream:
                 chunks.append(data)
             else:
                 self._chunks = [data]
+                if marks is _BEGINNING:
+                    marks = self._marks = _BEGINNING.copy()
             if boundary:
                 self.tail = received + boundary
                 self.count += messages
