@@ -24,11 +24,15 @@ class AskAgain:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """The attempt has failed, as `failure` and for people. `after`: seconds to wait at least."""
+    """The attempt has failed, as `failure` and for people. `after`: seconds to wait at least.
+
+    `is_silent`: the server was reached, and has not answered in time.
+    """
 
     failure: Failure
     reason: str
     after: float = 0.0
+    is_silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -615,7 +615,8 @@ class ContextStateMachine:
             and not self._refused_so_far(now)
         ):
             self._counters.dial_results[DialResult.NO_HANDSHAKE] += 1
-            self._attempt_failed(Missed(Failure.AWAY, "no answer to the handshake in time"), now)
+            silent = Missed(Failure.AWAY, "no answer to the handshake in time", is_silent=True)
+            self._attempt_failed(silent, now)
         for leg in (self.client, self.server):
             if now >= leg.deadline() and leg.overdue(self._nonce, now, look):
                 self._broken(leg, "no sign of life", now)
@@ -936,10 +937,13 @@ class ContextStateMachine:
         server.gone()
         reason = server.dialling.reason = shortened(missed.reason)
         self._command(AttemptFailed(server.dialling.attempt, missed.failure, reason))
-        if missed.failure is Failure.AWAY:
-            self._surroundings.room.missed(now)
+        room = self._surroundings.room
+        if missed.is_silent and not room.is_shut:
+            pass  # it may be silent to this one alone: others find out by themselves
+        elif missed.failure is Failure.AWAY:
+            room.missed(now)
         else:
-            self._surroundings.room.found(self, now)
+            room.found(self, now)
         self._retry(replace(missed, reason=reason), now)
 
     def _retry(self, missed: Missed, now: float) -> None:

@@ -1,10 +1,12 @@
 """Who may dial for a new session, while the server is known to be away, and just after that.
 
 One dial at a time finds out for all who wait: the scout's. The first few follow each other at
-once, as one server of several may be the one that is away; then the scout keeps to the intervals
-of its own retries. When the server is there again, the others are let in as fast as it takes
-them: one more may dial at a time with each that it has accepted, up to WIDEST. So a server that
-has just begun sets the pace, and no rate has to be chosen for it.
+once, as one server of several may be the one that is away; then each dial waits for the interval
+of its scout's retries. Each is another session's in turn, and who has missed the server stands
+behind those who have not: it may be that session's own request which the server does not answer,
+and the others must not wait until it gives up. When the server is there again, the others are let
+in as fast as it takes them: one more may dial at a time with each that it has accepted, up to
+WIDEST. So a server that has just begun sets the pace, and no rate has to be chosen for it.
 
 Sessions that are open, and have lost the server, dial by their own policy, and tell what they
 have met. Times in seconds, passed in.
@@ -32,6 +34,7 @@ class WaitingRoom(Generic[W]):
 
     def __init__(self) -> None:
         self._waiting: dict[W, None] = {}  # the first first
+        self._tried: dict[W, None] = {}  # who wait behind them: those that have missed the server
         self._dialling: set[W] = set()  # of those who wait, who has been let in
         self._width = 1  # so many of them at a time
         self._misses = 0  # in a row
@@ -41,7 +44,7 @@ class WaitingRoom(Generic[W]):
 
     def __len__(self) -> int:
         """How many wait, without those who dial."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._tried)
 
     @property
     def is_shut(self) -> bool:
@@ -64,7 +67,7 @@ class WaitingRoom(Generic[W]):
     def enter(self, who: W, now: float) -> None:
         """A session opens: it is let in at once, or waits for that."""
         self._now = now
-        if self.is_shut or self._waiting:
+        if self.is_shut or self._waits:
             self._waiting[who] = None
             self._fill()
         else:
@@ -89,9 +92,11 @@ class WaitingRoom(Generic[W]):
         self._now = now
         self._dialling.discard(who)
         if self._dialling:
-            self._waiting[who] = None
-        elif self._waiting and self._misses < QUICK:
-            self._waiting[who] = None
+            self._tried[who] = None
+        elif self._waits:
+            if self._misses >= QUICK:
+                self._due = at
+            self._tried[who] = None
             self._fill()
         else:
             self._due = at
@@ -103,6 +108,8 @@ class WaitingRoom(Generic[W]):
         self._now = now
         self._misses = 0
         self._due = -inf
+        self._waiting |= self._tried
+        self._tried.clear()
         self._dialling.discard(who)
         self._width = min(self._width + 1, WIDEST)
         self._fill()
@@ -110,19 +117,25 @@ class WaitingRoom(Generic[W]):
     def leave(self, who: W) -> None:
         """That session opens no longer. Nothing, if it was not here."""
         self._waiting.pop(who, None)
+        self._tried.pop(who, None)
         self._news.pop(who, None)
         self._dialling.discard(who)
         self._fill()
 
     @property
+    def _waits(self) -> bool:
+        return bool(self._waiting or self._tried)
+
+    @property
     def _has_place(self) -> bool:
-        return bool(self._waiting) and len(self._dialling) < self._width
+        return self._waits and len(self._dialling) < self._width
 
     def _fill(self) -> None:
         """Let in as many as may dial."""
         while self._has_place:
-            who = next(iter(self._waiting))
-            del self._waiting[who]
+            line = self._waiting or self._tried
+            who = next(iter(line))
+            del line[who]
             self._dialling.add(who)
             self._news[who] = None
             who.let_in(max(self._now, self._due))

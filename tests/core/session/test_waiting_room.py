@@ -69,9 +69,27 @@ def test_one_dials_for_all_while_the_server_is_away() -> None:
     for number in range(1, 10):
         room.missed(number)
         room.wait(scout, number + 1.0, number)
-    assert len(scout.dials) == 11
-    assert not any(each.dials for each in others)
+        (scout,) = room.news()
+    assert [each.dials for each in others[:9]] == [[number + 1.0] for number in range(1, 10)]
+    assert not any(each.dials for each in others[9:])
     assert not room.has_news
+
+
+def test_who_misses_the_server_alone_keeps_nobody_from_it() -> None:
+    """It may be what that session asks for that the server never answers."""
+    room = WaitingRoom[Opening]()
+    refused = crowd(room, 5, 0.0)
+    for each in refused:
+        room.missed(0.1)
+        room.wait(each, 1.1, 0.1)
+    first, second = crowd(room, 2, 0.5)
+    assert first.dials == second.dials == []
+    room.missed(1.1)
+    room.wait(refused[0], 2.1, 1.1)
+    assert (first.dials, second.dials) == ([2.1], []), "its turn comes before theirs"
+    room.leave(first)
+    assert second.dials == [2.1]
+    assert [len(each.dials) for each in refused] == [2, 1, 1, 1, 1]
 
 
 def test_the_first_dials_that_find_nothing_follow_each_other() -> None:
@@ -99,8 +117,9 @@ def test_the_first_dials_that_find_nothing_follow_each_other() -> None:
     assert room.news() == [second]
     room.missed(1.3)
     room.wait(second, 2.3, 1.3)
-    assert second.dials == [1.2, 2.3]
-    assert third.dials == fourth.dials == []
+    assert second.dials == [1.2]
+    assert third.dials == [2.3]
+    assert fourth.dials == []
 
 
 @pytest.mark.parametrize("now", [0.6, 3.0])
@@ -211,6 +230,18 @@ def away(sessions: Contexts, now: float = 0.0) -> ContextStateMachine:
         now = scout.server.dialling.at
     dials(scout)
     return scout
+
+
+def test_a_server_that_is_silent_to_one_session_keeps_nobody_waiting() -> None:
+    sessions = contexts(POLICY)
+    alone = session(sessions)
+    alone.handle(ServerConnected(alone.server.generation), 0.0)
+    alone.commands()
+    alone.armed(POLICY.connect_timeout)
+    alone.handle_timeout(POLICY.connect_timeout)
+    assert len(dials(alone)) == 1, "it tries again"
+    other = session(sessions, now=POLICY.connect_timeout + 0.1)
+    assert len(dials(other)) == 1
 
 
 def test_sessions_wait_while_one_dials() -> None:
