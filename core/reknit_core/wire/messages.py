@@ -160,6 +160,9 @@ class MessageScanner(FrameScanner):
         before = self._kept_size
         places, rest = self._take_out(data)
         found, self.controls = self.controls, []
+        if not self.messages and not self._unseen:  # what is kept is looked at when it ends
+            self.boundary = 0
+            return self._pass_controls(data, found) + self._keep(rest)
         rest = self._take_kept(rest)
         if not self._unseen:  # `rest` begins where a message does
             skip = 0
@@ -181,10 +184,16 @@ class MessageScanner(FrameScanner):
                 size += len(message)
                 self.boundary += len(message)
                 self.messages += 1
-        for control in found[done:]:
-            self._put_back(data, control, passed)
+        passed.append(self._pass_controls(data, found[done:]))
         if start < len(rest):
             passed.append(rest[start:] if self._unseen else self._keep(rest[start:]))
+        return b"".join(passed)
+
+    def _pass_controls(self, data: bytes, found: list[ControlFrame]) -> bytes:
+        """Those control frames of the data, behind what is passed on so far."""
+        passed: list[bytes] = []
+        for control in found:
+            self._put_back(data, control, passed)
         return b"".join(passed)
 
     def _take_out(self, data: bytes) -> tuple[list[int], bytes]:

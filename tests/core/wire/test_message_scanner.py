@@ -1,6 +1,7 @@
 """Messages that are seen whole: each once, however it comes, and all else as it was."""
 
 import random
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -208,3 +209,20 @@ def test_endless_fragments_cost_no_more_than_they_are() -> None:
     for _ in range(1000):
         assert reading.scan(empty) == b""
     assert walked <= 2001
+
+
+SECONDS = 5.0  # of the processor: it takes a tenth of one
+
+
+def test_control_frames_within_a_message_cost_nothing_for_what_is_kept() -> None:
+    listening = Listening()
+    reading = scanner(listening)
+    part = frame(Opcode.CONTINUATION, b"x", masked=False, final=False)
+    began = process_time()
+    scan_all(reading, [frame(Opcode.TEXT, b"x", masked=False, final=False) + part * 16_000])
+    ping = frame(Opcode.PING, b"p", masked=False)
+    for _ in range(6000):
+        assert scan_all(reading, [ping]) == (b"", ping, 0)
+        assert process_time() - began < SECONDS
+    scan_all(reading, [frame(Opcode.CONTINUATION, b"end", masked=False)])
+    assert listening.heard == [Message(b"x" * 16_001 + b"end", True)]
