@@ -1053,8 +1053,8 @@ class ContextStateMachine:
                 lost = self._ending.clear(leg, self._counters)
                 if lost is not None:
                     self._command(lost)
-            if self.dialogue is not None:
-                self.dialogue.count(self.client.queue.budget, over=True)
+            if self._telling is not None:
+                self._telling.over()
             self.client.other = self.server.other = NOBODY
 
     # -- Helpers -------------------------------------------------------------------------------

@@ -98,6 +98,11 @@ class Telling:
         self.dialogue.server_lost()
         self.dialogue.count(self._server.queue.budget)
 
+    def over(self) -> None:
+        """The session is over: nothing is awaited, and nothing kept."""
+        self.until = self.beat_at = inf
+        self.dialogue.count(self._server.queue.budget, over=True)
+
     @property
     def why_late(self) -> str:
         """Why nothing was answered `until` then, for people."""
