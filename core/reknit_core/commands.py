@@ -89,7 +89,10 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Undelivered:
-    """The session is over, and so many messages still waited for this side: they are lost."""
+    """So many messages still waited for this side, and are lost.
+
+    The session is over, or its client has begun anew, with another server.
+    """
 
     side: Side
     messages: int

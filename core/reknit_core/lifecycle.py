@@ -8,6 +8,8 @@ Rules that the table follows (design, "States"):
 * When both legs are up again, the queues drain first (`draining`), then it is `connected`.
 * A new server that knows nothing of the session, where its protocol is known, is told first what
   it must know: `reopening`, or `reopening_alone` while the client is away.
+* A client that returns and begins its protocol anew, where that is known, gets another server:
+  `server_down` until that has accepted.
 * A leg that ends the session on purpose leads to `closing` from every state that has a session,
   and to `closed` when both legs have ended. So does a session that fails: it can't go on without
   a gap, or a queue is full where that is to end it.
@@ -56,6 +58,7 @@ class Trigger(Enum):
     CLIENT_LOST = "client_lost"
     CLIENT_RETURNED = "client_returned"
     GRACE_ENDED = "grace_ended"
+    CLIENT_BEGAN_ANEW = "client_began_anew"
     DRAINED = "drained"
     SESSION_ENDED = "session_ended"
     SESSION_FAILED = "session_failed"
@@ -81,6 +84,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     #
     Transition(State.CONNECTED, Trigger.SERVER_LOST, State.SERVER_DOWN),
     Transition(State.CONNECTED, Trigger.CLIENT_LOST, State.CLIENT_DOWN),
+    Transition(State.CONNECTED, Trigger.CLIENT_BEGAN_ANEW, State.SERVER_DOWN),
     Transition(State.CONNECTED, Trigger.SESSION_ENDED, State.CLOSING),
     Transition(State.CONNECTED, Trigger.SESSION_FAILED, State.CLOSING),
     #
@@ -110,6 +114,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(State.REOPENING, Trigger.SERVER_INFORMED, State.DRAINING),
     Transition(State.REOPENING, Trigger.SERVER_LOST, State.SERVER_DOWN),
     Transition(State.REOPENING, Trigger.CLIENT_LOST, State.REOPENING_ALONE),
+    Transition(State.REOPENING, Trigger.CLIENT_BEGAN_ANEW, State.SERVER_DOWN),
     Transition(State.REOPENING, Trigger.SESSION_ENDED, State.CLOSING),
     Transition(State.REOPENING, Trigger.SESSION_FAILED, State.CLOSING),
     #
@@ -122,6 +127,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(State.DRAINING, Trigger.DRAINED, State.CONNECTED),
     Transition(State.DRAINING, Trigger.SERVER_LOST, State.SERVER_DOWN),
     Transition(State.DRAINING, Trigger.CLIENT_LOST, State.CLIENT_DOWN),
+    Transition(State.DRAINING, Trigger.CLIENT_BEGAN_ANEW, State.SERVER_DOWN),
     Transition(State.DRAINING, Trigger.SESSION_ENDED, State.CLOSING),
     Transition(State.DRAINING, Trigger.SESSION_FAILED, State.CLOSING),
     #

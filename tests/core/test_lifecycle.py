@@ -47,6 +47,11 @@ TABLE = {
         "both_down": "server_down",
         "reopening_alone": "reopening",
     },
+    "client_began_anew": {
+        "connected": "server_down",
+        "draining": "server_down",
+        "reopening": "server_down",
+    },
     "grace_ended": {"client_down": "closed", "both_down": "closed"},
     "drained": {"draining": "connected"},
     "session_ended": {

@@ -35,12 +35,14 @@ class DialectSession:
         self.interpreter = Interpreter(conversation, limit)
         self.end = 0
 
-    def client(self, *messages: Message, away: bool = False) -> list[Verdict]:
-        """The client says this; `away`: while there is no server."""
+    def client(
+        self, *messages: Message, away: bool = False, returned: bool = False
+    ) -> list[Verdict]:
+        """The client says this; `away`: while there is no server, `returned`: after it was lost."""
         verdicts = []
         for each in messages:
             end = self.end + len(each.data)
-            verdict = self.interpreter.from_client(each, end, server_away=away)
+            verdict = self.interpreter.from_client(each, end, server_away=away, returned=returned)
             if verdict.passes is not None:
                 self.end = end
             verdicts.append(verdict)

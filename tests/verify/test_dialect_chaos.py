@@ -20,7 +20,9 @@ def quoted(document: object) -> str:
     return json.dumps(json.dumps(document, separators=(",", ":")))
 
 
-def client_says(chance: random.Random) -> str:
+def client_says(chance: random.Random, *, is_back: bool) -> str:
+    if is_back and chance.random() < 0.2:
+        return quoted(INIT)  # it has forgotten the session
     name = str(chance.randrange(4))
     query = chance.choice(("subscription{a}", "mutation{a}", "{a}"))
     return quoted(
@@ -53,11 +55,11 @@ def server_says(chance: random.Random) -> str:
     )
 
 
-def event(chance: random.Random) -> str:
+def event(chance: random.Random, *, is_back: bool) -> str:
     how = chance.choice(("", "", "", " in 3 parts", " compressed"))
     match chance.randrange(16):
         case 0 | 1 | 2 | 3:
-            return f"client message {client_says(chance)}{how}"
+            return f"client message {client_says(chance, is_back=is_back)}{how}"
         case 4 | 5 | 6 | 7:
             return f"server message {server_says(chance)}{how}"
         case 8:
@@ -91,19 +93,27 @@ def test_any_order_of_events(seed: int, delivery: Delivery) -> None:
         f"client message {quoted(INIT)}",
         f"server message {quoted(ACK)}",
     )
+    is_back = False  # whether the client has returned, and not begun since
+    is_new = False  # whether the server is asked as if the session began
     told = knows = True  # whether the present server has heard, and answered, how all begins
     for number in range(120):
-        what = beginning[number] if number < len(beginning) else event(chance)
+        what = beginning[number] if number < len(beginning) else event(chance, is_back=is_back)
+        is_back &= not what.startswith(f"client message {quoted(INIT)}")
         knows |= told and what.startswith("server message") and "_ack" in what
         for line in player.do(f"@{max(number * 0.1, player.now):.6f} > {what}"):
             words = line.strip()
+            is_back |= words.startswith("< client response 101") and number > 0
             if words.startswith("< server request"):
-                told = knows = False
-            if what.startswith("server accepts") and "received=" in what:
-                knows = True
+                told = False
+                knows = is_new = "x-reconnect" not in words  # to a new one all is as it comes
+            if what.startswith("server accepts") and "received=" in what and not is_new:
+                told = knows = True
             if words.startswith("< server message"):
                 told |= "_init" in words
-                assert knows or "_init" in words or number < len(beginning), player.lines
+                assert told, "\n".join(player.lines[-40:])
+                assert knows or "_init" in words or number < len(beginning), "\n".join(
+                    player.lines[-40:]
+                )
         context = player.context
         if context is None:
             continue

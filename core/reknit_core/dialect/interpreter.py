@@ -31,13 +31,14 @@ class Verdict(NamedTuple):
     sender gets in the other side's place. `falls_back`: the new server did not take what it was
     told: the session ends, so that the client begins anew. `begins_anew`: the client begins its
     protocol, which it had begun before: it knows nothing of this session, and wants a server that
-    does neither.
+    does neither; `within`: but not at the beginning of this message.
     """
 
     passes: Message | None
     reply: Message | None = None
     falls_back: bool = False
     begins_anew: bool = False
+    within: bool = False
 
 
 class Interpreter:
@@ -103,18 +104,24 @@ class Interpreter:
 
     # -- What is heard -----------------------------------------------------------------------------
 
-    def from_client(self, message: Message, end: int, *, server_away: bool) -> Verdict:
-        """A client's message, which ends at position `end` of its queue if it passes."""
+    def from_client(
+        self, message: Message, end: int, *, server_away: bool, returned: bool = False
+    ) -> Verdict:
+        """A client's message, which ends at position `end` of its queue if it passes.
+
+        `returned`: the client has, since the conversation began.
+        """
         heard = self._conversation.hear(Side.CLIENT, message, away=server_away)
         if heard is NOTHING:
             self._last_end = end
             return Verdict(message)
         if server_away and (left := _for_nobody(heard)) is not None:
             return left
-        begins_anew = False
+        if returned and self.begun and any(part.begins for part in heard):
+            within = not heard[0].begins or self._halves.at(self._last_end) is not None
+            return Verdict(None, begins_anew=True, within=within)
         for place, part in enumerate(heard):
             self._note(part)
-            begins_anew |= part.begins and self.begun
             confirms = end if place == len(heard) - 1 else self._last_end
             for statement in part.states:
                 if not self.is_lost:
@@ -124,7 +131,7 @@ class Interpreter:
             if part.is_cut:
                 self._halves.add(end, Message(part.half, message.is_text))
         self._last_end = end
-        return Verdict(message, begins_anew=begins_anew)
+        return Verdict(message)
 
     def from_server(self, message: Message, *, client_away: bool) -> Verdict:
         """A server's message."""

@@ -236,8 +236,11 @@ def _is_kept(context: ContextStateMachine) -> bool:
 
 
 def _is_cut(leg: Leg, before: _Queue) -> bool:
-    """Whether messages that are written may have been taken out since."""
-    dropped = leg.queue.dropped != before.dropped
+    """Whether messages that are written may have been taken out since, or some not written yet."""
+    queue = leg.queue
+    if queue.received - queue.held > before.tail:
+        return True
+    dropped = queue.dropped != before.dropped
     return dropped and leg.policy.overflow(leg.side) is Overflow.DROP_OLDEST
 
 

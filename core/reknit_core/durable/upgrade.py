@@ -40,7 +40,7 @@ def upgraded(form: dict[str, Any]) -> FrozenContext:
             "recovers": form.pop("recover"),
         }
         form["telling"] = None
-        form["pinned"] |= {"_host": "", "named": True, "pared": False}
+        form["pinned"] |= {"_host": "", "named": True, "pared": False, "anew": False}
     except (KeyError, TypeError) as error:
         raise msgspec.ValidationError(f"no form of version {BEFORE}: {error}") from None
     return msgspec.convert(form, FrozenContext)

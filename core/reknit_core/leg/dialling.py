@@ -78,6 +78,13 @@ class Dialling(Retry):
         self.until += late
         self.begun = moved(self.begun, late, now)
 
+    def begin_anew(self) -> None:
+        """What was attempted was for a client that has begun anew."""
+        self.start_anew()
+        self.at = self.begun = inf
+        self.handshake = self.wall = None
+        self.reason = ""
+
     def accepted(self, now: float) -> None:
         """The server has accepted: of this attempt nothing is needed any more."""
         self.at = self.begun = inf

@@ -17,13 +17,18 @@ from reknit_core.side import Side
 class Dialogue:
     """One session in its dialect, which is called `name`.
 
-    `limit`: bytes that its statements may take.
+    `limit`: bytes that its statements may take. `since`: generation of the client's connection on
+    which it has begun.
     """
 
     __slots__ = (
+        "_dialect",
+        "_limit",
         "_noted",
         "_stuck",
+        "anew_at",
         "begins_anew",
+        "begins_elsewhere",
         "falls_back",
         "held",
         "interpreter",
@@ -31,10 +36,21 @@ class Dialogue:
         "made",
         "name",
         "replies",
+        "since",
     )
 
-    def __init__(self, name: str, conversation: Conversation | None, limit: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        dialect: Dialect | None,
+        conversation: Conversation | None,
+        limit: int,
+        since: int,
+    ) -> None:
         self.name = name
+        self.since = since
+        self._dialect = dialect
+        self._limit = limit
         self._noted = None if conversation is None else _Noted(conversation)
         self.interpreter = None if self._noted is None else Interpreter(self._noted, limit)
         """None: a server's loss ends the session, and its messages need not be seen."""
@@ -46,14 +62,18 @@ class Dialogue:
         """Whether another process understood its messages, and this one does not."""
         self._stuck: dict[str, object] | None = None  # what it is stuck in
         self.begins_anew = False  # whether the client knows nothing of what it has begun
+        self.begins_elsewhere = False
+        """Whether a client that begins anew needs another session for that."""
+        self.anew_at: int | None = None
+        """Where in its queue the client has just begun anew; until the session has seen to it."""
         self.falls_back = False  # whether the server did not take what it was told
         self.held = 0
         """Bytes of the conversation, as the budget counts them."""
 
     @classmethod
-    def begun(cls, dialect: Dialect, limit: int) -> "Dialogue":
+    def begun(cls, dialect: Dialect, limit: int, since: int) -> "Dialogue":
         """A new session's."""
-        return cls(dialect.name, dialect.converse(), limit)
+        return cls(dialect.name, dialect, dialect.converse(), limit, since)
 
     @classmethod
     def thawed(cls, form: FrozenDialogue, dialect: Dialect | None, limit: int) -> "Dialogue":
@@ -64,7 +84,8 @@ class Dialogue:
             # It raises where the state is of another dialect that has the same name.
             with suppress(LookupError, TypeError, ValueError, AttributeError):
                 conversation = dialect.converse(state["conversation"])
-        dialogue = cls(form.name, conversation, limit)
+        dialogue = cls(form.name, dialect, conversation, limit, form.since)
+        dialogue.begins_elsewhere = form.begins_elsewhere
         dialogue.made = dict(zip(Side, form.made, strict=True))
         if dialogue.interpreter is not None and state is not None:
             dialogue.interpreter.thaw(state)
@@ -76,7 +97,8 @@ class Dialogue:
     def frozen(self) -> FrozenDialogue:
         """The dialogue as data."""
         state = self._stuck if self.interpreter is None else dict(self.interpreter.freeze())
-        return FrozenDialogue(self.name, state, [self.made[side] for side in Side])
+        made = [self.made[side] for side in Side]
+        return FrozenDialogue(self.name, state, made, self.since, self.begins_elsewhere)
 
     @property
     def is_stuck(self) -> bool:
@@ -106,18 +128,20 @@ class Dialogue:
         return self.interpreter is not None and self.interpreter.is_reopening
 
     def hear(
-        self, side: Side, message: Message, end: int, *, away: bool, returned: bool
+        self, side: Side, message: Message, end: int, generation: int, *, away: bool
     ) -> Message | None:
         """What becomes of that side's message, which ends at that position of its queue.
 
-        `away`: the other side is. `returned`: this one has been.
+        `generation`: its connection's. `away`: the other side is.
         """
         interpreter = self.interpreter
         if interpreter is None:
             return None if self.is_stuck and side is Side.SERVER else message
         verdict: Verdict
         if side is Side.CLIENT:
-            verdict = interpreter.from_client(message, end, server_away=away)
+            away = away or self.anew_at is not None
+            returned = generation > self.since
+            verdict = interpreter.from_client(message, end, server_away=away, returned=returned)
             absent = Side.SERVER
         else:
             verdict = interpreter.from_server(message, client_away=away)
@@ -125,10 +149,25 @@ class Dialogue:
         if verdict.reply is not None:
             self.replies.append((absent, verdict.reply))
         self.falls_back |= verdict.falls_back
-        if verdict.begins_anew and returned:
-            self.begins_anew = True
-            return None
+        self.begins_anew |= verdict.begins_anew
+        self.begins_elsewhere |= verdict.within
         return verdict.passes
+
+    def begin_anew(self, at: int, generation: int) -> None:
+        """What was said before that place in the client's queue is void: another one begins there.
+
+        `generation`: of the client's connection.
+        """
+        conversation = None if self._dialect is None else self._dialect.converse()
+        changes = self.changes
+        self._noted = None if conversation is None else _Noted(conversation)
+        self.interpreter = None if self._noted is None else Interpreter(self._noted, self._limit)
+        if self._noted is not None:
+            self._noted.changes = changes + 1
+        self.replies = []
+        self.falls_back = self.begins_anew = False
+        self.anew_at = at
+        self.since = generation
 
     def lose(self) -> None:
         """Something can't be followed: from now on the session ends with its server."""

@@ -129,9 +129,23 @@ class Leg:
         """What passes in the place of this peer's message: see Listener."""
         dialogue = self.dialogue
         assert dialogue is not None
-        end = self.queue.received + start + size
+        start += self.queue.received
+        end = start + size
         away = self.other.phase is not Phase.OPEN
-        return dialogue.hear(self.side, message, end, away=away, returned=self.generation > 1)
+        passes = dialogue.hear(self.side, message, end, self.generation, away=away)
+        if dialogue.begins_anew and self._can_begin_anew(dialogue):
+            dialogue.begin_anew(start, self.generation)
+            return dialogue.hear(self.side, message, end, self.generation, away=True)
+        return passes
+
+    def _can_begin_anew(self, dialogue: Dialogue) -> bool:
+        """Whether a client that begins anew can do so on this connection.
+
+        Not within a message that goes to it, nor where messages are missing that it may count.
+        """
+        source, queue = self.source, self.queue
+        counted = source.dropped or queue.dropped or dialogue.begins_elsewhere
+        return self.phase is Phase.OPEN and not counted and source.is_between
 
     def count_kept(self, scanner: FrameScanner) -> None:
         """What the scanner keeps of this peer's messages counts as if it were queued."""
@@ -270,8 +284,7 @@ class Leg:
 
     def last_words(self, code: int, reason: str) -> bytes:
         """A Close frame for a connection that is dropped, if one may stand at this very point."""
-        source = self.source
-        if self.phase is Phase.OPEN and not self.lane and source.sent == source.next_end()[0]:
+        if self.phase is Phase.OPEN and not self.lane and self.source.is_between:
             return close_frame(self.side, code, reason)
         return b""
 

@@ -78,3 +78,5 @@ class FrozenDialogue(Form):
     name: str
     state: dict[str, Any] | None
     made: list[int]
+    since: int
+    begins_elsewhere: bool

@@ -43,9 +43,10 @@ class Retry:
         self._seed = seed
         self._accepted_at = _NEVER
         self.reason = ""
-        self._start_anew()
+        self.start_anew()
 
-    def _start_anew(self) -> None:
+    def start_anew(self) -> None:
+        """Nothing was attempted yet."""
         self.attempt = 0
         self._refusals = 0  # of these attempts
         self._needed_at = inf  # when the first of these attempts was needed
@@ -79,7 +80,7 @@ class Retry:
     def lost(self, now: float) -> None:
         """The server is lost. Only a connection that lasted ends the count of attempts."""
         if now - self._accepted_at >= self._policy.retry_reset:
-            self._start_anew()
+            self.start_anew()
 
     def next_dial(
         self, now: float, failure: Failure = Failure.AWAY, retry_after: float = 0.0

@@ -115,6 +115,27 @@ class Backlog(Stream):
         if mark[0] > self.confirmed:
             self.confirm(*mark)
 
+    @property
+    def is_between(self) -> bool:
+        """Whether the socket has taken its last message whole."""
+        return self._end_before(self.sent)[0] == self.sent
+
+    def begin_at(self, position: int) -> Mark:
+        """Nobody wants what stands before that message end: go on there, and keep nothing of it.
+
+        Returns how many bytes, and messages, were not handed to any connection whole.
+        """
+        mark, handed = self._end_before(position), self.handed()
+        rest = self._bytes(position, self._received)
+        self.budget.used -= position - self._base
+        self._chunks = [rest] if rest else []
+        self._packed = 0
+        self._base = self._handed = position
+        self._marks = [mark]
+        self.confirmed, self.confirmed_count = mark
+        self._seek(position)
+        return max(0, mark[0] - handed[0]), max(0, mark[1] - handed[1])
+
     def drop_oldest(self, max_bytes: int, max_messages: int) -> Cut:
         """Cut the oldest messages until no more than that is unconfirmed.
 

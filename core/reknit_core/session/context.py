@@ -83,6 +83,7 @@ _SERVER_AWAY = frozenset((State.SERVER_DOWN, State.BOTH_DOWN)) | _REOPENING
 _CLIENT_AWAY = frozenset((State.CLIENT_DOWN, State.BOTH_DOWN, State.REOPENING_ALONE))
 
 OVER = "the session has ended"
+_BEGINS_ANEW = "the client begins anew"
 ENDED = frozenset((State.CLOSING, State.CLOSED))
 _TAKEN_OVER = "a newer connection took over"
 _TAKEN_OVER_OPENING = refusal(409, "taken_over", _TAKEN_OVER)
@@ -393,6 +394,8 @@ class ContextStateMachine:
     def _attend(self, leg: Leg, scanner: FrameScanner, now: float) -> None:
         """The leg's queue has reached a bound or a threshold; say where the next one is."""
         queue = leg.queue
+        if leg.dialogue is not None and leg.dialogue.anew_at is not None:
+            self._begin_anew(leg.dialogue, now)
         if self._confirms:
             leg.other.seek_confirmation(self._nonce, now)
             self.attention |= leg.other.deadline() < self._armed
@@ -455,7 +458,10 @@ class ContextStateMachine:
 
     def _receive_controls(self, leg: Leg, scanner: FrameScanner, data: bytes, now: float) -> None:
         """Pass the messages on, then act on the control frames, which keep their place."""
-        for opcode, frame, position in leg.cut_controls(data):
+        controls = leg.cut_controls(data)
+        if leg.dialogue is not None and leg.dialogue.anew_at is not None:
+            self._begin_anew(leg.dialogue, now)
+        for opcode, frame, position in controls:
             self._control(leg, opcode, frame, position, now)
         if scanner.violation is not None and leg.scanner is scanner:
             self._violated(leg, scanner.violation, now)
@@ -663,6 +669,7 @@ class ContextStateMachine:
         self._ending.grace = inf
         self._counters.resumes[Side.CLIENT, outcome] += 1
         go_on(client, event.received, self._counters)
+        self._note_counts(counts=event.received is not None)
         self._open_client((), now, returned=True)
         if self.state is State.CLOSING:
             self._part(client, now)
@@ -720,7 +727,12 @@ class ContextStateMachine:
     def _server_accepted(self, answer: Accepted, now: float) -> None:
         server = self.server
         server.dialling.accepted(now)
-        if self.state is not State.OPENING:
+        if self.state is State.OPENING:
+            self._choose_dialect()
+        elif self._pinned.anew:  # to this server the session is new
+            self._pinned.anew = False
+            self._note_counts(counts=self._pinned.server_is_proxy)
+        else:
             try:
                 received = continues_at(answer, server, self._pinned)
             except GapError as gap:
@@ -730,11 +742,10 @@ class ContextStateMachine:
                 return
             self._counters.resumes[Side.SERVER, Resume.RESUMED] += 1
             go_on(server, received, self._counters)
+            self._note_counts(counts=received is not None)
             if received is None and not self._can_tell(now):
                 self._fall_back(Next.UNTOLD.value, now)
                 return
-        else:
-            self._choose_dialect()
         self._open(server, now)
         if self.state is State.CLOSING:
             self._part(server, now)
@@ -779,7 +790,7 @@ class ContextStateMachine:
 
     def _choose_dialect(self) -> None:
         """The session begins: see what is known of its messages."""
-        dialogue = self._surroundings.dialogue(self._pinned)
+        dialogue = self._surroundings.dialogue(self._pinned, self.client.generation)
         if dialogue is not None:
             self._speak(dialogue)
             self._command(DialectChosen(dialogue.name))
@@ -788,6 +799,11 @@ class ContextStateMachine:
         telling = Telling(dialogue, self.client, self.server)
         self._telling = self._ending.telling = telling
         return telling
+
+    def _note_counts(self, *, counts: bool) -> None:
+        """A side counts messages, over all connections of the session: it can't begin within it."""
+        if self.dialogue is not None:
+            self.dialogue.begins_elsewhere |= counts
 
     def _made(self, leg: Leg) -> int:
         """How many of that leg's messages were said in its peer's place."""
@@ -829,17 +845,43 @@ class ContextStateMachine:
             self.dialogue.lose()
         self._drop_server(SERVICE_RESTART, reason, now)
 
-    def _let_begin_anew(self, now: float) -> None:
-        """A client is back that knows nothing of the session: it had better have a new one.
+    def _begin_anew(self, dialogue: Dialogue, now: float) -> None:
+        """A client is back that knows nothing of the session, and has begun its protocol again.
 
-        Its server would take a second beginning for an error. Closed with 1012 the client connects
-        once more, and its id is free by then.
+        It gets another server, as it would without a proxy: with this one it would begin twice.
+        """
+        assert dialogue.anew_at is not None
+        assert self._telling is not None
+        server, ending = self.server, self._ending
+        self._tell_operator(stop_asking(server, _BEGINS_ANEW))
+        linger = self._policy.close_timeout if server.phase is Phase.OPEN else 0.0
+        self._disconnect(
+            server, farewell=server.last_words(GOING_AWAY, _BEGINS_ANEW), linger=linger
+        )
+        server.gone()
+        for leg, upto in ((self.client, server.queue.tail), (server, dialogue.anew_at)):
+            lost = ending.clear(leg, self._counters, upto)
+            if lost is not None:
+                self._command(lost)
+        dialogue.anew_at = None
+        self._telling.begin_anew()
+        self._pinned.begin_anew()
+        server.dialling.begin_anew()
+        if self.state is not State.SERVER_DOWN:
+            self._fire(Trigger.CLIENT_BEGAN_ANEW, _BEGINS_ANEW)
+        self._await_beat(now)
+        self._dial(now)
+
+    def _let_begin_anew(self, now: float) -> None:
+        """It can't begin on its present connection: closed with 1012 the client connects once more.
+
+        Its id is free by then.
         """
         if self.state not in ENDED:
             self._end(
                 Trigger.SESSION_ENDED,
                 SERVICE_RESTART,
-                "the client begins anew",
+                _BEGINS_ANEW,
                 now,
                 server_code=GOING_AWAY,
             )

@@ -161,9 +161,10 @@ class Ending:
         """Whether both legs have done their part, and nobody is waited for."""
         return client.phase is server.phase is Phase.AWAY and self.grace == inf
 
-    def clear(self, leg: Leg, counters: Counters) -> Undelivered | None:
-        """All is over: what this leg's peer has never got."""
-        size, messages = leg.source.clear()
+    def clear(self, leg: Leg, counters: Counters, upto: int | None = None) -> Undelivered | None:
+        """What this leg's peer has never got, `upto` that position; None: all, as all is over."""
+        source = leg.source
+        size, messages = source.clear() if upto is None else source.begin_at(upto)
         counters.towards(leg.side).add_lost(size, messages)
         return Undelivered(leg.side, messages, size) if messages else None
 

@@ -12,7 +12,7 @@ from reknit_core.leg.leg_forms import FrozenDialogue
 from reknit_core.leg.legs import OutgoingWebSocket
 from reknit_core.leg.phase import Phase
 from reknit_core.lifecycle import State
-from reknit_core.policy.policy import Delivery, Policy
+from reknit_core.policy.policy import Delivery, OnServerLoss, Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import Budget
@@ -54,13 +54,16 @@ class Surroundings(Generic[W]):
         eager = self.policy.delivery is Delivery.AT_MOST_ONCE
         return Backlog(eager=eager, window=self.policy.replay_window, budget=self.budget)
 
-    def dialogue(self, pinned: Pinned) -> Dialogue | None:
-        """A session begins: what is known of its messages."""
+    def dialogue(self, pinned: Pinned, since: int) -> Dialogue | None:
+        """A session begins, on the client's connection `since`: what is known of its messages."""
         dialect = self.dialects.choose(Offer(pinned.target, pinned.subprotocol))
         if dialect is None:
             return None
         self.counters.dialects[dialect.name] += 1
-        return Dialogue.begun(dialect, self.policy.queue_bytes)
+        dialogue = Dialogue.begun(dialect, self.policy.queue_bytes, since)
+        resumes = self.policy.on_server_loss is OnServerLoss.RESUME
+        dialogue.begins_elsewhere = pinned.server_is_proxy or not resumes
+        return dialogue
 
     def dialogue_again(self, form: FrozenDialogue) -> Dialogue:
         """That one which another process had."""

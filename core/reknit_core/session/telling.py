@@ -103,6 +103,13 @@ class Telling:
         self.until = self.beat_at = inf
         self.dialogue.count(self._server.queue.budget, over=True)
 
+    def begin_anew(self) -> None:
+        """The client has begun anew, and the server it began with is gone."""
+        self.until = inf
+        for leg in (self._client, self._server):
+            self.dialogue.made[leg.side] = leg.queue.confirmed_count
+        self.dialogue.count(self._server.queue.budget)
+
     @property
     def why_late(self) -> str:
         """Why nothing was answered `until` then, for people."""

@@ -50,6 +50,7 @@ class Pinned:
     server_is_proxy: bool = False  # another reknit, which keeps the session when we are cut off
     server_counts: bool = True  # whether its counts can be those of this session
     token: str | None = None  # that this one wants to see on a return
+    anew: bool = False  # whether the client has begun anew, and no server has accepted since
 
     @classmethod
     def from_request(
@@ -108,7 +109,7 @@ class Pinned:
         `must_resume`: another reknit is asked for this session or none.
         """
         headers = [_VIA]
-        if self.agreed:
+        if self.agreed and not self.anew:
             headers.append((RECONNECT, b"true"))
             headers.append((b"x-reconnect-attempt", str(attempt).encode()))
             headers.extend(counts if self.server_counts else ())
@@ -163,7 +164,7 @@ class Pinned:
         ):
             return "other permessage-deflate parameters than before"
         state = value_of(answer.headers, RECONNECT)
-        if not self.agreed:
+        if not self.agreed or self.anew:
             self.server_is_proxy = state is not None
         elif self.server_is_proxy and state == "new":  # it has lost the session, and counts anew
             self.server_counts = False
@@ -173,6 +174,12 @@ class Pinned:
         self.reconnect_info = value_of(answer.headers, RECONNECT_INFO) or self.reconnect_info
         self.token = value_of(answer.headers, TOKEN) or self.token
         return None
+
+    def begin_anew(self) -> None:
+        """The client begins anew: the next server is told nothing of those before."""
+        self.anew = True
+        self.reconnect_info = self.token = None
+        self.server_counts = True
 
     def pare(self, answer: Accepted | Refusal) -> bool:
         """Whether a server whose answer is no agreement may agree when it is asked for less.

@@ -60,6 +60,39 @@ async def test_subscriptions_live_on(bench: Bench, compression: str | None) -> N
 
 
 @socket_test
+async def test_a_client_that_has_forgotten_its_session_gets_a_server_that_knows_nothing(
+    bench: Bench,
+) -> None:
+    bench.upstream.subprotocols = [PROTOCOL]
+    await bench.upstream.start()
+    proxy = await bench.proxy("--delivery", "at-most-once")  # nothing old comes twice
+    headers = {"x-connection-id": "forgetful"}
+    servers: list[ServerConnection] = []
+    for number in range(3):
+        client = await bench.connect(headers=headers, subprotocols=[PROTOCOL])
+        await client.send(said("connection_init"))
+        server = await bench.upstream.accept()
+        servers.append(server)
+        if number:
+            assert await closed(servers[-2]) == (1001, "the client begins anew")
+        assert server.request is not None
+        assert "x-reconnect" not in server.request.headers
+        await begin(server)
+        assert await next_from(client.recv()) == {"type": "connection_ack"}
+        await client.send(said("subscribe", str(number), payload={"query": "subscription{a}"}))
+        assert (await next_from(server.recv()))["id"] == str(number)
+        await server.send(said("next", str(number), payload=number))
+        assert (await next_from(client.recv()))["payload"] == number
+        client.transport.abort()
+        await proxy.reached("client_down", times=number + 1)
+    await bench.upstream.kill()
+    await bench.upstream.start()
+    server = await bench.upstream.accept()
+    await begin(server)
+    assert (await next_from(server.recv()))["id"] == "2"
+
+
+@socket_test
 async def test_a_server_that_does_not_answer(bench: Bench) -> None:
     bench.upstream.subprotocols = [PROTOCOL]
     await bench.upstream.start()

@@ -5,6 +5,7 @@ from math import inf
 
 import pytest
 from reknit_core.dialect.interpreter import Interpreter, Verdict
+from reknit_core.dialect.registry import registry
 from reknit_core.dialect.ruled.builtin import built_in
 from reknit_core.dialect.speech import Message
 from reknit_core.dialect.statements import MAX_STATEMENT
@@ -222,3 +223,43 @@ def test_what_is_no_statement_means_nothing(data: bytes) -> None:
     assert session.client(Message(data, True)) == Verdict(Message(data, True))
     assert session.server(Message(data, False)) == Verdict(Message(data, False))
     assert session.keys == []
+
+
+# -- A client that has forgotten -------------------------------------------------------------------
+
+
+def again(session: Session, *, returned: bool = True) -> Verdict:
+    end = session.end + 10
+    return session.interpreter.from_client(INIT, end, server_away=False, returned=returned)
+
+
+def test_a_client_that_returns_and_begins_does_so_anew() -> None:
+    session = Session()
+    assert again(session) == Verdict(INIT)  # it had not begun
+    session.server(ACK)
+    kept = [*session.interpreter.statements]
+    assert again(session) == Verdict(None, begins_anew=True)
+    assert [*session.interpreter.statements] == kept
+    assert again(session, returned=False) == Verdict(INIT)
+
+
+def test_it_does_so_at_the_beginning_of_a_message_only() -> None:
+    connect = b"\x10\x0e\0\4MQTT\4\2\0\x3c\0\2me"
+    publish = b"\x30\4\0\1tx"
+
+    def last_of(*parts: bytes) -> Verdict:
+        conversation = registry().find("mqtt").converse()
+        assert conversation is not None
+        interpreter = Interpreter(conversation, LIMIT)
+        for end, part in enumerate((connect, *parts), 1):
+            verdict = interpreter.from_client(
+                Message(part, False), 10 * end, server_away=False, returned=end > 1
+            )
+        return verdict
+
+    anew = Verdict(None, begins_anew=True)
+    within = Verdict(None, begins_anew=True, within=True)
+    assert last_of(publish, connect) == anew
+    assert last_of(connect + publish) == anew
+    assert last_of(publish + connect) == within
+    assert last_of(connect[:5], connect[5:]) == within

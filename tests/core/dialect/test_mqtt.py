@@ -288,8 +288,8 @@ def test_what_is_no_mqtt_can_not_be_followed(data: bytes) -> None:
 
 def test_a_client_that_begins_anew_is_known() -> None:
     session = connected()
-    assert session.client(*binary(connect()))[0].begins_anew
-    assert not DialectSession("mqtt").client(*binary(connect()))[0].begins_anew
+    assert session.client(*binary(connect()), returned=True)[0].begins_anew
+    assert not DialectSession("mqtt").client(*binary(connect()), returned=True)[0].begins_anew
 
 
 def test_a_broker_that_goes_away() -> None:

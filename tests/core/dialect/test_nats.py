@@ -191,4 +191,4 @@ def test_pings_without_end_are_too_many() -> None:
 
 def test_it_is_chosen_by_name_only() -> None:
     assert not DialectSession("nats").dialect.speaks(Offer("/nats", "nats"))
-    assert connected().client(*binary(CONNECT))[0].begins_anew
+    assert connected().client(*binary(CONNECT), returned=True)[0].begins_anew

@@ -258,7 +258,7 @@ def test_what_is_no_stomp_can_not_be_followed(data: str) -> None:
 
 
 def test_a_client_that_begins_anew_is_known() -> None:
-    assert connected().client(*text(CONNECT))[0].begins_anew
+    assert connected().client(*text(CONNECT), returned=True)[0].begins_anew
 
 
 @pytest.mark.parametrize("version", ["10", "11", "12"])

@@ -33,6 +33,33 @@ def filled(*payloads: bytes, eager: bool = True, window: int = 0) -> tuple[Backl
 # -- By example --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("sent", [0, 1, 2, 3])
+@pytest.mark.parametrize("eager", [True, False])
+def test_it_begins_anew_at_a_message_end(sent: int, eager: bool) -> None:
+    backlog, messages = filled(b"one", b"two", b"three", eager=eager, window=1000)
+    ends = [0, *accumulate(map(len, messages))]
+    backlog.advance(ends[sent])
+    backlog.append(b"\x82", 0, 0)  # of a fourth one
+    lost = backlog.begin_at(ends[2])
+    assert lost == (max(0, ends[2] - ends[sent]), max(0, 2 - sent))
+    assert joined(backlog) == messages[2]
+    assert (backlog.confirmed, backlog.confirmed_count, backlog.mark) == (ends[2], 2, (ends[3], 3))
+    assert (backlog.held, backlog.budget.used) == (len(messages[2]) + 1,) * 2
+    assert [backlog.holds(count) for count in range(4)] == [False, False, True, False]
+    backlog.append(b"\x00", 1, 1)
+    backlog.advance(ends[3] + 2 - backlog.sent)
+    assert backlog.rewind() == ((ends[3] + 2, 4) if eager else (ends[2], 2))
+
+
+def test_it_knows_whether_a_message_is_cut() -> None:
+    backlog, (first, _) = filled(b"one", b"two")
+    assert backlog.is_between
+    backlog.advance(len(first) - 1)
+    assert not backlog.is_between
+    backlog.advance(1)
+    assert backlog.is_between
+
+
 def test_a_chunk_goes_out_as_the_object_that_came_in() -> None:
     backlog, (data,) = filled(b"x" * 3000)
     (buffer,) = backlog.pending(backlog.tail)

@@ -147,6 +147,8 @@ class Model:
                 if self.life.state is State.OPENING and not self.client.here:
                     self.life.client_is_proxy = via == "reknit"
                     self.offers = action.deflate is not None
+                if self.life.state is not State.OPENING:
+                    self.talk.returned(received)
                 self._named = self._can_return(action)
                 self._farewell = True
                 self._replaced = self.client.here
@@ -162,14 +164,14 @@ class Model:
                 self.life.dialled()
                 self.life.may_fail("refused" if answered else "away")
             case ServerAccepts(received=received, deflate=deflate, reconnect=reconnect):
-                if self.life.state is State.OPENING:
+                opening = self.life.state is State.OPENING or self.talk.is_new
+                if opening:
                     self.life.server_is_proxy = reconnect is not None
                 elif self.life.server_is_proxy and reconnect == "new":
                     self.life.server_counts = False
-                if not self.life.server_counts:
-                    received = None
+                received = received if self.life.server_counts else None
                 self.offers = self.offers and deflate is not None
-                self._return(self.server, None if self.life.state is State.OPENING else received)
+                self._return(self.server, self.talk.accepted(received, opening=opening))
                 self.life.accepted(self.now)
                 self.server.talks = True
                 self.server.heard = self.now
@@ -342,6 +344,8 @@ class Model:
     def _falls_back(self) -> bool:
         """Whether the session ends because a new server can't be told, or has not answered."""
         life = self.life
+        if self.talk.falls_back(life, self.client):
+            return True
         lost = bool(self.talk.dialect) and life.state not in SERVER_AWAY and not self.server.here
         if lost or life.is_half_told(self.now):
             life.final = True
@@ -366,6 +370,8 @@ class Model:
             self.life.attempt_failed(what.split()[1])
             return
         words = dict(word.split("=") for word in what.split())
+        if words["attempt"] == "0" and self.talk.anew is not None:
+            self.talk.begin_anew(self.life, self.client)
         self.life.dial(int(words["attempt"]), float(words["at"]), self.now)
 
     def _come_out(self, end: End, what: str) -> None:

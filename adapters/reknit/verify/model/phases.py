@@ -139,6 +139,13 @@ class Lifecycle:
         self._failed |= self._accepted_at is not None
         self._accepted_at = None
 
+    def begin_anew(self) -> None:
+        """The client begins anew, and the server with it: nothing was attempted yet."""
+        self._attempt, self._refusals = -1, 0
+        self._accepted_at = None
+        self._failed, self._again = True, False
+        self.server_counts = True
+
     # -- The client ----------------------------------------------------------------------------
 
     def client_lost(self, now: float) -> None:

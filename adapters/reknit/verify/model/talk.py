@@ -2,8 +2,9 @@
 
 It follows one protocol, graphql-transport-ws, of which it knows three things: that a server's first
 answer to `connection_init` is the only one that a client gets; that who is away has its Pongs said
-for it; and that a new server hears again what was said before. Of what it may not hear again, and
-of other dialects, it knows nothing.
+for it; that a new server hears again what was said before; and that a client which comes back and
+begins again gets a server that knows nothing, unless somebody counts. Of what it may not hear
+again, and of other dialects, it knows nothing.
 """
 
 import re
@@ -16,7 +17,7 @@ from reknit_core.wire.messages import message_frame
 
 from reknit.verify.model import traffic
 from reknit.verify.model.end import End
-from reknit.verify.model.phases import CLIENT_AWAY, SERVER_AWAY
+from reknit.verify.model.phases import CLIENT_AWAY, SERVER_AWAY, Lifecycle
 
 PROTOCOL = "graphql-transport-ws"
 BEGINS = 'message "{\\"type\\":\\"connection_init\\"}"'
@@ -31,7 +32,53 @@ class Talk:
 
     def __init__(self) -> None:
         self.dialect = ""  # its name, once one is chosen
+        self.anew: int | None = None
+        """Which of its messages is a client's new beginning, while its server knows the old one."""
+        self.is_new = False  # whether it has begun anew, and no server has accepted since
+        self.counts = False  # whether a side has said how many messages it has received
         self._answered = False  # whether the client has had the answer
+        self._begun = False  # whether the client has said how all begins
+        self._returned = False  # whether it has come back since
+
+    def returned(self, received: int | None) -> None:
+        """The client is back, and what it said that nobody has read is gone."""
+        self._returned = True
+        self.anew = None
+        self.counts |= received is not None
+
+    def begins_elsewhere(self, life: Lifecycle, client: End) -> bool:
+        """Whether a client that begins anew can't do so within the session."""
+        counts = self.counts or life.server_is_proxy or life.ends_with_server
+        return counts or not client.takes_all
+
+    def falls_back(self, life: Lifecycle, client: End) -> bool:
+        """Whether the session ends because its client begins anew: what it said then is gone."""
+        if self.anew is None or not self.begins_elsewhere(life, client):
+            return False
+        del client.outgoing.sent[self.anew :]
+        life.final = True
+        return True
+
+    def accepted(self, received: int | None, *, opening: bool) -> int | None:
+        """A server accepts: how many messages it has had by its own count, if that counts."""
+        self.is_new = False
+        if opening:
+            return None
+        self.counts |= received is not None
+        return received
+
+    def begin_anew(self, life: Lifecycle, client: End) -> None:
+        """Another server is sought, which knows nothing of what was said before."""
+        if self.anew is None or self.begins_elsewhere(life, client):
+            raise traffic.BrokenError("a client begins anew, and can't do so within the session")
+        client.outgoing.begin_at(self.anew)
+        client.incoming.begin_at(client.incoming.taken)
+        for end in (client, client.other):
+            end.made = end.outgoing.first
+        life.begin_anew()
+        self.anew = None
+        self.is_new = True
+        self._answered = self._returned = False
 
     def sent(self, end: End, count: int, state: State) -> None:
         """That end has sent all its messages behind the first `count`: some never pass."""
@@ -49,6 +96,10 @@ class Talk:
             elif said(message.phrase) == _ANSWER and end.side is Side.SERVER and self._answered:
                 pass
             else:
+                if said(message.phrase) == BEGINS and end.side is Side.CLIENT:
+                    again = self._begun and self._returned and self.anew is None
+                    self.anew = len(outgoing.sent) if again else self.anew
+                    self._begun = True
                 self._answered |= said(message.phrase) == _ANSWER
                 outgoing.send(message)
         if end.side is Side.SERVER:  # its answers show what it has had

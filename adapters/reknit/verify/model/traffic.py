@@ -44,6 +44,7 @@ class Direction:
         self.begun = 0  # `next` when the present event began
         self.pinged = 0  # where the receiver stood when the proxy's last Ping came
         self.asked = 0  # where it stood at least when that Ping was made
+        self.first = 0  # of those that are of use
         self._confirms = confirms
         self._drops = drops
         self._window = window
@@ -70,10 +71,19 @@ class Direction:
             self.next = self.claimed  # what is not confirmed goes out again
         self.begun = self.pinged = self.asked = self.resumed = self.next
 
+    def begin_at(self, position: int) -> None:
+        """Both ends begin anew: what was sent before is of no use to anybody."""
+        self.had = list(range(position))
+        self.next = self.confirmed = self.proved = self.claimed = self.first = position
+        self.released = max(self.released, position)
+        self.begun = self.pinged = self.asked = self.resumed = position
+
     def can_go_on_after(self, received: int) -> bool | None:
         """Whether a receiver that says so may go on; None: it depends."""
         if received > len(self.had):
             return False
+        if received < self.first:
+            return None
         position = self.had[received - 1] + 1 if received else 0
         kept = sum(len(self.sent[index].wire) for index in self._kept(position, self.released))
         return True if position >= self.confirmed or kept <= self._window else None

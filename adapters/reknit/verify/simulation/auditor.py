@@ -132,6 +132,9 @@ class Auditor:
                     self.note(name, "goes on without its server")
                 if now - record.accepted_at >= policy.retry_reset:
                     record.attempts = record.refusals = 0
+            case Trigger.CLIENT_BEGAN_ANEW:  # the server's, too: with its own attempts
+                record.missed_at = inf
+                record.attempts = record.refusals = 0
             case Trigger.CLIENT_LOST:
                 record.client_lost_at = now
             case Trigger.GRACE_ENDED:
