@@ -17,6 +17,7 @@ BEYOND = {  # what the model does not know of
     "a_browser_is_told_by_a_close": "refusals by a Close frame",
     "bound_to_nothing": "what a session is bound to",
     "dialect_at_most_once": "what a dialect says for a request that is not asked again",
+    "dialect_client_begins_anew_and_closes_at_once": "what is valid",
     "dialect_client_begins_anew_mqtt": "other dialects",
     "dialect_beats_for_the_server": "other dialects",
     "dialect_server_lost_within_a_frame": "other dialects",
