@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable
+from pathlib import Path
 
 import pytest
 from socket_bench import Bench, closed, socket_test
@@ -59,13 +60,17 @@ async def test_subscriptions_live_on(bench: Bench, compression: str | None) -> N
     await proxy.reached("reopening", times=10)
 
 
+@pytest.mark.parametrize("durable", [False, True])
 @socket_test
 async def test_a_client_that_has_forgotten_its_session_gets_a_server_that_knows_nothing(
-    bench: Bench,
+    bench: Bench, tmp_path: Path, *, durable: bool
 ) -> None:
     bench.upstream.subprotocols = [PROTOCOL]
     await bench.upstream.start()
-    proxy = await bench.proxy("--delivery", "at-most-once")  # nothing old comes twice
+    options = ["--delivery", "at-most-once"]  # nothing old comes twice
+    if durable:
+        options += ["--state-dir", str(tmp_path)]
+    proxy = await bench.proxy(*options)
     headers = {"x-connection-id": "forgetful"}
     servers: list[ServerConnection] = []
     for number in range(3):
