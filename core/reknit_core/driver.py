@@ -169,6 +169,7 @@ class Wire:
 class Driver:
     """One session's context, its connections and its dial.
 
+    What each read and write asks, it asks the context's legs: a call between costs as much.
     `hold`: nothing is written before flush(), which is due each time after `hold` was called.
     """
 
@@ -312,7 +313,8 @@ class Driver:
         if not context.attention:
             if other is not None:
                 self._write(other, now)
-            if context.has_said(wire.side):
+            leg = context.client if wire.side is _CLIENT else context.server
+            if leg.lane:
                 self._write(wire, now)
         if context.attention:
             self.settle(now)
@@ -380,9 +382,10 @@ class Driver:
         """Whether anything was taken."""
         context = self.context
         side = wire.side
+        leg = context.client if side is _CLIENT else context.server
         wrote = False
         more = True
-        while more and not wire.full and (buffers := context.pending(side)):
+        while more and not wire.full and (buffers := leg.pending()):
             single = len(buffers) == 1
             try:
                 taken = wire.socket.send(buffers[0]) if single else wire.socket.sendmsg(buffers)
@@ -423,7 +426,8 @@ class Driver:
             self._watch(self.server)
 
     def _watch(self, wire: Wire) -> None:
-        reads = self.context.wants_read(wire.side)
+        leg = self.context.client if wire.side is _CLIENT else self.context.server
+        reads = leg.wants_read()
         if reads != wire.reads or wire.full != wire.writes:
             wire.reads = reads
             wire.writes = wire.full

@@ -336,10 +336,6 @@ class ContextStateMachine:
         """Whether that side has sent more frames at one time than are read in one turn."""
         return (self.client if side is Side.CLIENT else self.server).is_behind
 
-    def has_said(self, side: Side) -> bool:
-        """Whether the proxy itself has something for that side, as a Pong, beside its queue."""
-        return bool((self.client if side is _CLIENT else self.server).lane)
-
     def discard(self) -> None:
         """Free what the queues hold: a bug of ours has ended the session."""
         if self.dialogue is not None:
