@@ -286,11 +286,11 @@ class Interpreter:
 
     # -- In another process ------------------------------------------------------------------------
 
-    def freeze(self) -> State:
-        """All that is known of the session, as data."""
+    def freeze(self, *, whole: bool = True) -> State:
+        """All that is known of the session, as data; not `whole`: but for the statements."""
         return {
             "conversation": self._conversation.freeze(),
-            "statements": self.statements.freeze(),
+            "statements": self.statements.freeze() if whole else [],
             "is_lost": self.is_lost,
             "hold": None if self.hold == inf else int(self.hold),
             "confirmed": self.confirmed,

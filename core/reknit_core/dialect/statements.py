@@ -6,7 +6,7 @@ stand in the queue anyway. One that awaits an answer holds back what follows it,
 out from here or once more from the queue.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from reknit_core.dialect.speech import Key, Message, Statement
@@ -141,19 +141,24 @@ class Statements:
 
     def freeze(self) -> list[list[object]]:
         """All of them as data."""
-        return [
-            [
-                [*kept.statement.key],
-                *kept.statement.said,
-                kept.statement.awaits,
-                kept.statement.is_request,
-                kept.end,
-                kept.answered,
-                kept.confirms,
-                kept.until,
-            ]
-            for kept in self
-        ]
+        return [_row(kept) for kept in self]
+
+    def all(self) -> dict[Key, Kept]:
+        """All of them, as they are now."""
+        return dict(self._kept)
+
+    def since(self, before: Mapping[Key, Kept]) -> tuple[list[list[object]], list[list[object]]]:
+        """What has changed since all() gave `before`, as data.
+
+        Keys of those that are gone from their places, and rows of freeze() that are other ones:
+        in place of those with the same keys, or behind all.
+        """
+        gone: list[list[object]] = []
+        for key, kept in before.items():
+            now = self._kept.get(key)
+            if now is None or now.end != kept.end or now.statement is not kept.statement:
+                gone.append([*key])
+        return gone, [_row(kept) for key, kept in self._kept.items() if before.get(key) is not kept]
 
     def thaw(self, rows: list[list[object]]) -> None:
         """Take in what freeze() gave in another process."""
@@ -182,6 +187,20 @@ class Statements:
             self._unanswered.add(key)
         else:
             self._leaving[key] = None
+
+
+def _row(kept: Kept) -> list[object]:
+    statement = kept.statement
+    return [
+        [*statement.key],
+        *statement.said,
+        statement.awaits,
+        statement.is_request,
+        kept.end,
+        kept.answered,
+        kept.confirms,
+        kept.until,
+    ]
 
 
 def _size(statement: Statement) -> int:

@@ -12,6 +12,8 @@ isn't needed any more.
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from reknit_core.dialect.speech import Key
+from reknit_core.dialect.statements import Kept
 from reknit_core.durable.records import (
     FILE_HEAD,
     Appended,
@@ -19,9 +21,11 @@ from reknit_core.durable.records import (
     Confirmed,
     Ended,
     Record,
+    Spoke,
     Whole,
     encode_block,
 )
+from reknit_core.leg.dialogue import Dialogue
 from reknit_core.leg.leg import Leg
 from reknit_core.leg.phase import Phase
 from reknit_core.lifecycle import State
@@ -35,6 +39,7 @@ BLOCK = 2**20  # bytes of records after which a block is written
 FILE = 16 * 2**20  # bytes after which another file is begun
 SLACK = 2  # times what is alive that the files may take, and two files more
 SESSION = 2048  # bytes that a session takes beside its queues, roughly
+SPOKEN = 512  # bytes of what is known of the messages, and of a statement, roughly
 SMALL = 32  # bytes of a record without data, roughly
 REWRITE = 64 * 1024  # bytes of the oldest file's sessions that a commit writes anew at least
 
@@ -65,18 +70,37 @@ class _Queue:
 class _Written:
     """What of a context is written. `outline`: of its state; None: it must be written as a whole.
 
-    `base`: the file from which on it is written.
+    `base`: the file from which on it is written. `spoken`: the number of its dialogue's changes.
     """
 
-    __slots__ = ("base", "context", "key", "outline", "to_client", "to_server")
+    __slots__ = (
+        "base",
+        "context",
+        "key",
+        "outline",
+        "spoken",
+        "statements",
+        "to_client",
+        "to_server",
+    )
 
     def __init__(self, context: ContextStateMachine, base: int) -> None:
         self.context = context
         self.key = context.nonce
         self.base = base
         self.outline: tuple[object, ...] | None = None
+        self.spoken = 0
+        self.statements: dict[Key, Kept] = {}
         self.to_server = _Queue()
         self.to_client = _Queue()
+
+    def note(self, outline: tuple[object, ...]) -> None:
+        """All is written but what is in the queues."""
+        self.outline = outline
+        dialogue = self.context.dialogue
+        if dialogue is not None and dialogue.interpreter is not None:
+            self.spoken = dialogue.changes
+            self.statements = dialogue.interpreter.statements.all()
 
 
 class Journal:
@@ -155,9 +179,21 @@ class Journal:
         self._follow_queue(written.key, server, written.to_client)
         outline = _outline(context)
         if outline != written.outline:
-            written.outline = outline
+            written.note(outline)
             self._add(Changed(written.key, wall, _form(context, now, whole=False)), SESSION)
+        elif context.dialogue is not None and context.dialogue.changes != written.spoken:
+            self._follow_dialogue(written, context.dialogue)
         return True
+
+    def _follow_dialogue(self, written: _Written, dialogue: Dialogue) -> None:
+        """Write what has changed of what is known of the messages."""
+        interpreter = dialogue.interpreter
+        assert interpreter is not None
+        gone, rows = interpreter.statements.since(written.statements)
+        written.spoken = dialogue.changes
+        written.statements = interpreter.statements.all()
+        size = SPOKEN * (1 + len(rows))
+        self._add(Spoke(written.key, dialogue.frozen(whole=False), gone, rows), size)
 
     def _follow_queue(self, key: bytes, leg: Leg, before: _Queue) -> None:
         queue = leg.queue
@@ -179,7 +215,7 @@ class Journal:
         self._unbase(written)
         written.base = self._file
         self._base(written)
-        written.outline = _outline(context)
+        written.note(_outline(context))
         written.to_server.note(to_server)
         written.to_client.note(to_client)
         size = SESSION + to_server.held + to_client.held
@@ -255,7 +291,7 @@ def _outline(context: ContextStateMachine) -> tuple[object, ...]:
         client.asked,
         server.asked,
         *context.terms,
-        context.dialogue and context.dialogue.changes,
+        context.dialogue is not None,
     )
 
 

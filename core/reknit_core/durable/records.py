@@ -17,6 +17,7 @@ import msgspec
 
 from reknit_core.durable import frozen
 from reknit_core.durable.upgrade import BEFORE, upgraded
+from reknit_core.leg.leg_forms import FrozenDialogue
 from reknit_core.session.forms import FrozenContext
 from reknit_core.side import Side
 
@@ -74,11 +75,22 @@ class Confirmed(Record, tag=3):
     dropped: int
 
 
+class Spoke(Record, tag=5):
+    """What is known of its messages now: `dialogue` without the statements.
+
+    `gone`, `rows`: what has changed in these (Statements.since()).
+    """
+
+    dialogue: FrozenDialogue
+    gone: list[Any]
+    rows: list[Any]
+
+
 class Ended(Record, tag=4):
     """The session is over."""
 
 
-AnyRecord = Whole | Changed | Appended | Confirmed | Ended
+AnyRecord = Whole | Changed | Appended | Confirmed | Spoke | Ended
 
 
 class JournalError(ValueError):
@@ -105,7 +117,7 @@ class _ChangedBefore(Record, tag=1):
 
 _DECODER = msgspec.msgpack.Decoder(list[AnyRecord])
 _DECODER_BEFORE = msgspec.msgpack.Decoder(
-    list[_WholeBefore | _ChangedBefore | Appended | Confirmed | Ended]
+    list[_WholeBefore | _ChangedBefore | Appended | Confirmed | Spoke | Ended]
 )
 _ENCODER = msgspec.msgpack.Encoder()
 
@@ -149,7 +161,7 @@ def _decode_before(block: memoryview) -> list[AnyRecord]:
                 records.append(Whole(key, wall, upgraded(form)))
             case _ChangedBefore(key, wall, form):
                 records.append(Changed(key, wall, upgraded(form)))
-            case Appended() | Confirmed() | Ended():
+            case Appended() | Confirmed() | Spoke() | Ended():
                 records.append(record)
             case _:
                 assert_never(record)

@@ -14,6 +14,7 @@ from reknit_core.durable.records import (
     Confirmed,
     Ended,
     JournalError,
+    Spoke,
     Whole,
     read_file,
 )
@@ -39,6 +40,8 @@ class Kept:
 
     wall: float
     form: FrozenContext
+    statements: dict[tuple[object, ...], object] | None = None
+    """The dialogue's, by their keys, once a record has changed them."""
 
     def queue(self, sender: Side) -> FrozenBacklog:
         """What came from that side."""
@@ -58,7 +61,24 @@ class Kept:
             if leg.phase not in _NOT_CONNECTED:
                 source.sent = source.tail
             source.cursor, source.offset = _place(source)
+        state = None if form.telling is None else form.telling.dialogue.state
+        if state is not None and self.statements is not None:
+            state["statements"] = [*self.statements.values()]
         return form
+
+    def speak(self, record: Spoke) -> bool:
+        """Take in what was known of the messages then; False if nothing was before."""
+        telling = self.form.telling
+        if telling is None or telling.dialogue.state is None:
+            return False
+        if self.statements is None:
+            rows = telling.dialogue.state["statements"]
+            self.statements = {tuple(row[0]): row for row in rows}
+        for key in record.gone:
+            self.statements.pop(tuple(key), None)
+        self.statements.update((tuple(row[0]), row) for row in record.rows)
+        telling.dialogue = record.dialogue
+        return True
 
 
 @dataclass(slots=True)
@@ -88,7 +108,7 @@ class Replay:
             case Ended():
                 self.kept.pop(key, None)
                 self.given_up.discard(key)
-            case Changed() | Appended() | Confirmed():
+            case Changed() | Appended() | Confirmed() | Spoke():
                 kept = self.kept.get(key)
                 if kept is None or not _go_on(kept, record):
                     self.kept.pop(key, None)
@@ -97,7 +117,7 @@ class Replay:
                 assert_never(record)
 
 
-def _go_on(kept: Kept, record: Changed | Appended | Confirmed) -> bool:
+def _go_on(kept: Kept, record: Changed | Appended | Confirmed | Spoke) -> bool:
     """Bring a session forward by a record; False if one before it is missing."""
     match record:
         case Changed(_, wall, form):
@@ -106,7 +126,7 @@ def _go_on(kept: Kept, record: Changed | Appended | Confirmed) -> bool:
                 if (before.tail, before.count) != (after.tail, after.count):
                     return False
                 after.chunks, after.base, after.marks = before.chunks, before.base, before.marks
-            kept.wall, kept.form = wall, form
+            kept.wall, kept.form, kept.statements = wall, form, None
         case Appended(_, sender, start, messages, data):
             queue = kept.queue(sender)
             if queue.tail != start:
@@ -126,6 +146,8 @@ def _go_on(kept: Kept, record: Changed | Appended | Confirmed) -> bool:
                 return False
             queue.confirmed, queue.confirmed_count, queue.dropped = position, count, dropped
             queue.sent = max(queue.sent, position)
+        case Spoke():
+            return kept.speak(record)
         case _:
             assert_never(record)
     return True

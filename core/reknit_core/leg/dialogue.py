@@ -94,9 +94,10 @@ class Dialogue:
             dialogue._stuck = state if state["in_the_middle"] else None
         return dialogue
 
-    def frozen(self) -> FrozenDialogue:
-        """The dialogue as data."""
-        state = self._stuck if self.interpreter is None else dict(self.interpreter.freeze())
+    def frozen(self, *, whole: bool = True) -> FrozenDialogue:
+        """The dialogue as data; not `whole`: but for the statements."""
+        interpreter = self.interpreter
+        state = self._stuck if interpreter is None else dict(interpreter.freeze(whole=whole))
         made = [self.made[side] for side in Side]
         return FrozenDialogue(self.name, state, made, self.since, self.begins_elsewhere)
 

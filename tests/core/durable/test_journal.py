@@ -360,3 +360,50 @@ def test_a_file_of_another_version_is_refused_with_the_reason() -> None:
     assert forms in str(problem)
     problem = Replay().read(b"something else entirely")
     assert str(problem) == "it is no file of reknit's"
+
+
+# -- Sessions in a dialect -----------------------------------------------------------------------
+
+
+def subscribe(identifier: int) -> bytes:
+    body = identifier.to_bytes(2, "big") + b"\x00\x07a/%05d\x01" % identifier
+    return frame(FIN | BINARY, bytes((0x82, len(body))) + body, masked=True)
+
+
+def publish(identifier: int) -> bytes:
+    body = b"\x00\x01a" + identifier.to_bytes(2, "big") + b"payload"
+    return frame(FIN | BINARY, bytes((0x32, len(body))) + body, masked=True)
+
+
+def acknowledged(identifier: int) -> bytes:
+    return frame(FIN | BINARY, b"\x40\x02" + identifier.to_bytes(2, "big"))
+
+
+def test_a_chatty_dialect_writes_what_is_new_and_not_all_that_it_knows() -> None:
+    sessions = contexts(Policy(dialect="mqtt", client_grace=60.0, heartbeat_interval=0.0))
+    context = connected(sessions)
+    for number in range(1, 501):
+        context.receive_data(Side.CLIENT, subscribe(number), 0.0)
+        granted = b"\x90\x03" + number.to_bytes(2, "big") + b"\x01"
+        context.receive_data(Side.SERVER, frame(FIN | BINARY, granted), 0.0)
+    journal, files = Journal(sessions.budget), Files()
+    files.commit(journal, context)
+    all_of_it = journal.size
+    for number in range(1000, 1100):
+        context.receive_data(Side.CLIENT, publish(number), 0.0)
+        files.commit(journal, context)
+        if number < 1098:
+            context.receive_data(Side.SERVER, acknowledged(number), 0.0)
+            files.commit(journal, context)
+    assert journal.size - all_of_it < 100 * all_of_it / 20
+    (after,) = revive(files.replay(), sessions)
+    assert context.dialogue is not None
+    assert after.dialogue is not None
+    before, now = context.dialogue.interpreter, after.dialogue.interpreter
+    assert before is not None
+    assert now is not None
+    assert now.statements.freeze() == before.statements.freeze()
+    assert [kept.statement.key for kept in now.statements][-2:] == [
+        ("publish", 1098),
+        ("publish", 1099),
+    ]
