@@ -21,12 +21,19 @@ SESSIONS = {Delivery.AT_MOST_ONCE: 300, Delivery.AT_LEAST_ONCE: 1000}
 BOTH = pytest.mark.parametrize("delivery", list(Delivery), ids=lambda delivery: delivery.value)
 
 
+PASSED = 0.87
+"""Of what is sent, the least that arrives. Each message that is lost has a cause: a connection that
+was cut with it in the network. How many that are is chance, and a byte more in a handshake gives
+the whole storm another course: 13 seeds with 60 sessions came to 0.90 to 0.97 at most once.
+"""
+
+
 def check(result: Result) -> None:
     """Nothing is broken, and messages have passed."""
     assert result.broken == [], f"seed {result.seed}:\n" + "\n".join(result.broken)
     for count in (result.to_server, result.to_client):
         assert count.sent > 10 * result.sessions
-        assert 0.9 * count.sent < count.received <= count.sent
+        assert PASSED * count.sent < count.received <= count.sent
         assert (count.reordered, count.altered, count.unexplained) == (0, 0, 0)
 
 
