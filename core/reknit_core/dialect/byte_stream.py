@@ -77,6 +77,16 @@ class StreamReader(Generic[Unit]):
         """The bytes so far of the unit that isn't whole; none if it is too large."""
         return self._held
 
+    def only(self, data: bytes) -> Unit | None:
+        """What the next bytes are if they are one whole unit; else they are to be read.
+
+        Raises MalformedError.
+        """
+        if self._held or self._skip:
+            return None
+        end, unit = self.cut(data, 0)
+        return unit if end == len(data) else None
+
     def read(self, data: bytes) -> Iterator[Piece[Unit]]:
         """The next bytes, unit by unit. Raises MalformedError."""
         if len(self._held) + len(data) < self._whole:  # there is nothing new to be found

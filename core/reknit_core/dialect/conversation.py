@@ -57,6 +57,11 @@ class StreamConversation(Generic[Unit]):
             self._from_client if side is Side.CLIENT else self._from_server
         )
         try:
+            only = reader.only(message.data)  # mostly so
+            if only is not None:
+                meaning = read(only)
+                self._is_lost = meaning.lost
+                return NOTHING if meaning is PASSES else (meaning._replace(part=message.data),)
             parts = [
                 (data, PASSES if unit is None else read(unit))
                 for data, unit in reader.read(message.data)

@@ -102,11 +102,11 @@ def _is_index(name: str) -> bool:
 
 def _is_so(found: object, wanted: Wanted) -> bool:
     if isinstance(wanted, Presence):
-        return (found is not MISSING) is wanted.value
+        return (found is not MISSING) is (wanted is Presence.PRESENT)
     if isinstance(wanted, re.Pattern):
         return isinstance(found, str) and wanted.search(found) is not None
     if isinstance(found, str):
         return found in wanted
-    return any(
+    return found is not MISSING and any(
         found == value and isinstance(found, bool) is isinstance(value, bool) for value in wanted
     )
