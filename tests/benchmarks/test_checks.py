@@ -10,12 +10,17 @@ import pytest
 from cases import Case, Flow
 from endpoint import Loop, Readable
 from load import Load, RunError
-from messages import MessageError, Messages, Opcode, Receiver, Ring, frame, messages
+from messages import MessageError, Messages, Opcode, Receiver, Ring, frame, messages, note
+from reknit_core.dialect.interpreter import Interpreter, Verdict
+from reknit_core.dialect.registry import registry
+from reknit_core.dialect.speech import Message
 from server import Listener, Service
+from speech import SPEECHES, speech
 
 pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="needs Linux: epoll")
 
 SIZE = 64
+IN_SPEECH = pytest.mark.parametrize("name", SPEECHES)
 
 
 def receiver(ring: Ring, known: Messages, first: int = 0) -> Receiver:
@@ -208,3 +213,33 @@ def test_a_relay_that_does_harm_is_noticed(
         load.plan(ECHO)
         with pytest.raises(RunError):
             load.run(ECHO, 5)
+
+
+# -- Messages in a protocol ------------------------------------------------------------------------
+
+
+@IN_SPEECH
+def test_a_dialect_follows_the_messages_of_its_protocol(name: str) -> None:
+    conversation = registry().find(name).converse()
+    assert conversation is not None
+    interpreter = Interpreter(conversation, 1 << 20)
+    known = messages(SIZE, name)
+    for asked, answered in zip(known.asked, known.answered, strict=True):
+        said, reply = Message(asked, True), Message(answered, True)
+        assert interpreter.from_client(said, 1, server_away=False) == Verdict(said)
+        assert len(interpreter.statements) == (name == "jsonrpc")
+        assert interpreter.from_server(reply, client_away=False) == Verdict(reply)
+        assert len(interpreter.statements) == 0
+    assert not interpreter.is_lost
+
+
+@IN_SPEECH
+@pytest.mark.parametrize("step", [1, 50, 1000])
+def test_notes_stand_between_messages_of_a_protocol(name: str, step: int) -> None:
+    known = messages(SIZE, name)
+    aside = note({"do": "go"}, speech(name), masked=False)
+    stream = aside.join((b"", *frames(known.plain, 0, 3), b""))
+    checked = Receiver()
+    checked.expect(known.plain, known.answered, 0)
+    assert sum(checked.receive(stream[at : at + step]) for at in range(0, len(stream), step)) == 3
+    assert len(checked.asides) == 4
