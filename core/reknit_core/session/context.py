@@ -174,15 +174,16 @@ class ContextStateMachine:
         return self._nonce
 
     @property
-    def terms(self) -> tuple[int, int, float, bool, bool]:
+    def terms(self) -> tuple[int, int, float, bool, bool, bool]:
         """On what terms the sides may return.
 
         A client: its tokens, until when, and whether it is awaited. The server: whether it is
-        asked for less than at first.
+        asked for less than at first, and for a new beginning.
         """
         pinned, binding = self._pinned, self._pinned.binding
         ending = self._ending
-        return binding.handed, binding.proven, ending.grace, ending.recovers, pinned.pared
+        client = binding.handed, binding.proven, ending.grace, ending.recovers
+        return *client, pinned.pared, pinned.anew
 
     @property
     def resumable(self) -> bool:

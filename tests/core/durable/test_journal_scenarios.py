@@ -17,6 +17,7 @@ OVER_AT_ONCE = (
     "opening_server_lost",
     "grace_for_who_can_return",
     "dialect_ends_with_its_server",
+    "dialect_cut_while_reopening",
     "gone_client_",
     "end_",
 )
