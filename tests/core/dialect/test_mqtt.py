@@ -359,3 +359,15 @@ def test_filters_that_nobody_answers_for_are_bounded() -> None:
         assert not session.is_lost
     heard(session, subscribe(4, *many(0, 5000)))
     assert session.is_lost
+
+
+def test_a_client_that_begins_anew_while_a_server_is_told_has_asked_for_nothing() -> None:
+    """Whether another process has taken over meanwhile, or not."""
+    session = DialectSession("mqtt")
+    heard(session, connect() + subscribe(1, "a"))
+    interpreter = session.interpreter
+    interpreter.server_lost()
+    interpreter.reopen(session.end, repeats=True)
+    heard(session, connect())
+    words = [binary(subscribe(1, "a"))[0], binary(subscribe(0xFFFF, "a"))[0]]
+    assert interpreter.words() == words

@@ -7,6 +7,7 @@ A PUBLISH of QoS 1 or 2 stands until it is acknowledged, and is sent again with 
 be followed: then a server's loss ends the session, and the client connects anew.
 """
 
+from collections import Counter
 from typing import Any
 
 from reknit_core.dialect.conversation import PASSES, StreamConversation
@@ -75,13 +76,13 @@ class MqttConversation(StreamConversation[Packet]):
     __slots__ = (
         "_again",
         "_asked",
+        "_asking",
         "_had_session",
         "_is_5",
         "_is_connected",
         "_keepalive",
         "_next",
         "_pinged",
-        "_repeated",
     )
 
     def __init__(self) -> None:
@@ -92,7 +93,7 @@ class MqttConversation(StreamConversation[Packet]):
         self._had_session = False  # whether the client was told that its session is taken up
         self._pinged = False  # whether a PINGREQ of the client is unanswered
         self._asked: dict[int, list[Key]] = {}  # by the identifier of a SUBSCRIBE of the client
-        self._repeated: set[Key] = set()  # filters of those SUBSCRIBEs that are said again whole
+        self._asking: Counter[Key] = Counter()  # how many of these have that filter
         self._again: dict[int, list[Key]] = {}  # by that of one of the proxy
         self._next = _LAST_ID  # the identifier of the proxy's next SUBSCRIBE
 
@@ -108,7 +109,7 @@ class MqttConversation(StreamConversation[Packet]):
             case "publish" if data[0] >> 4 == Kind.PUBLISH:
                 return Message(bytes((data[0] | _DUP,)) + data[1:], False)
             case "filter":
-                if statement.key in self._repeated:
+                if statement.key in self._asking:
                     return None  # the client's own SUBSCRIBE stands
                 identifier = self._free_identifier()
                 self._again[identifier] = [statement.key]
@@ -138,7 +139,6 @@ class MqttConversation(StreamConversation[Packet]):
         """What the lost broker was saying, and what the proxy asked it, is void."""
         super().begins_again()
         self._again.clear()
-        self._repeated = self._all_asked()
 
     def freeze(self) -> State:
         """What is half read, what is asked, and what was agreed."""
@@ -166,7 +166,7 @@ class MqttConversation(StreamConversation[Packet]):
         self._asked = {number: [tuple(key) for key in keys] for number, keys in each["asked"]}
         self._again = {number: [tuple(key) for key in keys] for number, keys in each["again"]}
         self._next = each["next"]
-        self._repeated = self._all_asked()
+        self._asking = Counter(key for keys in self._asked.values() for key in keys)
 
     # -- What packets mean -------------------------------------------------------------------------
 
@@ -206,6 +206,7 @@ class MqttConversation(StreamConversation[Packet]):
         self._keepalive = float(number(each.body, level + 2))
         self._is_connected = self._had_session = self._pinged = False
         self._asked.clear()
+        self._asking.clear()
         said = Statement(_CONNECT, Message(each.whole, False), awaits=True)
         return Heard(states=(said,), begins=True)
 
@@ -218,14 +219,16 @@ class MqttConversation(StreamConversation[Packet]):
         start = properties(each.body, 2)[0] if self._is_5 else 2
         head, filters = each.body[:start], _filters(each.body, start, 1)
         size = len(filters) * len(head) + len(each.body)  # each has the properties
-        asked = len(filters) + sum(map(len, self._asked.values()))
+        asked = len(filters) + self._asking.total()
         if len(self._asked) >= _MAX_ASKED or asked > _MAX_FILTERS or size > MAX_STATEMENT:
             return Heard(lost=True)
         states = [Statement(("subscribe", identifier), Message(each.whole, False))]
         for name, entry in filters:
             said = Message(packet(each.first, head + entry), False)
             states.append(Statement(_filter(name), said))
+        self._answered(identifier)
         self._asked[identifier] = [statement.key for statement in states[1:]]
+        self._asking.update(self._asked[identifier])
         return Heard(states=tuple(states))
 
     def _publish(self, each: Packet) -> Heard:
@@ -277,13 +280,19 @@ class MqttConversation(StreamConversation[Packet]):
             keys = self._again.pop(identifier)
             refused = tuple(key for key, code in zip(keys, codes, strict=False) if code >= 0x80)
             return Heard(refuses=refused, is_ours=True)
-        keys = self._asked.pop(identifier, [])
+        keys = self._answered(identifier)
         # A filter that the client was refused is none to subscribe to again.
         refused = tuple(key for key, code in zip(keys, codes, strict=False) if code >= 0x80)
         return Heard(settles=(("subscribe", identifier), *refused))
 
-    def _all_asked(self) -> set[Key]:
-        return {key for keys in self._asked.values() for key in keys}
+    def _answered(self, identifier: int) -> list[Key]:
+        """The filters of that SUBSCRIBE of the client, which is none any more."""
+        keys = self._asked.pop(identifier, [])
+        self._asking.subtract(keys)
+        for key in keys:
+            if not self._asking[key]:
+                del self._asking[key]
+        return keys
 
     def _free_identifier(self) -> int:
         """From the end: most clients count from 1. Raises LostError, if there is none."""
