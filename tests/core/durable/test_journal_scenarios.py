@@ -17,7 +17,6 @@ OVER_AT_ONCE = (
     "opening_server_lost",
     "grace_for_who_can_return",
     "dialect_ends_with_its_server",
-    "dialect_cut_while_reopening",
     "gone_client_",
     "end_",
 )
