@@ -127,6 +127,11 @@ class End:
             raise BrokenError(f"the {self.side.value} counts as lost, though it gave signs of life")
 
     @property
+    def has_closed(self) -> bool:
+        """Whether it has sent a Close frame that the proxy has read."""
+        return self.closing and self.is_read
+
+    @property
     def owed(self) -> int:
         """How many messages it must still get before the session may end."""
         return 0 if self.closing or self.given_up else self.incoming.owed

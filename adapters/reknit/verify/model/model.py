@@ -38,13 +38,11 @@ from reknit.verify.model.end import End
 from reknit.verify.model.owner import Owner
 from reknit.verify.model.phases import CLIENT_AWAY, ENDED, REOPENING, SERVER_AWAY, Lifecycle
 from reknit.verify.model.talk import BEGINS, Talk, said
-from reknit.verify.model.traffic import TICK, BrokenError, Direction
+from reknit.verify.model.traffic import TICK, BrokenError, Direction, stands_alone
 
 _DROPS = (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST)
 _OWN_CODES = ("1001", "1002", "1013", "4409", "4410", "4413")  # core/README.md, "on the wire"
 _BAD_REQUEST = 400  # which may be for the offer: it is made once only
-_ALONE = "server_no_context_takeover"
-_WINDOW = "client_max_window_bits"
 _NOT_YOURS = "client response 403"
 _UNKNOWN = "client response 404"
 _REFUSALS = (_NOT_YOURS, _UNKNOWN, "client response 409 error=cannot_resume")
@@ -230,7 +228,7 @@ class Model:
                 return
             case ClientConnects(resume=None, received=received):
                 end = self.client
-            case ServerAccepts(deflate=str()) if not self._can_be_used(action):
+            case ServerAccepts(deflate=str(used)) if not (self.offers and stands_alone(used)):
                 if self.life.state is State.OPENING and self.offers:
                     self.offers = False
                     self.life.disagreed(must=True)
@@ -248,11 +246,6 @@ class Model:
                 return  # another session, or another subprotocol than before
         if received is None or end.incoming.can_go_on_after(received):
             raise BrokenError(f"the {end.side.value} may not go on after message {received}")
-
-    def _can_be_used(self, answer: ServerAccepts) -> bool:
-        """Whether what the server compresses stands alone, in windows that need no thought."""
-        parameters = answer.deflate or ""
-        return self.offers and _ALONE in parameters and _WINDOW not in parameters
 
     def _say(self, end: End, data: bytes, *, raw: bool = False) -> None:
         size = len(data) + len(end.rest)
@@ -314,9 +307,9 @@ class Model:
             self._check_cause()
         if state in CLIENT_AWAY and not self._named:
             raise BrokenError("a client that can't come back is waited for")
-        if state in CLIENT_AWAY and self.life.client_is_proxy and self.client.closing:
+        if state in CLIENT_AWAY and self.life.client_is_proxy and self.client.has_closed:
             raise BrokenError("another reknit is waited for that has said 1001")
-        keeps = self.life.server_is_proxy and not self.server.closing
+        keeps = self.life.server_is_proxy and not self.server.has_closed
         if state in SERVER_AWAY and not (self._resumes or keeps):
             raise BrokenError("a lost server is waited for")
         # An end that is lost has not ended the session, whatever its Close said.

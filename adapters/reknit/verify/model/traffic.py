@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 TICK = 1e-5  # seconds: the played lines have times with six decimals
+_ALONE = "server_no_context_takeover"
+_WINDOW = "client_max_window_bits"
 
 
 class BrokenError(AssertionError):
@@ -218,3 +220,8 @@ class Direction:
         if not self.dropped:
             return range(start, end)
         return [index for index in range(start, end) if index not in self.dropped]
+
+
+def stands_alone(parameters: str) -> bool:
+    """Whether what a server compresses so stands alone, in windows that need no thought."""
+    return _ALONE in parameters and _WINDOW not in parameters
