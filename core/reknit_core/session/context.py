@@ -18,7 +18,6 @@ from reknit_core.codes import (
     TRY_AGAIN_LATER,
 )
 from reknit_core.commands import (
-    Answered,
     AttemptFailed,
     Command,
     Dial,
@@ -401,7 +400,7 @@ class ContextStateMachine:
         each = self._bounded or leg.dialogue is not None
         queue.alarm = 0 if each else leg.next_alarm(confirms=self._confirms)
         if leg.asked and has_replied(leg):
-            self._tell_operator(stop_asking(leg, ""))
+            self._command_if(stop_asking(leg, ""))
         if leg.dialogue is not None and self._telling is not None:
             leg.count_kept(scanner)
             self._heed(self._telling, now)
@@ -500,7 +499,7 @@ class ContextStateMachine:
                 self._disconnect(leg, farewell=leg.last_words(code, ""), linger=linger)
                 self._lost(leg, f"closed with {code} {reason}".rstrip(), now, closed=True)
             case Meaning.ENDS:
-                self._tell_operator(stop_asking(leg, OVER))
+                self._command_if(stop_asking(leg, OVER))
                 leg.phase = Phase.CLOSE_RECEIVED
                 leg.scanner = None
                 leg.confirm_no_more()
@@ -511,7 +510,7 @@ class ContextStateMachine:
 
     def _violated(self, leg: Leg, violation: Violation, now: float) -> None:
         """A peer broke the protocol: it gets the code at once, the other leg after its queue."""
-        self._tell_operator(stop_asking(leg, OVER))
+        self._command_if(stop_asking(leg, OVER))
         leg.scanner = None
         if leg.phase is Phase.OPEN:
             leg.phase = Phase.LEAVING
@@ -571,11 +570,11 @@ class ContextStateMachine:
                     self._settle(now)
             case Ask():
                 leg = self.client if event.side is Side.CLIENT else self.server
-                self._tell_operator(ask(leg, event.text, event.expected))
+                self._command_if(ask(leg, event.text, event.expected))
                 self.attention = True
             case StopAsking():
                 leg = self.client if event.side is Side.CLIENT else self.server
-                self._tell_operator(stop_asking(leg, "nobody waits for it any more"))
+                self._command_if(stop_asking(leg, "nobody waits for it any more"))
             case _:
                 assert_never(event)
 
@@ -849,17 +848,15 @@ class ContextStateMachine:
         """
         assert dialogue.anew_at is not None
         assert self._telling is not None
-        server, ending = self.server, self._ending
-        self._tell_operator(stop_asking(server, _BEGINS_ANEW))
+        server = self.server
+        self._command_if(stop_asking(server, _BEGINS_ANEW))
         linger = self._policy.close_timeout if server.phase is Phase.OPEN else 0.0
         self._disconnect(
             server, farewell=server.last_words(GOING_AWAY, _BEGINS_ANEW), linger=linger
         )
         server.gone()
-        for leg, upto in ((self.client, server.queue.tail), (server, dialogue.anew_at)):
-            lost = ending.clear(leg, self._counters, upto)
-            if lost is not None:
-                self._command(lost)
+        self._forgo(self.client, server.queue.tail)
+        self._forgo(server, dialogue.anew_at)
         dialogue.anew_at = None
         self._telling.begin_anew()
         self._pinned.begin_anew()
@@ -919,7 +916,7 @@ class ContextStateMachine:
     def _lost(
         self, leg: Leg, reason: str, now: float, *, cut: bool = False, closed: bool = False
     ) -> None:
-        self._tell_operator(stop_asking(leg, f"the {leg.side.value} was lost"))
+        self._command_if(stop_asking(leg, f"the {leg.side.value} was lost"))
         leg.gone()
         server = leg is self.server
         if server:
@@ -931,35 +928,14 @@ class ContextStateMachine:
         elif self.state is State.OPENING:
             self._end(Trigger.CLIENT_LOST, GOING_AWAY, reason, now)
         elif not self._ending.waits_for(leg, closed=closed):
-            self._end_with(leg, reason, now, cut=cut)
+            code, why, cause, cut = self._ending.with_leg(leg, reason, cut=cut)
+            self._counters.ended_with_server += server
+            trigger = Trigger.SESSION_ENDED
+            self._end(trigger, code, why, now, cause=cause, cut=cut, with_server=server)
         else:
             self._fire(Trigger.SERVER_LOST if server else Trigger.CLIENT_LOST, reason)
             self._await_return(leg, reason, now)
             self._await_beat(now)
-
-    def _end_with(self, leg: Leg, reason: str, now: float, *, cut: bool) -> None:
-        """The session ends with that leg's connection, as it would end without a proxy.
-
-        What a `cut` connection has not brought to the server would not have come there either.
-        """
-        if leg is self.server:
-            why = f"server lost: {reason}"
-            self._counters.ended_with_server += 1
-            self._end(
-                Trigger.SESSION_ENDED,
-                SERVICE_RESTART,
-                "the server was lost",
-                now,
-                cause=why,
-                with_server=True,
-            )
-            return
-        cut = cut and not self._pinned.server_is_proxy  # which would wait for us
-        self._ending.recovers &= not cut
-        cause = f"client lost: {reason}"
-        self._end(
-            Trigger.SESSION_ENDED, GOING_AWAY, "the client has gone", now, cause=cause, cut=cut
-        )
 
     def _await_return(self, leg: Leg, reason: str, now: float) -> None:
         if leg is self.client:
@@ -1010,12 +986,6 @@ class ContextStateMachine:
         server = self.server
         self._command(Dial(server.generation, server.dialling.attempt, server.dialling.at))
 
-    # -- A request of the operator's -------------------------------------------------------------
-
-    def _tell_operator(self, answered: Answered | None) -> None:
-        if answered is not None:
-            self._command(answered)
-
     # -- The session ends ----------------------------------------------------------------------
 
     def _give_up(self, trigger: Trigger, code: int, status: int, reason: str, now: float) -> None:
@@ -1059,7 +1029,7 @@ class ContextStateMachine:
             self._telling.beat_at = inf
         self._surroundings.room.leave(self)
         for leg in (self.client, self.server):
-            self._tell_operator(stop_asking(leg, OVER))
+            self._command_if(stop_asking(leg, OVER))
         self._fire(trigger, cause or reason, with_server=with_server)
         if cut:
             self._disconnect(self.server)
@@ -1088,10 +1058,8 @@ class ContextStateMachine:
             self._ending.close = inf
             if self.state is State.CLOSING:
                 self._fire(Trigger.LEGS_CLOSED, "")
-            for leg in (self.client, self.server):
-                lost = self._ending.clear(leg, self._counters)
-                if lost is not None:
-                    self._command(lost)
+            self._forgo(self.client)
+            self._forgo(self.server)
             if self._telling is not None:
                 self._telling.over()
             self.client.other = self.server.other = NOBODY
@@ -1104,6 +1072,14 @@ class ContextStateMachine:
         self._counters.moved(source, trigger, state)
         self._command(Transitioned(trigger, state, reason, with_server))
         return state
+
+    def _forgo(self, leg: Leg, upto: int | None = None) -> None:
+        """What still waits for that leg's peer is lost, `upto` that position."""
+        self._command_if(self._ending.clear(leg, self._counters, upto))
+
+    def _command_if(self, command: Command | None) -> None:
+        if command is not None:
+            self._command(command)
 
     def _command(self, command: Command) -> None:
         self._commands += (command,)

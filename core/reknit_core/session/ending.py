@@ -5,9 +5,9 @@ done. The context fires the triggers and drops the connections.
 """
 
 from math import inf
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
-from reknit_core.codes import GOING_AWAY, TRY_AGAIN_LATER
+from reknit_core.codes import GOING_AWAY, SERVICE_RESTART, TRY_AGAIN_LATER
 from reknit_core.commands import Undelivered
 from reknit_core.counters import Counters
 from reknit_core.form import Moment
@@ -25,6 +25,18 @@ from reknit_core.wire.controls import close_frame
 from reknit_core.wire.handshake import Refusal, encode_refusal, shutting_down
 
 _LEAVING = (GOING_AWAY, "")
+
+
+class Loss(NamedTuple):
+    """A connection's loss that ends its session: how that is told.
+
+    By close code and reason, to the operator by the cause; `cut`: to the server by nothing.
+    """
+
+    code: int
+    reason: str
+    cause: str
+    cut: bool
 
 
 class Ending:
@@ -94,6 +106,17 @@ class Ending:
         if leg.side is Side.SERVER:
             return code != TRY_AGAIN_LATER or not self._pinned.server_is_proxy
         return self.waits_for(leg) and not self._pinned.client_is_proxy
+
+    def with_leg(self, leg: Leg, reason: str, *, cut: bool) -> Loss:
+        """The session ends with that leg's connection, as it would end without a proxy.
+
+        What a `cut` connection has not brought to the server would not have come there either.
+        """
+        if leg.side is Side.SERVER:
+            return Loss(SERVICE_RESTART, "the server was lost", f"server lost: {reason}", cut=False)
+        cut = cut and not self._pinned.server_is_proxy  # which would wait for us
+        self.recovers &= not cut
+        return Loss(GOING_AWAY, "the client has gone", f"client lost: {reason}", cut=cut)
 
     def owes(self, leg: Leg, state: State) -> bool:
         """Whether a session that ends on purpose still owes this leg messages, or its end.
