@@ -34,7 +34,8 @@ class WaitingRoom(Generic[W]):
 
     def __init__(self) -> None:
         self._waiting: dict[W, None] = {}  # the first first
-        self._tried: dict[W, None] = {}  # who wait behind them: those that have missed the server
+        self._tried: dict[W, float] = {}
+        """Who wait behind them: those that have missed the server, and when they would dial again."""
         self._dialling: set[W] = set()  # of those who wait, who has been let in
         self._width = 1  # so many of them at a time
         self._misses = 0  # in a row
@@ -92,11 +93,11 @@ class WaitingRoom(Generic[W]):
         self._now = now
         self._dialling.discard(who)
         if self._dialling:
-            self._tried[who] = None
+            self._tried[who] = at
         elif self._waits:
             if self._misses >= QUICK:
                 self._due = at
-            self._tried[who] = None
+            self._tried[who] = at
             self._fill()
         else:
             self._due = at
@@ -108,7 +109,7 @@ class WaitingRoom(Generic[W]):
         self._now = now
         self._misses = 0
         self._due = -inf
-        self._waiting |= self._tried
+        self._waiting.update(dict.fromkeys(self._tried))
         self._tried.clear()
         self._dialling.discard(who)
         self._width = min(self._width + 1, WIDEST)
@@ -133,11 +134,15 @@ class WaitingRoom(Generic[W]):
     def _fill(self) -> None:
         """Let in as many as may dial."""
         while self._has_place:
-            line = self._waiting or self._tried
-            who = next(iter(line))
-            del line[who]
+            at = max(self._now, self._due)
+            if self._waiting:
+                who = next(iter(self._waiting))
+                del self._waiting[who]
+            else:
+                who = next(iter(self._tried))
+                at = max(at, self._tried.pop(who))
             self._dialling.add(who)
             self._news[who] = None
-            who.let_in(max(self._now, self._due))
+            who.let_in(at)
         if not self._dialling:
             self._width = 1
