@@ -20,7 +20,7 @@ from reknit_core.dialect.speech import (
     Message,
     State,
 )
-from reknit_core.dialect.statements import NEVER, Statements
+from reknit_core.dialect.statements import NEVER, Kept, Statements
 from reknit_core.side import Side
 
 
@@ -125,7 +125,10 @@ class Interpreter:
             confirms = end if place == len(heard) - 1 else self._last_end
             for statement in part.states:
                 if not self.is_lost:
-                    self.is_lost = not self.statements.keep(statement, end, confirms)
+                    in_place = statement.awaits or part.begins
+                    self.is_lost = not self.statements.keep(
+                        statement, end, confirms, in_place=in_place
+                    )
             for key in part.takes_back:
                 self.statements.take_back(key, NEVER if part.until_answered else end)
             if part.is_cut:
@@ -190,12 +193,22 @@ class Interpreter:
             self._is_heard(key)
 
     def _confirm(self, key: Key) -> None:
+        meant = self._meant(key)
+        if meant is not None:
+            self.confirmed = max(self.confirmed, meant.confirms)
+
+    def _meant(self, key: Key) -> Kept | None:
+        """Which of the statements with that key the server means by its answer."""
         kept = self.statements.get(key)
-        if kept is not None:
-            self.confirmed = max(self.confirmed, kept.confirms)
+        if kept is None or not kept.formers:
+            return kept
+        if self._awaited == key:
+            return kept.at(self.hold) or kept
+        return kept.unanswered
 
     def _answered(self, key: Key) -> bool:
-        had = self.statements.answer(key)
+        meant = self._meant(key)
+        had = meant is not None and self.statements.answer(meant)
         self._is_heard(key)
         return had
 
@@ -206,8 +219,8 @@ class Interpreter:
             self._hold_on()
 
     def _was_asked_again(self, key: Key) -> bool:
-        kept = self.statements.get(key)
-        return kept is not None and kept.answered
+        meant = self._meant(key)
+        return meant is not None and meant.answered
 
     # -- A new server ------------------------------------------------------------------------------
 
@@ -258,8 +271,9 @@ class Interpreter:
         """
         said = []
         while self._to_say and self._awaited is None:
-            kept = self.statements.get(self._to_say.popleft())
-            if kept is None or kept.end > self.hold:
+            standing = self.statements.get(self._to_say.popleft())
+            kept = None if standing is None else standing.at(self.hold)
+            if kept is None:
                 continue  # it is settled meanwhile, or is said by the queue
             statement = kept.statement
             again = self._conversation.again(statement)
@@ -277,7 +291,7 @@ class Interpreter:
         """Say how far the queue may go: all is told, or the next statement in it awaits."""
         if self.hold == inf or self._to_say or self._half or self._awaited is not None:
             return
-        following = next(self.statements.awaiting(int(self.hold)), None)
+        following = self.statements.awaiting(int(self.hold))
         if following is None:
             self.hold = inf
         else:

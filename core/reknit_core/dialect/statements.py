@@ -7,12 +7,13 @@ out from here or once more from the queue.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from reknit_core.dialect.speech import Key, Message, Statement
 
 MAX_STATEMENT = 64 * 1024  # bytes: a larger one is not kept, and the conversation is lost
 MAX_NAME = 1024  # characters of one that a conversation keeps beside its statements
+MAX_FORMERS = 8  # of one statement that is said anew before a server has heard the last
 NEVER = 1 << 62  # a position: no server hears so far
 OVERHEAD = 128  # bytes that a statement counts beside its message
 
@@ -23,6 +24,8 @@ class Kept(NamedTuple):
     `answered`: the client has had the server's answer. `confirms`: the position up to which an
     answer to it says that the server has heard the queue. `until`: the position behind the
     message that takes it back, once a server has heard that; NEVER: until a server says so.
+    `formers`: those in whose place it stands, the oldest first, until a server has heard it.
+    `place`: in whose order it stands; one that is said anew in its place has the same.
     """
 
     statement: Statement
@@ -30,6 +33,24 @@ class Kept(NamedTuple):
     answered: bool = False
     confirms: int = 0
     until: int | None = None
+    formers: tuple["Kept", ...] = ()
+    place: int = 0
+
+    def at(self, position: float) -> "Kept | None":
+        """What stands here for a server that goes on from `position` in the queue."""
+        versions = (*self.formers, self)
+        return next((each for each in reversed(versions) if each.end <= position), None)
+
+    @property
+    def unanswered(self) -> "Kept":
+        """The first that the client has no answer to; itself, where all are answered."""
+        return next((each for each in self.formers if not each.answered), self)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        own = len(self.statement.said.data) + OVERHEAD
+        return own + sum(each.size for each in self.formers)
 
 
 class _Prefixes:
@@ -62,7 +83,16 @@ class _Prefixes:
 class Statements:
     """The statements of one session. `limit`: bytes that they may take together."""
 
-    __slots__ = ("_kept", "_leaving", "_limit", "_standing", "_unanswered", "size")
+    __slots__ = (
+        "_kept",
+        "_leaving",
+        "_limit",
+        "_places",
+        "_said_anew",
+        "_standing",
+        "_unanswered",
+        "size",
+    )
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -71,6 +101,8 @@ class Statements:
         self._standing = _Prefixes()
         self._leaving: dict[Key, None] = {}  # until a server has heard so; the first first
         self._unanswered = _Prefixes()  # until a server says so
+        self._said_anew: dict[Key, None] = {}  # those with formers, in the order of their ends
+        self._places = 0  # so many have been given
         self.size = 0  # bytes
 
     def __len__(self) -> int:
@@ -83,22 +115,53 @@ class Statements:
         """The statement with that key."""
         return self._kept.get(key)
 
-    def keep(self, statement: Statement, end: int, confirms: int = 0) -> bool:
-        """Keep a statement, behind all others; False if it is too large, or they are too many."""
-        self.settle(statement.key)
-        if len(statement.said.data) > MAX_STATEMENT:
-            return False
-        self._add(Kept(statement, end, confirms=confirms))
+    def keep(
+        self, statement: Statement, end: int, confirms: int = 0, *, in_place: bool = False
+    ) -> bool:
+        """Keep a statement; False if it is too large, or they are too many.
+
+        `in_place`: others rest on it, so it stands where an earlier one with its key does; else
+        behind all others.
+        """
+        kept = Kept(statement, end, confirms=confirms)
+        former = self._kept.get(statement.key)
+        is_too_large = len(statement.said.data) > MAX_STATEMENT
+        if former is None or former.until is not None or is_too_large or not in_place:
+            self.settle(statement.key)
+            if is_too_large:
+                return False
+            self._add(kept)
+        else:
+            self._say_anew(former, kept)
         return self.size <= self._limit
+
+    def _say_anew(self, former: Kept, kept: Kept) -> None:
+        formers = (
+            () if kept.statement.is_request else (*former.formers, former._replace(formers=()))
+        )
+        if len(formers) > MAX_FORMERS:
+            formers = (*formers[: MAX_FORMERS - 1], formers[-1])
+        self._change(former, kept._replace(formers=formers, place=former.place))
+
+    def _change(self, before: Kept, kept: Kept) -> None:
+        """It stands in the same place, and is another."""
+        key = kept.statement.key
+        self._kept[key] = kept
+        self.size += kept.size - before.size
+        if kept.formers != before.formers:
+            self._said_anew.pop(key, None)
+            if kept.formers:
+                self._said_anew[key] = None
 
     def settle(self, key: Key) -> None:
         """That statement is done; nothing, where there is none."""
         kept = self._kept.pop(key, None)
         if kept is not None:
-            self.size -= _size(kept.statement)
+            self.size -= kept.size
             self._standing.discard(key)
             self._leaving.pop(key, None)
             self._unanswered.discard(key)
+            self._said_anew.pop(key, None)
 
     def take_back(self, key: Key, position: int) -> None:
         """Those whose keys begin so are done when a server has heard the queue to `position`."""
@@ -113,6 +176,11 @@ class Statements:
 
     def heard(self, position: int) -> None:
         """A server has heard the queue up to `position`."""
+        while self._said_anew:
+            anew = self._kept[next(iter(self._said_anew))]
+            if anew.end > position:
+                break
+            self._change(anew, anew._replace(formers=()))
         while self._leaving:
             key = next(iter(self._leaving))
             until = self._kept[key].until
@@ -120,24 +188,30 @@ class Statements:
                 return
             self.settle(key)
 
-    def answer(self, key: Key) -> bool:
-        """The server has answered it; True if the client had had an answer before."""
-        kept = self._kept.get(key)
+    def answer(self, version: Kept) -> bool:
+        """The server has answered that one; True if the client had had an answer before."""
+        kept = self._kept.get(version.statement.key)
         if kept is None:
             return False
-        if not kept.answered:
-            self._kept[key] = kept._replace(answered=True)
-        return kept.answered
+        if kept is version:
+            self._kept[version.statement.key] = kept._replace(answered=True)
+        else:
+            formers = tuple(
+                each._replace(answered=True) if each is version else each for each in kept.formers
+            )
+            self._kept[version.statement.key] = kept._replace(formers=formers)
+        return version.answered
 
     def before(self, position: int) -> list[Kept]:
         """Those that a server which goes on from `position` in the queue would not hear."""
-        return [kept for kept in self._kept.values() if kept.end <= position]
+        stood = (kept.at(position) for kept in self._kept.values())
+        return [kept for kept in stood if kept is not None]
 
-    def awaiting(self, position: int) -> Iterator[Kept]:
-        """Those behind `position` that await an answer: each holds back what follows it."""
-        return (
-            kept for kept in self._kept.values() if kept.end > position and kept.statement.awaits
-        )
+    def awaiting(self, position: int) -> Kept | None:
+        """The first behind `position` that awaits an answer: it holds back what follows it."""
+        versions = (each for kept in self._kept.values() for each in (*kept.formers, kept))
+        behind = (each for each in versions if each.end > position and each.statement.awaits)
+        return min(behind, key=lambda each: each.end, default=None)
 
     def freeze(self) -> list[list[object]]:
         """All of them as data."""
@@ -156,28 +230,28 @@ class Statements:
         gone: list[list[object]] = []
         for key, kept in before.items():
             now = self._kept.get(key)
-            if now is None or now.end != kept.end or now.statement is not kept.statement:
+            if now is None or now.place != kept.place:
                 gone.append([*key])
         return gone, [_row(kept) for key, kept in self._kept.items() if before.get(key) is not kept]
 
     def thaw(self, rows: list[list[object]]) -> None:
         """Take in what freeze() gave in another process."""
         taken = []
-        for key, data, is_text, awaits, is_request, *rest in rows:
-            said = Message(data, is_text)  # type: ignore[arg-type]
-            statement = Statement(tuple(key), said, bool(awaits), bool(is_request))  # type: ignore[arg-type]
-            kept = Kept(statement, *rest)  # type: ignore[arg-type]
+        for kept in map(_of_row, rows):
             self._add(kept)
             if kept.until is not None:
                 taken.append((kept.until, kept))
         for _, kept in sorted(taken, key=lambda each: each[0]):
             self._standing.discard(kept.statement.key)
-            self._stand_until(kept)
+            self._stand_until(self._kept[kept.statement.key])
+        anew = sorted((kept for kept in self if kept.formers), key=lambda kept: kept.end)
+        self._said_anew = {kept.statement.key: None for kept in anew}
 
     def _add(self, kept: Kept) -> None:
-        self._kept[kept.statement.key] = kept
+        self._places += 1
+        self._kept[kept.statement.key] = kept._replace(place=self._places)
         self._standing.add(kept.statement.key)
-        self.size += _size(kept.statement)
+        self.size += kept.size
 
     def _stand_until(self, kept: Kept) -> None:
         """It is taken back."""
@@ -190,18 +264,21 @@ class Statements:
 
 
 def _row(kept: Kept) -> list[object]:
-    statement = kept.statement
     return [
-        [*statement.key],
-        *statement.said,
-        statement.awaits,
-        statement.is_request,
+        [*kept.statement.key],
+        *kept.statement.said,
+        kept.statement.awaits,
+        kept.statement.is_request,
         kept.end,
         kept.answered,
         kept.confirms,
         kept.until,
+        [_row(each) for each in kept.formers],
     ]
 
 
-def _size(statement: Statement) -> int:
-    return len(statement.said.data) + OVERHEAD
+def _of_row(row: Any) -> Kept:
+    key, data, is_text, awaits, is_request, end, answered, confirms, until, *formers = row
+    statement = Statement(tuple(key), Message(data, is_text), bool(awaits), bool(is_request))
+    versions = tuple(_of_row(each) for each in (formers[0] if formers else ()))
+    return Kept(statement, end, answered, confirms, until, versions)

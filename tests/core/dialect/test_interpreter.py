@@ -263,3 +263,76 @@ def test_it_does_so_at_the_beginning_of_a_message_only() -> None:
     assert last_of(connect + publish) == anew
     assert last_of(publish + connect) == within
     assert last_of(connect[:5], connect[5:]) == within
+
+
+# -- What is said anew ----------------------------------------------------------------------------
+
+
+def anew(token: int) -> Message:
+    return message(type="connection_init", payload=token)
+
+
+def test_what_others_rest_on_keeps_its_place_when_it_is_said_anew() -> None:
+    session = Session()
+    session.client(INIT, TICKS)
+    session.server(ACK)
+    session.client(anew(2))
+    assert session.server(ACK) == Verdict(ACK), "the client has none to this one"
+    session.lost(30)
+    interpreter = session.interpreter
+    assert interpreter.words() == [anew(2)]
+    assert session.server(ACK) == Verdict(None)
+    assert interpreter.words() == [TICKS]
+    assert not interpreter.is_reopening
+
+
+def test_what_is_said_anew_and_not_heard_yet_comes_behind_what_it_replaces() -> None:
+    session = Session()
+    session.client(INIT, TICKS)
+    session.server(ACK)
+    session.client(anew(2), anew(3))
+    session.lost(20)
+    interpreter = session.interpreter
+    assert interpreter.words() == [INIT], "as the lost server knew it"
+    assert session.server(ACK) == Verdict(None), "the client has had this answer"
+    assert interpreter.words() == [TICKS]
+    assert interpreter.hold == 30, "the queue has the others"
+    assert session.server(ACK) == Verdict(ACK)
+    assert interpreter.hold == 40
+    assert session.server(ACK) == Verdict(ACK)
+    assert not interpreter.is_reopening
+    session.lost(30)
+    assert interpreter.words() == [anew(2)], "and from between these"
+
+
+def test_an_answer_to_what_was_said_before_confirms_nothing_behind_it() -> None:
+    session = Session()
+    session.client(INIT, TICKS, anew(2))
+    session.server(ACK)
+    assert session.interpreter.confirmed == 10
+    session.server(ACK)
+    assert session.interpreter.confirmed == 30
+
+
+def test_what_a_server_has_heard_leaves_nothing_of_what_it_replaces() -> None:
+    session = Session()
+    session.client(INIT)
+    (first,) = session.interpreter.statements
+    session.client(*[anew(number) for number in range(100)])
+    statements = session.interpreter.statements
+    assert statements.size < 20 * first.size, "only some of them are kept"
+    session.interpreter.heard_to(session.end)
+    (last,) = statements
+    assert (last.statement.said, statements.size) == (anew(99), last.size)
+    assert last.size < 2 * first.size
+
+
+def test_a_journal_learns_that_it_has_kept_its_place() -> None:
+    session = Session()
+    session.client(INIT, TICKS)
+    statements = session.interpreter.statements
+    before = statements.all()
+    session.client(anew(2), message(type="subscribe", id="1"))
+    gone, rows = statements.since(before)
+    assert gone == [["operation", "1"]], "this one stands behind now"
+    assert [row[0] for row in rows] == [["0"], ["operation", "1"]]

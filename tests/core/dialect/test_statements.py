@@ -27,11 +27,14 @@ def test_changes_applied_to_what_was_give_what_is() -> None:
             match random.randrange(6):
                 case 0 | 1:
                     said = Message(b"%d" % end, True)
-                    statements.keep(Statement(key, said), end)
+                    in_place = random.random() < 0.5
+                    statements.keep(Statement(key, said), end, in_place=in_place)
                 case 2:
                     statements.settle(key)
                 case 3:
-                    statements.answer(key)
+                    kept = statements.get(key)
+                    if kept is not None:
+                        statements.answer(kept.unanswered)
                 case 4:
                     statements.take_back(key, end)
                     statements.heard(end - random.randrange(3))
