@@ -19,8 +19,9 @@ from reknit_core.dialect.speech import (
     LostError,
     Message,
     State,
+    Statement,
 )
-from reknit_core.dialect.statements import NEVER, Kept, Statements
+from reknit_core.dialect.statements import MAX_STATEMENT, NEVER, Kept, Statements
 from reknit_core.side import Side
 
 
@@ -58,15 +59,15 @@ class Interpreter:
         "_to_say",
         "confirmed",
         "hold",
-        "is_lost",
         "statements",
+        "why_lost",
     )
 
     def __init__(self, conversation: Conversation, limit: int) -> None:
         self._conversation = conversation
         self.statements = Statements(limit)
-        self.is_lost = False
-        """Whether a server's loss ends the session, since a new one could not be told enough."""
+        self.why_lost = ""
+        """Why a server's loss ends the session, for people; empty: it does not."""
         self.hold = inf
         """The position in the client's queue up to which it may be sent."""
         self.confirmed = 0
@@ -81,6 +82,15 @@ class Interpreter:
         self._to_say: deque[Key] = deque()
         self._half: Message | None = None  # to say behind that
         self._awaited: Key | None = None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a server's loss ends the session, since a new one could not be told enough."""
+        return bool(self.why_lost)
+
+    def lose(self, why: str) -> None:
+        """The conversation can't be followed any more; the first reason stands."""
+        self.why_lost = self.why_lost or why
 
     @property
     def is_reopening(self) -> bool:
@@ -124,11 +134,7 @@ class Interpreter:
             self._note(part)
             confirms = end if place == len(heard) - 1 else self._last_end
             for statement in part.states:
-                if not self.is_lost:
-                    in_place = statement.awaits or part.begins
-                    self.is_lost = not self.statements.keep(
-                        statement, end, confirms, in_place=in_place
-                    )
+                self._keep(statement, end, confirms, in_place=statement.awaits or part.begins)
             for key in part.takes_back:
                 self.statements.take_back(key, NEVER if part.until_answered else end)
             if part.is_cut:
@@ -187,10 +193,20 @@ class Interpreter:
         return self._conversation.beat(side)
 
     def _note(self, heard: Heard) -> None:
-        self.is_lost |= heard.lost
+        if heard.lost:
+            self.lose("something was said that can't be followed")
         for key in heard.settles:
             self.statements.settle(key)
             self._is_heard(key)
+
+    def _keep(self, statement: Statement, end: int, confirms: int, *, in_place: bool) -> None:
+        if self.is_lost or self.statements.keep(statement, end, confirms, in_place=in_place):
+            return
+        size = len(statement.said.data)
+        if size > MAX_STATEMENT:
+            self.lose(f"a statement of {size:,} bytes is too large to be kept")
+        else:
+            self.lose("there are too many statements to be kept")
 
     def _confirm(self, key: Key) -> None:
         meant = self._meant(key)
@@ -232,11 +248,12 @@ class Interpreter:
         self.hold = inf
         self._server_greeted = False
         self._held_back = 0
-        self.is_lost |= self._server_is_cut  # the client would hear on within something
+        if self._server_is_cut:  # the client would hear on within something
+            self.lose("the server was lost within something that it said")
         try:
             self._conversation.begins_again()
         except LostError:
-            self.is_lost = True
+            self.lose("the dialect can't begin again")
 
     def reopen(self, position: int, *, repeats: bool) -> list[Message]:
         """A new server has accepted, and is sent the queue from `position` on.
@@ -248,15 +265,17 @@ class Interpreter:
         self._renewed = True
         self.heard_to(position)
         self._half = self._halves.at(position)
-        self.is_lost |= self._half is not None and not self._half.data
+        if self._half is not None and not self._half.data:
+            self.lose("the client's last word is cut, and too long to be kept")
         told = []
         for kept in self.statements.before(position):
             statement = kept.statement
             if statement.is_request and not repeats:
                 self.statements.settle(statement.key)
                 failed = self._conversation.fails(statement)
-                self.is_lost |= failed is None
-                if failed is not None:
+                if failed is None:
+                    self.lose("a request must not be repeated, and the client can't be told")
+                else:
                     told.append(failed)
             else:
                 self._to_say.append(statement.key)
@@ -305,7 +324,7 @@ class Interpreter:
         return {
             "conversation": self._conversation.freeze(),
             "statements": self.statements.freeze() if whole else [],
-            "is_lost": self.is_lost,
+            "why_lost": self.why_lost,
             "hold": None if self.hold == inf else int(self.hold),
             "confirmed": self.confirmed,
             "greeted": self._greeted,
@@ -325,7 +344,7 @@ class Interpreter:
         """Become what freeze() gave; the conversation is made from its part of it."""
         each: dict[str, Any] = dict(state)
         self.statements.thaw(each["statements"])
-        self.is_lost = bool(each["is_lost"])
+        self.why_lost = each["why_lost"]
         self.hold = inf if each["hold"] is None else float(each["hold"])
         self.confirmed = each["confirmed"]
         self._greeted = bool(each["greeted"])

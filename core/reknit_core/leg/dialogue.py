@@ -13,12 +13,19 @@ from reknit_core.leg.leg_forms import FrozenDialogue
 from reknit_core.queue.budget import Budget
 from reknit_core.side import Side
 
+MIN_SEEN = 4 * 2**20  # bytes: a message of this size can be followed, however small the queue
+
+
+def most_seen(limit: int) -> int:
+    """Bytes of a message that can be followed, where a queue may hold `limit`."""
+    return max(limit, MIN_SEEN)
+
 
 class Dialogue:
     """One session in its dialect, which is called `name`.
 
-    `limit`: bytes that its statements may take. `since`: generation of the client's connection on
-    which it has begun.
+    `limit`: bytes that a queue may hold, and so its statements, or a message that is followed.
+    `since`: generation of the client's connection on which it has begun.
     """
 
     __slots__ = (
@@ -36,6 +43,7 @@ class Dialogue:
         "made",
         "name",
         "replies",
+        "seen",
         "since",
     )
 
@@ -51,6 +59,8 @@ class Dialogue:
         self.since = since
         self._dialect = dialect
         self._limit = limit
+        self.seen = most_seen(limit)
+        """Bytes: a larger message can't be followed."""
         self._noted = None if conversation is None else _Noted(conversation)
         self.interpreter = None if self._noted is None else Interpreter(self._noted, limit)
         """None: a server's loss ends the session, and its messages need not be seen."""
@@ -170,10 +180,15 @@ class Dialogue:
         self.anew_at = at
         self.since = generation
 
-    def lose(self) -> None:
+    @property
+    def why_lost(self) -> str:
+        """Why it can't be followed any more, for people; empty: it is."""
+        return "" if self.interpreter is None else self.interpreter.why_lost
+
+    def lose(self, why: str) -> None:
         """Something can't be followed: from now on the session ends with its server."""
         if self.interpreter is not None and self._noted is not None:
-            self.interpreter.is_lost = True
+            self.interpreter.lose(why)
             self._noted.changes += 1
 
     def count_made(self, side: Side) -> None:

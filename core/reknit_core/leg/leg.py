@@ -98,7 +98,12 @@ class Leg:
         limit = self.policy.message_limit
         if self.dialogue is not None and self.dialogue.interpreter is not None:
             return MessageScanner(
-                masked=masked, deflate=deflate, limit=limit, nonce=nonce, listener=self
+                masked=masked,
+                deflate=deflate,
+                limit=limit,
+                seen=self.dialogue.seen,
+                nonce=nonce,
+                listener=self,
             )
         return FrameScanner(masked=masked, deflate=deflate, limit=limit, nonce=nonce)
 
@@ -152,10 +157,10 @@ class Leg:
         if self.scanner is scanner and self.dialogue is not None:
             self.queue.keep_back(scanner.kept)
 
-    def miss(self) -> None:
+    def miss(self, why: str) -> None:
         """A message passes unseen: its end can't be told enough of what was said."""
         if self.dialogue is not None:
-            self.dialogue.lose()
+            self.dialogue.lose(f"{why} could not be followed")
 
     def say_for(self, message: Message) -> None:
         """Let the other end get a message in this peer's place, which is away."""

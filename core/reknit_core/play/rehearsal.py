@@ -15,9 +15,11 @@ from reknit_core.dialect.speech import (
     State,
     Statement,
 )
+from reknit_core.leg.dialogue import most_seen
 from reknit_core.play.recording import Recording, Said
 from reknit_core.policy.policy import Policy
 from reknit_core.side import Side
+from reknit_core.wire.messages import too_large
 
 _SHOWN = 100  # characters of a message
 
@@ -86,7 +88,8 @@ def rehearse(dialect: Dialect, recording: Recording) -> Rehearsal:
 class _Play:
     def __init__(self, conversation: Conversation) -> None:
         self._overheard = _Overheard(conversation)
-        self._interpreter = Interpreter(self._overheard, Policy().queue_bytes)
+        self._limit = Policy().queue_bytes
+        self._interpreter = Interpreter(self._overheard, self._limit)
         self._origin: dict[Key, int] = {}  # the messages that made statements
         self._answer: dict[Key, tuple[int, Message]] = {}  # the first answers to them
         self._settled: list[str] = []
@@ -105,7 +108,10 @@ class _Play:
     def _hear(self, number: int, said: Said) -> list[str]:
         interpreter = self._interpreter
         stood = self._keys()
-        if said.side is Side.CLIENT:
+        if len(said.message.data) > most_seen(self._limit):
+            self._overheard.heard = ()
+            interpreter.lose(f"{too_large(most_seen(self._limit))} could not be followed")
+        elif said.side is Side.CLIENT:
             self._end += len(said.message.data) + 1
             interpreter.from_client(said.message, self._end, server_away=False)
         else:
@@ -124,7 +130,10 @@ class _Play:
                 self._answer.setdefault(key, (number, said.message))
         if interpreter.is_lost and self._lost is None:
             self._lost = number
-            means.append("can't be followed: from here on a server's loss ends the session")
+            means.append(
+                "can't be followed: from here on a server's loss ends the session "
+                f"({interpreter.why_lost})"
+            )
         return means or ["passes, means nothing to the dialect"]
 
     def _means(self, number: int, heard: Heard) -> Iterator[str]:
@@ -163,8 +172,9 @@ class _Play:
         interpreter = self._interpreter
         if self._lost is not None:
             yield (
-                f"nothing: message {self._lost} can't be followed, so the session ends with its "
-                "server, and the client begins anew (Close 1012)"
+                f"nothing: message {self._lost} can't be followed "
+                f"({self._interpreter.why_lost}): from there on the session ends with its server, "
+                "and the client begins anew (Close 1012)"
             )
             return
         try:

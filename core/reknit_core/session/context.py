@@ -415,7 +415,7 @@ class ContextStateMachine:
             self._end(Trigger.SESSION_FAILED, OVERFLOW, reason, now)
         elif queue.dropped > before:
             if self.dialogue is not None:
-                self.dialogue.lose()  # a hole in what was said, and the places behind it move
+                self.dialogue.lose("a message was dropped")  # and the places behind it move
             if self.state is State.DRAINING:
                 self._check_drained()  # what was to go out first may be gone
             self._counters.towards(leg.other.side).dropped_bytes += tail - queue.tail
@@ -838,7 +838,8 @@ class ContextStateMachine:
     def _fall_back(self, reason: str, now: float) -> None:
         """A new server does not know what it must: the client begins anew, as it would itself."""
         if self.dialogue is not None:
-            self.dialogue.lose()
+            self.dialogue.lose(reason)
+            reason = self.dialogue.why_lost or reason
         self._drop_server(SERVICE_RESTART, reason, now)
 
     def _begin_anew(self, dialogue: Dialogue, now: float) -> None:

@@ -23,6 +23,7 @@ from reknit_core.side import Side
 from reknit_core.terms.pinned import Pinned
 from reknit_core.wire.controls import close_frame
 from reknit_core.wire.handshake import Refusal, encode_refusal, shutting_down
+from reknit_core.wire.reasons import shortened
 
 _LEAVING = (GOING_AWAY, "")
 
@@ -113,7 +114,10 @@ class Ending:
         What a `cut` connection has not brought to the server would not have come there either.
         """
         if leg.side is Side.SERVER:
-            return Loss(SERVICE_RESTART, "the server was lost", f"server lost: {reason}", cut=False)
+            cause = f"server lost: {reason}"
+            if self.telling is not None and self.telling.dialogue.why_lost:
+                cause = shortened(f"{cause}; {self.telling.dialogue.why_lost}")
+            return Loss(SERVICE_RESTART, "the server was lost", cause, cut=False)
         cut = cut and not self._pinned.server_is_proxy  # which would wait for us
         self.recovers &= not cut
         return Loss(GOING_AWAY, "the client has gone", f"client lost: {reason}", cut=cut)

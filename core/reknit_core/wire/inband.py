@@ -7,14 +7,15 @@ Without an open request no payload is ever looked at.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 from wsproto.frame_protocol import FrameProtocol
 
 from reknit_core.wire.frames import FrameScanner
-from reknit_core.wire.messages import MAX_SEEN, MessageScanner, content
+from reknit_core.wire.messages import MessageScanner, UnseenError, content
 
-MAX_REPLY = MAX_SEEN  # bytes: a larger message, also when inflated, is none
+MAX_REPLY = 256 * 1024  # bytes: a larger message, also when inflated, is none
 
 Scalar = str | int | float | bool | None
 Expected = Mapping[str, Scalar]
@@ -34,7 +35,7 @@ class InbandScanner(MessageScanner):
     __slots__ = ("_expected", "reply")
 
     def __init__(self, before: FrameScanner, expected: Expected) -> None:
-        super().__init__(masked=False, deflate=False, limit=0)
+        super().__init__(masked=False, deflate=False, limit=0, seen=MAX_REPLY)
         self.go_on_from(before)
         self._expected: Expected | None = expected
         self.reply: bytes | None = None
@@ -61,10 +62,11 @@ class InbandScanner(MessageScanner):
 
     def _becomes(self, message: bytes, start: int) -> bytes:
         if self._expected is not None and self.reply is None:
-            said = content(message)
-            if said is not None and _fits(said, self._expected):
-                self.reply = said
-                return b""
+            with suppress(UnseenError):
+                said = content(message, MAX_REPLY)
+                if _fits(said, self._expected):
+                    self.reply = said
+                    return b""
         return super()._becomes(message, start)
 
 

@@ -15,9 +15,8 @@ from reknit_core.side import Side
 from reknit_core.wire.frames import ControlFrame, FrameScanner, Opcode, message_ends, unmask
 from reknit_core.wire.wire_forms import FrozenScanner
 
-MAX_SEEN = 256 * 1024  # bytes: a larger message, also when inflated, passes unseen
-
 _FLUSHED = b"\x00\x00\xff\xff"  # RFC 7692, section 7.2.2
+_SMALL = 4096  # bytes that are cheaper to copy than to keep apart
 _FINAL = 0x80  # RFC 6455, section 5.2
 _COMPRESSED = 0x40  # RSV1 (RFC 7692, section 6)
 
@@ -32,14 +31,21 @@ class Listener(Protocol):
         passes as it is.
         """
 
-    def miss(self) -> None:
-        """A message passes that can't be seen."""
+    def miss(self, why: str) -> None:
+        """A message passes that can't be seen: what it is, for people."""
+
+
+class UnseenError(ValueError):
+    """A message can't be seen; the text says what it is."""
 
 
 class MessageScanner(FrameScanner):
-    """Scans as FrameScanner does, and lets a listener say what becomes of each message."""
+    """Scans as FrameScanner does, and lets a listener say what becomes of each message.
 
-    __slots__ = ("_kept", "_kept_size", "_listener", "_unseen")
+    `seen`: bytes; a larger message, also when inflated, passes unseen.
+    """
+
+    __slots__ = ("_kept", "_kept_size", "_listener", "_seen", "_unseen")
 
     def __init__(
         self,
@@ -47,11 +53,13 @@ class MessageScanner(FrameScanner):
         masked: bool,
         deflate: bool,
         limit: int,
+        seen: int,
         nonce: bytes = b"",
         listener: Listener | None = None,
     ) -> None:
         super().__init__(masked=masked, deflate=deflate, limit=limit, nonce=nonce)
         self.plain = False  # no read passes as it came
+        self._seen = seen
         self._listener = listener
         self._kept: list[bytes] = []  # the beginning of a message, without control frames
         self._kept_size = 0
@@ -77,6 +85,7 @@ class MessageScanner(FrameScanner):
         self._skip_ends = before._skip_ends
         self.behind = before.behind
         if isinstance(before, MessageScanner):
+            self._seen = before._seen
             self._listener = before._listener
             self._kept = before._kept
             self._kept_size = before._kept_size
@@ -116,9 +125,10 @@ class MessageScanner(FrameScanner):
         listener = self._listener
         if listener is None:
             return message
-        told = content(message)
-        if told is None:
-            listener.miss()
+        try:
+            told = content(message, self._seen)
+        except UnseenError as error:
+            listener.miss(str(error))
             return message
         said = Message(told, message[0] & 0x0F == Opcode.TEXT)
         passes = listener.hear(said, start, len(message))
@@ -129,14 +139,17 @@ class MessageScanner(FrameScanner):
 
     def _keep(self, part: bytes) -> bytes:
         """Keep back more of a message that is not complete, or all of it is too much."""
-        if self._kept_size + len(part) <= MAX_SEEN and self._sees():
-            if part:
-                self._kept.append(part)
-                self._kept_size += len(part)
+        if self._kept_size + len(part) <= self._seen and self._sees():
+            kept = self._kept
+            if kept and len(kept[-1]) + len(part) <= _SMALL:  # many objects take more than bytes
+                kept[-1] += part
+            elif part:
+                kept.append(part)
+            self._kept_size += len(part)
             return b""
         self._unseen = bool(self._kept) or bool(part)
         if self._listener is not None:
-            self._listener.miss()
+            self._listener.miss(too_large(self._seen))
         return self._take_kept(part)
 
     def _read_again(self) -> None:
@@ -236,10 +249,18 @@ def _ends(data: bytes, skip: int, *, skip_ends: bool) -> Iterator[int]:
         yield skip + end
 
 
-def content(message: bytes) -> bytes | None:
-    """What a whole message says, whatever its frames; None if that is too much, or broken."""
-    if len(message) > MAX_SEEN:
-        return None
+def too_large(most: int) -> str:
+    """What a message is that can't be seen, for people."""
+    return f"a message of more than {most:,} bytes"
+
+
+def content(message: bytes, most: int) -> bytes:
+    """What a whole message says, whatever its frames. Raises UnseenError.
+
+    `most`: bytes that may be looked at, also when it is inflated.
+    """
+    if len(message) > most:
+        raise UnseenError(too_large(most))
     if message[0] & (_FINAL | _COMPRESSED) == _FINAL:  # mostly: one frame, as it is
         length = message[1] & 0x7F
         start = 2 if length < 126 else 4 if length == 126 else 10
@@ -264,13 +285,15 @@ def content(message: bytes) -> bytes | None:
         parts.append(unmask(part, key) if masked else part)
         pos += length
     whole = b"".join(parts)
-    return _inflate(whole) if message[0] & _COMPRESSED else whole
+    return _inflate(whole, most) if message[0] & _COMPRESSED else whole
 
 
-def _inflate(data: bytes) -> bytes | None:
+def _inflate(data: bytes, most: int) -> bytes:
     inflater = zlib.decompressobj(wbits=-15)
     try:
-        content = inflater.decompress(data + _FLUSHED, MAX_SEEN)
+        content = inflater.decompress(data + _FLUSHED, most)
     except zlib.error:
-        return None
-    return None if inflater.unconsumed_tail else content
+        raise UnseenError("a message that can't be decompressed") from None
+    if inflater.unconsumed_tail:
+        raise UnseenError(f"{too_large(most)}, when decompressed,")
+    return content

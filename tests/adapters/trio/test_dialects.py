@@ -98,6 +98,29 @@ async def test_a_client_that_has_forgotten_its_session_gets_a_server_that_knows_
 
 
 @socket_test
+async def test_a_large_result_and_one_that_is_too_large(bench: Bench) -> None:
+    bench.upstream.subprotocols = [PROTOCOL]
+    await bench.upstream.start()
+    proxy = await bench.proxy()
+    client = await bench.connect(subprotocols=[PROTOCOL], max_size=None)
+    server = await bench.upstream.accept()
+    await client.send(said("connection_init"))
+    await begin(server)
+    assert await next_from(client.recv()) == {"type": "connection_ack"}
+    for size in (10**6, 5 * 10**6):
+        await server.send(said("next", "1", payload="x" * size))
+        assert len(str((await next_from(client.recv()))["payload"])) == size
+        await bench.upstream.kill()
+        if size == 10**6:
+            await bench.upstream.start()
+            server = await bench.upstream.accept()
+            await begin(server)
+            await proxy.reached("reopening")
+    assert await closed(client) == (1012, "the server was lost")
+    await proxy.logged("a message of more than 4,194,304 bytes could not be followed")
+
+
+@socket_test
 async def test_a_server_that_does_not_answer(bench: Bench) -> None:
     bench.upstream.subprotocols = [PROTOCOL]
     await bench.upstream.start()

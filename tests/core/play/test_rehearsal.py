@@ -5,6 +5,7 @@ from reknit_core.dialect.registry import registry
 from reknit_core.dialect.ruled.rules_file import read_rules
 from reknit_core.dialect.speech import Conversation, Dialect, Heard, Message, State, Statement
 from reknit_core.dialect.statements import MAX_STATEMENT
+from reknit_core.leg.dialogue import MIN_SEEN
 from reknit_core.play.recording import Recording, Said
 from reknit_core.play.rehearsal import Rehearsal, rehearse, shown
 from reknit_core.side import Side
@@ -134,8 +135,17 @@ def test_a_conversation_that_can_not_be_followed() -> None:
     large = '{"op":"sub","topic":"' + "a" * MAX_STATEMENT + '"}'
     played = play(read_rules(RULES, "m"), 'c {"type":"login"}', f"c {large}")
     (told,) = played.told
-    assert told.startswith("nothing: message 2 can't be followed")
+    why = f"a statement of {len(large):,} bytes is too large to be kept"
+    assert told.startswith(f"nothing: message 2 can't be followed ({why}): from there on")
     assert played.each[-1].strip().startswith("can't be followed: from here on")
+
+
+def test_a_message_that_is_too_large_for_a_session_is_too_large_here() -> None:
+    rules = read_rules(RULES, "m")
+    assert play(rules, "c " + "a" * MIN_SEEN).told == ["nothing: no statement stands"]
+    (told,) = play(rules, "c hello", "s " + "a" * (MIN_SEEN + 1)).told
+    why = "a message of more than 4,194,304 bytes could not be followed"
+    assert told.startswith(f"nothing: message 2 can't be followed ({why}): from there on")
 
 
 def test_what_is_said_in_other_words() -> None:

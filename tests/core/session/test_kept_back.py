@@ -6,12 +6,12 @@ import pytest
 from frame_bytes import CONTINUATION, FIN, TEXT, frame
 from reknit_core.durable.frozen import decode, encode
 from reknit_core.events import ConnectionLost
+from reknit_core.leg.dialogue import MIN_SEEN
 from reknit_core.policy.policy import GraceFor, Policy
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.queue.budget import SHARE
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.side import Side
-from reknit_core.wire.messages import MAX_SEEN
 from sessions_by_hand import accept, contexts, session, take
 
 NAMED = b"X-Connection-Id: a"
@@ -63,13 +63,13 @@ def test_a_message_without_end_takes_bounded_memory(side: Side, dialect: str) ->
     leg = context.client if side is Side.CLIENT else context.server
     say(context, side, TEXT, 1)
     most = 0
-    for _ in range(4 * MAX_SEEN // PIECE):
+    for _ in range(4 * MIN_SEEN // PIECE):
         say(context, side, CONTINUATION, PIECE)
         assert leg.scanner is not None
         most = max(most, leg.scanner.kept)
         assert sessions.budget.used >= leg.scanner.kept
         take(context, other)
-    assert most <= MAX_SEEN
+    assert most <= MIN_SEEN
     assert leg.scanner.kept == 0, "it passes on as it is"
     assert context.dialogue is not None
     assert context.dialogue.ends, "as nobody knows what it says"

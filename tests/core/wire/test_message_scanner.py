@@ -10,10 +10,11 @@ from reknit_core.dialect.speech import Message
 from reknit_core.script.phrases import frame, message_frames
 from reknit_core.side import Side
 from reknit_core.wire.frames import FrameScanner, Opcode, message_ends
-from reknit_core.wire.inband import InbandScanner
-from reknit_core.wire.messages import MAX_SEEN, MessageScanner, message_frame
+from reknit_core.wire.inband import MAX_REPLY, InbandScanner
+from reknit_core.wire.messages import MessageScanner, message_frame
 
 LIMIT = 2**20
+SEEN = 256 * 1024
 
 
 class Listening:
@@ -22,7 +23,7 @@ class Listening:
     def __init__(self, becomes: dict[bytes, Message | None] | None = None) -> None:
         self.heard: list[Message] = []
         self.starts: list[tuple[int, int]] = []
-        self.missed = 0
+        self.missed: list[str] = []
         self._becomes = becomes or {}
 
     def hear(self, message: Message, start: int, size: int) -> Message | None:
@@ -30,12 +31,12 @@ class Listening:
         self.starts.append((start, size))
         return self._becomes.get(message.data, message)
 
-    def miss(self) -> None:
-        self.missed += 1
+    def miss(self, why: str) -> None:
+        self.missed.append(why)
 
 
 def scanner(listening: Listening, *, masked: bool = False) -> MessageScanner:
-    return MessageScanner(masked=masked, deflate=True, limit=LIMIT, listener=listening)
+    return MessageScanner(masked=masked, deflate=True, limit=LIMIT, seen=SEEN, listener=listening)
 
 
 def scan_all(reading: FrameScanner, pieces: list[bytes]) -> tuple[bytes, bytes, int]:
@@ -136,30 +137,43 @@ def test_a_message_of_the_proxys_own_reads_as_it_was_meant(
 def test_one_that_is_too_large_passes_unseen_and_in_parts() -> None:
     listening = Listening()
     reading = scanner(listening)
-    wire = message_frames(b"z" * 2 * MAX_SEEN, binary=True, masked=False)
+    wire = message_frames(b"z" * 2 * SEEN, binary=True, masked=False)
     pieces = [wire[at : at + 65536] for at in range(0, len(wire), 65536)]
     small = message_frames(b"small", binary=False, masked=False)
     passed = [reading.scan(piece) for piece in pieces[:-1]]
     passed.append(reading.scan(pieces[-1] + small))
     assert b"".join(passed) == wire + small
     assert any(passed[:-1])
-    assert listening.missed == 1
+    assert listening.missed == ["a message of more than 262,144 bytes"]
     assert listening.heard == [Message(b"small", True)]
     assert [*message_ends(wire + small)] == [len(wire), len(wire + small)]
 
 
 def test_one_that_is_too_large_when_inflated_passes_unseen() -> None:
     listening = Listening()
-    wire = message_frames(b"z" * (MAX_SEEN + 1), binary=True, masked=False, compressed=True)
+    wire = message_frames(b"z" * (SEEN + 1), binary=True, masked=False, compressed=True)
     assert scanner(listening).scan(wire) == wire
-    assert (listening.missed, listening.heard) == (1, [])
+    assert listening.missed == ["a message of more than 262,144 bytes, when decompressed,"]
+    assert listening.heard == []
+
+
+def test_while_the_operator_asks_large_ones_are_seen_as_before() -> None:
+    listening = Listening()
+    large = b"z" * (MAX_REPLY + 1)
+    reading = MessageScanner(
+        masked=False, deflate=True, limit=LIMIT, seen=2 * MAX_REPLY, listener=listening
+    )
+    wire = message_frames(large, binary=False, masked=False)
+    assert InbandScanner(reading, {"id": 1}).scan(wire) == wire
+    assert (listening.missed, listening.heard) == ([], [Message(large, True)])
 
 
 def test_one_that_can_not_be_inflated_passes_unseen() -> None:
     listening = Listening()
     wire = frame(Opcode.TEXT, b"\x07\xff no deflate", masked=False, compressed=True)
     assert scanner(listening).scan(wire) == wire
-    assert (listening.missed, listening.heard) == (1, [])
+    assert listening.missed == ["a message that can't be decompressed"]
+    assert listening.heard == []
 
 
 @pytest.mark.parametrize("cut", range(1, 19))
@@ -203,12 +217,13 @@ def test_endless_fragments_cost_no_more_than_they_are() -> None:
             walked += 1
             return super()._step(data, pos, size)
 
-    reading = Counting(masked=False, deflate=False, limit=LIMIT, listener=Listening())
+    reading = Counting(masked=False, deflate=False, limit=LIMIT, seen=SEEN, listener=Listening())
     reading.scan(frame(Opcode.TEXT, b"", masked=False, final=False))
     empty = frame(Opcode.CONTINUATION, b"", masked=False, final=False)
     for _ in range(1000):
         assert reading.scan(empty) == b""
     assert walked <= 2001
+    assert len(reading._kept) == 1, "they are kept together"
 
 
 SECONDS = 5.0  # of the processor: it takes a tenth of one

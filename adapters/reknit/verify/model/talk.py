@@ -1,10 +1,10 @@
 """What the reference model knows of sessions with a dialect, told as simply as can be.
 
-It follows one protocol, graphql-transport-ws, of which it knows three things: that a server's first
-answer to `connection_init` is the only one that a client gets; that who is away has its Pongs said
-for it; that a new server hears again what was said before; and that a client which comes back and
-begins again gets a server that knows nothing, unless somebody counts. Of what it may not hear
-again, and of other dialects, it knows nothing.
+It follows one protocol, graphql-transport-ws, of which it knows three things: that a client gets
+one answer to each `connection_init` of its own; that who is away has its Pongs said for it; that a
+new server hears again what was said before; and that a client which comes back and begins again
+gets a server that knows nothing, unless somebody counts. Of what it may not hear again, and of
+other dialects, it knows nothing.
 """
 
 import re
@@ -21,6 +21,7 @@ from reknit.verify.model.phases import CLIENT_AWAY, SERVER_AWAY, Lifecycle
 
 PROTOCOL = "graphql-transport-ws"
 BEGINS = 'message "{\\"type\\":\\"connection_init\\"}"'
+_BEGINS = BEGINS.removesuffix('}"')  # with a token behind it, or without
 _ANSWER = 'message "{\\"type\\":\\"connection_ack\\"}"'
 _PING = 'message "{\\"type\\":\\"ping\\"}"'
 _FRAMES = re.compile(r"( in \d+ parts)?( compressed)?$")
@@ -36,8 +37,8 @@ class Talk:
         """Which of its messages is a client's new beginning, while its server knows the old one."""
         self.is_new = False  # whether it has begun anew, and no server has accepted since
         self.counts = False  # whether a side has said how many messages it has received
-        self._answered = False  # whether the client has had the answer
-        self._begun = False  # whether the client has said how all begins
+        self._begun = 0  # how often the client has begun
+        self._answered = 0  # how many answers to that it has had
         self._returned = False  # whether it has come back since
 
     def returned(self, received: int | None) -> None:
@@ -78,7 +79,8 @@ class Talk:
         life.begin_anew()
         self.anew = None
         self.is_new = True
-        self._answered = self._returned = False
+        self._returned = False
+        self._begun, self._answered = 1, 0
 
     def sent(self, end: End, count: int, state: State) -> None:
         """That end has sent all its messages behind the first `count`: some never pass."""
@@ -93,17 +95,22 @@ class Talk:
                 phrase = f"message {describe(_PONG)}"
                 end.other.outgoing.send(traffic.Message(wire, phrase))
                 end.other.made += 1
-            elif said(message.phrase) == _ANSWER and end.side is Side.SERVER and self._answered:
+            elif self._is_had(end, message.phrase):
                 pass
             else:
-                if said(message.phrase) == BEGINS and end.side is Side.CLIENT:
+                if message.phrase.startswith(_BEGINS) and end.side is Side.CLIENT:
                     again = self._begun and self._returned and self.anew is None
                     self.anew = len(outgoing.sent) if again else self.anew
-                    self._begun = True
-                self._answered |= said(message.phrase) == _ANSWER
+                    self._begun += 1
+                self._answered += said(message.phrase) == _ANSWER
                 outgoing.send(message)
         if end.side is Side.SERVER:  # its answers show what it has had
             end.incoming.confirm_up_to(end.incoming.next)
+
+    def _is_had(self, end: End, phrase: str) -> bool:
+        """Whether the client has an answer to all that it has begun with, and this is one more."""
+        is_answer = end.side is Side.SERVER and said(phrase) == _ANSWER
+        return is_answer and self._answered >= max(1, self._begun)
 
     def is_said_again(self, end: End, phrase: str) -> bool:
         """Whether an end gets what it, or the one before it, has had already."""
