@@ -98,7 +98,7 @@ def test_mistakes(files: tuple[str, str], tmp_path: Path) -> None:
     rules, recording = files
     bad = tmp_path / "bad.toml"
     bad.write_text(RULES + 'awiats = "x"\nkey = 7\n')
-    there = f"{bad}, line 8: statement[0].awiats: unknown key; did you mean awaits? allowed: "
+    there = f"{bad}, line 8: [[statement]] 1, awiats: unknown key; did you mean awaits? allowed: "
     assert_one_line(run("check", str(bad)), 2, there)
     assert_one_line(run("check", str(bad), "--with", recording), 2, there)
     assert_one_line(run("--dialect", str(bad)), 2, there)

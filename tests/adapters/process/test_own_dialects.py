@@ -72,7 +72,7 @@ async def test_hangup_reads_the_file_for_new_sessions(bench: Bench, file: Path) 
     file.write_text(RULES + "nonsense = 1")
     proxy.signal(signal.SIGHUP)
     line = await proxy.logged("ERROR the dialects stay as they were: ")
-    assert f"{file}, line 8: statement[0].nonsense: unknown key; allowed: " in line
+    assert f"{file}, line 8: [[statement]] 1, nonsense: unknown key; allowed: " in line
     file.write_text(RULES.replace("subprotocols", "target = '^/'\nsubprotocols"))
     proxy.signal(signal.SIGHUP)
     await proxy.logged("read the dialects' files again", times=2)

@@ -16,7 +16,8 @@ class DialectError(ValueError):
 class TomlSource:
     """A file's text; knows on which line what stands. `source`: what to call it.
 
-    A place is a table's name with its number: `statement[1]`; empty: the file itself.
+    A place is a table's name with its number, from 0: `statement[1]`; empty: the file itself.
+    People count from 1: `[[statement]] 2`.
     """
 
     def __init__(self, text: str, source: str) -> None:
@@ -31,16 +32,21 @@ class TomlSource:
                 hint = f"did you mean {near[0]}? " if near else ""
                 self._say(place, key, f"unknown key; {hint}allowed: {', '.join(sorted(names))}")
 
-    def fail(self, place: str, key: str, found: object, allowed: str) -> NoReturn:
-        """Raise DialectError: what was found there, or nothing (None), is not allowed."""
+    def fail(self, place: str, key: str, found: object, allowed: str, why: str = "") -> NoReturn:
+        """Raise DialectError: what was found there, or nothing (None), is not allowed.
+
+        `why`: what is wrong with it, where that is not plain.
+        """
         if found is None:
             self._say(place, key, f"is missing; allowed: {allowed}")
         text = f"'{found}'" if isinstance(found, str) else _as_toml(found)
         shown = text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
-        self._say(place, key, f"{shown} is not allowed; allowed: {allowed}")
+        because = f" ({why})" if why else ""
+        self._say(place, key, f"{shown} is not allowed{because}; allowed: {allowed}")
 
     def _say(self, place: str, key: str, what: str) -> NoReturn:
-        name = f"{place}.{key}" if place else key
+        table, _, number = place.rstrip("]").partition("[")
+        name = f"[[{table}]] {int(number) + 1}, {key}" if place else key
         raise DialectError(f"{self._source}, line {self._line(place, key)}: {name}: {what}")
 
     def _line(self, place: str, key: str) -> int:

@@ -122,8 +122,9 @@ class _Reader(TomlSource):
         given = data["target"]
         try:
             return _expression(given)
-        except ValueError:
-            self.fail("", "target", given, "a regular expression for path and query")
+        except ValueError as error:
+            why = str(error) if isinstance(error, _ExpressionError) else ""
+            self.fail("", "target", given, "a regular expression for path and query", why)
 
     def _statement(self, place: str, table: Mapping[str, object], kind: str) -> StatementRule:
         self.known(place, table, _STATEMENT)
@@ -205,6 +206,8 @@ class _Reader(TomlSource):
                 self.fail(place, f"{key}.{text}", text, _PATH)
             try:
                 places.append((path, _wanted(value)))
+            except _ExpressionError as error:
+                self.fail(place, f"{key}.{text}", value, PATTERN, str(error))
             except ValueError:
                 self.fail(place, f"{key}.{text}", value, PATTERN)
         return Pattern(tuple(places))
@@ -265,6 +268,9 @@ class _Reader(TomlSource):
 
     def _tables(self, data: Mapping[str, object], key: str) -> list[Mapping[str, object]]:
         given = data.get(key, [])
+        if isinstance(given, dict):
+            allowed = f"[[{key}]], with two brackets, as there may be several"
+            self.fail("", key, given, allowed, "it is one table")
         if not isinstance(given, list) or not all(isinstance(part, dict) for part in given):
             self.fail("", key, given, f"tables, each begun by [[{key}]]")
         return given
@@ -285,6 +291,10 @@ def _shown_path(path: Path) -> str:
     return ".".join(map(str, path))
 
 
+class _ExpressionError(ValueError):
+    """A text is no regular expression; says why."""
+
+
 def _expression(text: object) -> re.Pattern[str]:
     """Raises ValueError."""
     if not isinstance(text, str) or not text:
@@ -293,8 +303,8 @@ def _expression(text: object) -> re.Pattern[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             return re.compile(text)
-    except (re.error, OverflowError, RecursionError, Warning):
-        raise ValueError(text) from None
+    except (re.error, OverflowError, RecursionError, Warning) as error:
+        raise _ExpressionError(f"the regular expression has a mistake: {error}") from None
 
 
 def _wanted(value: object) -> Wanted:
