@@ -1,7 +1,7 @@
 """A proxy's dialects, and what the log says of those that others wrote."""
 
 from collections.abc import Iterable
-from logging import ERROR
+from logging import ERROR, WARNING
 
 from reknit_core.policy.policy import Policy
 from reknit_core.telemetry.seldom import Seldom
@@ -19,4 +19,8 @@ def load_dialects(policy: Policy, own: Iterable[object] = ()) -> LoadedDialects:
         text = "the dialect of %(source)s %(what)s: its session ends with its server"
         tell_seldom(seldom, source, ERROR, "dialect_broken", text, source=source, what=what)
 
-    return LoadedDialects(policy.dialect, by_source, report)
+    def remark(source: str, what: str) -> None:
+        text = "%(source)s: a client's message %(what)s: it means nothing to the dialect"
+        tell_seldom(seldom, source, WARNING, "dialect_no_key", text, source=source, what=what)
+
+    return LoadedDialects(policy.dialect, by_source, report, remark)

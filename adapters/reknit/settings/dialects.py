@@ -10,9 +10,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from reknit_core.dialect.choice import NO_DIALECTS, NONE, Choice, Dialects
-from reknit_core.dialect.guarded import Report, ignore
 from reknit_core.dialect.registry import Registry, registry
-from reknit_core.dialect.ruled.mistakes import DialectError
+from reknit_core.dialect.ruled.mistakes import DialectError, Report, ignore
 from reknit_core.dialect.speech import Dialect, Offer
 
 GROUP = "reknit.dialects"
@@ -26,15 +25,21 @@ def is_file(dialect: str) -> bool:
 class LoadedDialects:
     """What `--dialect` names, read now and at each reload(). `own`: a program's own, by source.
 
-    Files are read again, packages are not. Raises DialectError: one line for people.
+    Files are read again, packages are not. Raises DialectError: one line for people. `report` is
+    told what classes do wrong later, `remark` which rules of files miss something.
     """
 
     def __init__(
-        self, dialect: str, own: Mapping[str, object] | None = None, report: Report = ignore
+        self,
+        dialect: str,
+        own: Mapping[str, object] | None = None,
+        report: Report = ignore,
+        remark: Report = ignore,
     ) -> None:
         self._dialect = dialect
         self._own = own or {}
         self._report = report
+        self._remark = remark
         self._chosen = self._read()
 
     @property
@@ -58,7 +63,7 @@ class LoadedDialects:
         if self._dialect == NONE:
             return NO_DIALECTS
         known = installed(self._report).with_objects(self._own, self._report)
-        known, names = with_files(known, _parts(self._dialect))
+        known, names = with_files(known, _parts(self._dialect), self._remark)
         return Choice(known, ",".join(names))
 
 
@@ -70,12 +75,14 @@ def installed(report: Report = ignore) -> Registry:
     return registry().with_objects(_of_packages(), report)
 
 
-def with_files(known: Registry, dialects: Iterable[str]) -> tuple[Registry, list[str]]:
+def with_files(
+    known: Registry, dialects: Iterable[str], remark: Report = ignore
+) -> tuple[Registry, list[str]]:
     """Read those that are files; returns the names of all. Raises DialectError."""
     names = []
     for dialect in dialects:
         if is_file(dialect):
-            known, read = known.with_file(_text(dialect), dialect)
+            known, read = known.with_file(_text(dialect), dialect, remark)
             dialect = read.name
         names.append(dialect)
     return known, names

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
+from reknit_core.dialect.ruled.mistakes import Report, ignore
 from reknit_core.dialect.ruled.rules_file import MAX_BEAT, MIN_BEAT
 from reknit_core.dialect.speech import (
     NOTHING,
@@ -24,14 +25,7 @@ from reknit_core.side import Side
 
 T = TypeVar("T")
 
-Report = Callable[[str, str], None]
-"""Is told from where the dialect is, and what it has done."""
-
 _MAX_NAME = 1 << 63  # of the numbers in a key: MessagePack has none that are much larger
-
-
-def ignore(source: str, what: str) -> None:
-    """A report for nobody."""
 
 
 class Guarded:

@@ -1,9 +1,10 @@
 """All dialects by name: those that come with the proxy, and the users' own."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 
-from reknit_core.dialect.guarded import Guarded, Report, ignore
+from reknit_core.dialect.guarded import Guarded
 from reknit_core.dialect.protocols.mqtt import Mqtt
 from reknit_core.dialect.protocols.nats import Nats
 from reknit_core.dialect.protocols.phoenix import Phoenix
@@ -11,7 +12,7 @@ from reknit_core.dialect.protocols.signalr import SignalR
 from reknit_core.dialect.protocols.stomp import Stomp
 from reknit_core.dialect.protocols.yjs import HOCUSPOCUS, Y_WEBSOCKET
 from reknit_core.dialect.ruled.builtin import FILES, built_in
-from reknit_core.dialect.ruled.mistakes import DialectError
+from reknit_core.dialect.ruled.mistakes import DialectError, Report, ignore
 from reknit_core.dialect.ruled.rules_file import NAME, NAME_ALLOWED, read_rules
 from reknit_core.dialect.speech import Dialect, Offer
 
@@ -68,9 +69,14 @@ class Registry:
             )
         return self._dialects[name]
 
-    def with_file(self, text: str, source: str) -> tuple["Registry", Dialect]:
-        """With the dialect of a TOML file, `source` is its name for people. Raises DialectError."""
-        rules = read_rules(text, source)
+    def with_file(
+        self, text: str, source: str, remark: Report = ignore
+    ) -> tuple["Registry", Dialect]:
+        """With the dialect of a TOML file, `source` is its name for people. Raises DialectError.
+
+        `remark` is told later which rules miss something in what they match.
+        """
+        rules = replace(read_rules(text, source), source=source, remark=remark)
         return self._with(rules, source), rules
 
     def with_objects(self, objects: Mapping[str, object], report: Report = ignore) -> "Registry":

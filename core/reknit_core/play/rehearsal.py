@@ -1,9 +1,10 @@
 """A recorded conversation held against a dialect: what a new server would be told, and why."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reknit_core.dialect.interpreter import Interpreter, Verdict
+from reknit_core.dialect.ruled.rules import Rules
 from reknit_core.dialect.speech import (
     Beat,
     Conversation,
@@ -78,16 +79,21 @@ class Rehearsal:
 
 def rehearse(dialect: Dialect, recording: Recording) -> Rehearsal:
     """Play the recording: as if the server were lost behind its last message."""
+    remarks: list[str] = []
+    if isinstance(dialect, Rules):
+        dialect = replace(dialect, remark=lambda _, what: remarks.append(what))
     conversation = dialect.converse()
     if conversation is None:
         ends = "nothing: a server's loss ends the session, and the client begins anew (Close 1012)"
         return Rehearsal(told=[ends])
-    return _Play(conversation).run(recording.said)
+    return _Play(conversation, remarks).run(recording.said)
 
 
 class _Play:
-    def __init__(self, conversation: Conversation) -> None:
+    def __init__(self, conversation: Conversation, remarks: list[str]) -> None:
         self._overheard = _Overheard(conversation)
+        self._remarks = remarks  # on the last message
+        self._warnings: list[str] = []
         self._limit = Policy().queue_bytes
         self._interpreter = Interpreter(self._overheard, self._limit)
         self._origin: dict[Key, int] = {}  # the messages that made statements
@@ -117,6 +123,10 @@ class _Play:
         else:
             interpreter.from_server(said.message, client_away=False)
         means = [line for heard in self._overheard.heard for line in self._means(number, heard)]
+        for remark in self._remarks:
+            self._warnings.append(f"warning: message {number} {remark}")
+            means.append(f"warning: it {remark}")
+        self._remarks.clear()
         taken_back = [key for key in stood if self._is_taken_back(key)]
         for key in stood:
             if key not in self._keys() or key in taken_back:
@@ -227,6 +237,7 @@ class _Play:
             yield f"    a request; with --delivery at-most-once it is not repeated: {instead}"
 
     def _find(self) -> Iterator[str]:
+        yield from self._warnings
         if self._settled:
             yield f"settled: {', '.join(self._settled)}"
         if self._answers:

@@ -49,6 +49,20 @@ async def tell(bench: Bench, client: ClientConnection, word: str = LOGIN) -> Non
 
 
 @socket_test
+async def test_a_wrong_path_is_said_in_the_log(bench: Bench, file: Path) -> None:
+    file.write_text(RULES + 'key = "rom"\n')
+    await bench.upstream.start()
+    proxy = await bench.proxy("--dialect", str(file))
+    await begin(bench)
+    what = (
+        r"a client's message matches \[\[statement\]\] 1, but has no text or whole number at 'rom'"
+    )
+    await proxy.logged(
+        f"WARNING {file}: {what}, its key: it means nothing to the dialect; 1 so far"
+    )
+
+
+@socket_test
 async def test_a_file_is_for_every_session(bench: Bench, file: Path) -> None:
     await bench.upstream.start()
     proxy = await bench.proxy("--dialect", str(file))

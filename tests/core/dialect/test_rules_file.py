@@ -116,7 +116,7 @@ key = "id"
         (
             GOOD + "awaits = { a = { matches = '(' } }",
             "line 9: [[statement]] 2, awaits.a: {matches = '('} is not allowed (the regular "
-            "expression has a mistake: missing ), unterminated subpattern at position 0); allowed: a ",
+            "expression has a mistake: missing ), unterminated subpattern at position 0); allow",
         ),
         (
             GOOD + "awaits = { a = 1979-05-27 }",

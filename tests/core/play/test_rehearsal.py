@@ -131,6 +131,16 @@ def test_nothing_stands() -> None:
     assert play(ends, "c 40").told[0].startswith("nothing: a server's loss ends the session")
 
 
+def test_a_rule_that_matches_what_lacks_its_key() -> None:
+    rules = read_rules(RULES.replace('key = "topic"', 'key = ["topic", "a.rom"]'), "m")
+    good, bad = '{"op":"sub","topic":"a","a":{"rom":1}}', '{"op":"sub","topic":"a","room":1}'
+    assert play(rules, f"c {good}").findings == []
+    played = play(rules, 'c {"type":"login"}', f"c {bad}")
+    what = "matches [[statement]] 2, but has no text or whole number at 'a.rom', its key"
+    assert played.findings == [f"warning: message 2 {what}"]
+    assert played.each[-1].strip() == f"warning: it {what}"
+
+
 def test_a_conversation_that_can_not_be_followed() -> None:
     large = '{"op":"sub","topic":"' + "a" * MAX_STATEMENT + '"}'
     played = play(read_rules(RULES, "m"), 'c {"type":"login"}', f"c {large}")

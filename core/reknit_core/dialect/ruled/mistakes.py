@@ -1,12 +1,19 @@
 """Mistakes in a dialect's TOML file, as people are told of them."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import NoReturn
 
+Report = Callable[[str, str], None]
+"""Is told from where a dialect is, and what is wrong with it."""
+
 _SHOWN = 60  # characters of a bad value in an error
 _HEAD = re.compile(r"\s*\[\[?\s*[\w-]+\s*\]")  # of a table that is in no other
+
+
+def ignore(source: str, what: str) -> None:
+    """A report for nobody."""
 
 
 class DialectError(ValueError):

@@ -6,6 +6,7 @@ from typing import Any
 
 from reknit_core.dialect.ruled import patterns
 from reknit_core.dialect.ruled.glance import Glance
+from reknit_core.dialect.ruled.mistakes import Report, ignore
 from reknit_core.dialect.ruled.patterns import MISSING, Path, Pattern
 from reknit_core.dialect.speech import (
     NOTHING,
@@ -72,6 +73,7 @@ class Rules:
     """A dialect. `ends`: it has no rules, a server's loss ends the session.
 
     `edition` differs when the rules do: what a session has by others can't be gone on with.
+    `remark` is told of a message that a rule matches and can't name, and that it is of `source`.
     """
 
     name: str
@@ -83,6 +85,8 @@ class Rules:
     beats: tuple[BeatRule, ...] = ()
     greetings: tuple[Pattern, ...] = field(default=())
     edition: str = ""
+    source: str = ""
+    remark: Report = field(default=ignore, repr=False, compare=False)
     index: "Index" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -214,17 +218,30 @@ class RuledConversation:
     # -- From either side --------------------------------------------------------------------------
 
     def _from_client(self, document: object, message: Message) -> tuple[Heard, ...]:
-        for rule in self._rules.statements:
+        unnamed: list[int] = []
+        for place, rule in enumerate(self._rules.statements):
             if rule.match.fits(document):
                 key = _key(rule, document)
                 if key is None:
+                    unnamed.append(place)
                     continue
                 is_kept = self._refer(rule, key, document)
                 awaits = bool(rule.awaits)
                 said = Statement(key, message, awaits=awaits, is_request=rule.is_request)
                 return (Heard(states=(said,), begins=rule.begins, lost=not is_kept),)
+        for place in unnamed:
+            self._remark(place, document)
         settled = self._settled(document, Side.CLIENT)
         return self._beat(Side.CLIENT, document, message, settled)
+
+    def _remark(self, place: int, document: object) -> None:
+        """A client's message is not what its rule must have meant: a key's path may be wrong."""
+        rules = self._rules
+        for path in rules.statements[place].key:
+            if not _names((path,), document):
+                where = ".".join(map(str, path))
+                what = f"matches [[statement]] {place + 1}, but has no text or whole number at"
+                rules.remark(rules.source, f"{what} '{where}', its key")
 
     def _from_server(self, document: object) -> tuple[Heard, ...]:
         answers: list[Key] = []
