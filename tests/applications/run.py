@@ -25,7 +25,11 @@ def main() -> None:
     given = parser.parse_args()
     faults = [Fault[name] for name in given.faults.split(",")]
     for application in APPLICATIONS:
-        if not given.names or any(name in application.name for name in given.names):
+        if given.names and not any(name in application.name for name in given.names):
+            continue
+        if application.lacks:
+            print(f"not run: {application.lacks}")
+        else:
             _show(application, faults, given.count, log=given.log)
 
 

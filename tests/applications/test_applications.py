@@ -51,3 +51,13 @@ def test_nobody_is_worse_off(tmp_path: Path, application: Application) -> None:
         _, through = deaths
         seen = (through.opened, through.errors)
         assert seen == (1, []), "\n".join((str(through), *through.log))
+
+
+def test_what_is_missing_is_said_with_how_to_install_it() -> None:
+    needs = ("python:json", "python:not_there", "nats-server-of-nobody")
+    application = Application("x", ("python",), ("python",), needs=needs)
+    assert application.lacks == (
+        "x needs python:not_there, nats-server-of-nobody: pip install not_there; "
+        "install nats-server-of-nobody (tests/README.md)"
+    )
+    assert not Application("x", ("python",), ("python",), needs=needs[:1]).lacks

