@@ -105,7 +105,7 @@ def _report(
 
     played = rehearse(dialect, recording)
     count = len(recording.said)
-    head = f"{one_line(recording.name)}: {count} messages, as {dialect.name}"
+    head = f"{one_line(recording.name)}: {count} message{'s' * (count != 1)}, as {dialect.name}"
     lines = [head, *_choice(known, recording.offer)]
     if verbose:
         lines += played.each

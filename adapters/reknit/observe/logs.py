@@ -6,6 +6,7 @@ digest. Whoever else wants to know of events listens as a logging handler does: 
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from traceback import format_tb
@@ -21,11 +22,24 @@ LOG = logging.getLogger("reknit")
 
 STDERR = 2
 
+_COUNTED = re.compile(r"%\((\w+)\)d( more)?( sessions| messages| bytes)?( have| wait)?\b")
+_FOR_ONE = {" have": " has", " wait": " waits"}
+
 
 def tell(level: int, event: str, text: str, **fields: str | int | float) -> None:
     """Log an event. `text` may name its fields: `%(session)s closes`."""
     if LOG.isEnabledFor(level):
+        if fields:
+            text = _COUNTED.sub(lambda found: _in_number(found, fields), text)
         LOG.log(level, text, *([fields] if fields else []), extra={"event": event})
+
+
+def _in_number(counted: re.Match[str], fields: Mapping[str, object]) -> str:
+    """The words behind a number, as they are for that number."""
+    field, more, noun, verb = counted.groups(default="")
+    if fields.get(field) == 1:
+        noun, verb = noun.removesuffix("s"), _FOR_ONE.get(verb, verb)
+    return f"%({field})d{more}{noun}{verb}"
 
 
 def tell_seldom(

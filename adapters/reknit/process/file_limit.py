@@ -35,8 +35,9 @@ def tell_room(wanted: Policy, fitted: Policy) -> None:
         tell(
             INFO,
             "file_limit_low",
-            "%(limit)d open files are allowed: room for some %(room)d sessions, not for "
-            "%(sessions)d (--session-limit); a higher limit (ulimit -Hn, LimitNOFILE=) makes room",
+            "up to %(room)d sessions at one time, by the system's limit of %(limit)d open files; "
+            "for more, up to the %(sessions)d of --session-limit, raise it (ulimit -Hn, "
+            "LimitNOFILE=)",
             limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             room=fitted.session_limit,
             sessions=wanted.session_limit,

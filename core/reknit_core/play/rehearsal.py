@@ -270,7 +270,7 @@ def shown(message: Message) -> str:
     """A message for people, on one line."""
     if not message.is_text:
         text = repr(message.data[:_SHOWN])[1:].strip("'\"")
-        text = f"{len(message.data)} bytes {text}"
+        text = f"{len(message.data)} byte{'s' * (len(message.data) != 1)} {text}"
     else:
         text = message.data.decode(errors="replace")
         text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: _SHOWN + 1])

@@ -144,6 +144,12 @@ class ServerOutage:
         self._accepted = now
         self._parting = 0
 
+    def failed(self, label: str) -> None:
+        """That session has failed, though the server may have accepted it."""
+        if label in self._returned:
+            self._returned.discard(label)
+            self._ended += 1
+
     def gone(self, label: str) -> None:
         """That session is over, or another process's."""
         self._ended += label in self._waiting

@@ -110,6 +110,7 @@ class Teller:
         elif state is State.CLOSED:
             self._outage.gone(label)
         if trigger in _FAILURES:
+            self._outage.failed(label)
             if self._losses.admit(now):
                 return Volume.TROUBLE
             self._losses.add(label, ended=1)

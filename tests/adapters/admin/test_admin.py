@@ -351,7 +351,7 @@ async def test_probes_say_when_the_proxy_stops(bench: Bench) -> None:
                 async with http.get(admin.base + path, headers={"Host": host}) as answer:
                     assert answer.status == 200
         proxy.signal(signal.SIGTERM)
-        await proxy.logged("draining: 1 sessions")
+        await proxy.logged("draining: 1 session ")
         async with http.get(admin.base + "/readyz") as answer:
             assert answer.status == 503
         async with http.get(admin.base + "/livez") as answer:

@@ -35,6 +35,17 @@ def drop(number: int = 1) -> None:
 # -- Forms -------------------------------------------------------------------------------------
 
 
+def test_one_is_not_said_as_several_are(capfd: pytest.CaptureFixture[str]) -> None:
+    outlet = log_to_stderr(LogLevel.INFO)
+    text = "%(back)d sessions have returned, %(ended)d have ended, %(left)d wait (%(size)d bytes)"
+    for one in (1, 2):
+        tell(logging.INFO, "outage_ended", text, back=one, ended=3 - one, left=one, size=one)
+    assert outlet.flush()
+    first, second = capfd.readouterr().err.splitlines()
+    assert first.endswith("1 session has returned, 2 have ended, 1 waits (1 byte)")
+    assert second.endswith("2 sessions have returned, 1 has ended, 2 wait (2 bytes)")
+
+
 def test_an_event_as_text(capfd: pytest.CaptureFixture[str]) -> None:
     outlet = log_to_stderr(LogLevel.INFO)
     drop(7)

@@ -36,5 +36,5 @@ def test_too_low_a_limit_is_said_and_there_are_no_more_sessions_than_it_has_room
     limits, log = run(451, 10**6)
     assert limits == "1000 450 450\n"
     assert log.startswith(
-        "INFO 1000 open files are allowed: room for some 450 sessions, not for 451"
+        "INFO up to 450 sessions at one time, by the system's limit of 1000 open files; for more, "
     )

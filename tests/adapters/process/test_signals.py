@@ -92,9 +92,9 @@ async def test_a_start_on_what_was_kept_leaves_it_to_the_next_one(
         process = early(signal.SIGTERM, options=("--listen", "127.0.0.1:0", *state))
         _, log = await asyncio.to_thread(process.communicate)
         assert process.returncode == 0
-        assert "restored 1 sessions" in log
+        assert "restored 1 session " in log
     proxy = await bench.proxy(*state)
-    await proxy.logged("restored 1 sessions")
+    await proxy.logged("restored 1 session ")
 
 
 def test_a_start_survives_what_is_harmless() -> None:

@@ -286,7 +286,7 @@ def test_a_grace_that_has_ended_meanwhile_is_said_once(
 ) -> None:
     caplog.set_level("INFO", "reknit")
     trio.run(restored_late, tmp_path / "state")
-    assert caplog.text.count("1 sessions have ended meanwhile, 1 messages lost") == 1
+    assert caplog.text.count("1 session has ended meanwhile, 1 message lost") == 1
 
 
 # -- The disk ----------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ async def let_in_at_last(bench: Bench) -> RawConnection:
 async def test_the_limits_are_no_higher_than_files_allow(bench: Bench) -> None:
     await bench.upstream.start()
     proxy = await bench.proxy("--client-grace", "0", files=FILES)
-    await proxy.logged(rf"{FILES} open files are allowed: room for some {ROOM} sessions")
+    await proxy.logged(rf"up to {ROOM} sessions at one time, by the system's limit of {FILES} open")
     clients = [await bench.raw_client() for _ in range(ROOM)]
     for _ in range(3):
         late = await bench.raw()

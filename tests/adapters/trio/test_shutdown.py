@@ -74,7 +74,7 @@ async def test_a_second_signal_ends_it_at_once(bench: Bench) -> None:
     assert (await client.read_message()).close[0] == 1012
     proxy.signal(signal.SIGTERM)
     assert await proxy.wait() == 0
-    await proxy.logged("WARNING drained: 1 sessions cut, 0 messages lost")
+    await proxy.logged("WARNING drained: 1 session cut, 0 messages lost")
     await client.ended()
 
 

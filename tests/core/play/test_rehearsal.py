@@ -168,7 +168,7 @@ def test_what_is_said_in_other_words() -> None:
     assert played.told[0].startswith("message 1: 16 bytes ")
     assert played.told[1] == "    then it must answer; message 2 was the answer, and is left out"
     assert played.told[2].startswith("message 3: 8 bytes :\\x06")
-    assert played.told[-1].startswith("the half that it has not heard: 1 bytes \\xc0")
+    assert played.told[-1].startswith("the half that it has not heard: 1 byte \\xc0")
 
 
 class Odd(Dialect):

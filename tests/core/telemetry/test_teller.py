@@ -192,3 +192,14 @@ def test_that_sessions_end_with_their_server_is_said_of_all_together() -> None:
     assert set(volumes[FEW:]) == {DETAIL}
     assert court.said == [OutageBegan("server lost: reset", 0, 300, FEW)]
     assert set(court.hear(1.1, Transitioned(T.LEGS_CLOSED, S.CLOSED, ""))) == {DETAIL}
+
+
+def test_a_session_that_fails_after_its_return_has_ended() -> None:
+    court = Court(1)
+    court.hear(0.0, LOST, "s0")
+    court.hear(0.1, failed(1), "s0")
+    court.hear(1.0, BACK, "s0")
+    court.hear(1.1, Transitioned(T.SESSION_FAILED, S.CLOSING, "refused"), "s0")
+    court.hear(1.2, Transitioned(T.LEGS_CLOSED, S.CLOSED, ""), "s0")
+    court.wait(10.0)
+    assert court.said[-1] == OutageEnded(0.9, 0, 1, 0)
