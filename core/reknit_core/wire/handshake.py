@@ -243,7 +243,8 @@ def _bad(message: str) -> Refusal:
 NO_UPGRADE = refusal(  # what a request gets that is no handshake at all
     426,
     "upgrade_required",
-    "this is a WebSocket proxy: it takes WebSocket upgrade requests of HTTP/1.1 only",
+    "this is a WebSocket proxy: it takes WebSocket upgrade requests of HTTP/1.1 only; with "
+    "`--http pass` it also passes other requests to the server, as Socket.IO's polling",
     ((b"upgrade", b"websocket"),),
 )
 _BAD_VERSION = refusal(

@@ -100,7 +100,7 @@ async def test_what_strangers_cause_is_said_seldom_and_each_kind_for_itself(benc
             client.send(what)
         await asyncio.gather(*(refused(client) for client in clients))
     for kind in kinds:
-        await proxy.logged(f"INFO client 127.0.0.1 refused: {kind}; 8 so far")
+        await proxy.logged(f"INFO client 127.0.0.1 refused: {kind}.*; 8 so far")
         assert sum(kind in line for line in proxy.lines) == 4, kind  # at 1, 2, 4 and 8
 
 

@@ -84,12 +84,15 @@ async def receive_big(connection: RawConnection) -> None:
 @socket_test
 async def test_other_requests_are_refused_unless_they_are_to_be_passed(bench: Bench) -> None:
     await bench.raw_upstream.start()
-    await bench.proxy()
+    proxy = await bench.proxy("--log-level", "info")
     client = await bench.raw()
     client.send(plain())
     assert (await client.read_head()).status == 426
     assert client.head.value("upgrade") == "websocket"
-    assert (await client.read_json())["error"] == "upgrade_required"
+    body = await client.read_json()
+    assert body["error"] == "upgrade_required"
+    assert "with `--http pass` it also passes other requests" in str(body["message"])
+    await proxy.logged(r"426 upgrade_required \(--http pass would pass its request to the server\)")
     assert bench.raw_upstream.count == 0
 
 

@@ -175,7 +175,10 @@ def test_the_target_in_each_form(target: bytes, path: str | None) -> None:
 
 
 NO_PATH = "the request's target is no path of the host in Host"
-NO_UPGRADE = "this is a WebSocket proxy: it takes WebSocket upgrade requests of HTTP/1.1 only"
+NO_UPGRADE = (
+    "this is a WebSocket proxy: it takes WebSocket upgrade requests of HTTP/1.1 only; "
+    "with `--http pass` it also passes other requests to the server, as Socket.IO's polling"
+)
 NOT_ASCII = "a header of the WebSocket handshake is not ASCII"
 BAD_LINE = "a line of the request's head ends without CR, or is folded"
 BAD_KEY = "Sec-WebSocket-Key is not 16 bytes in base64"

@@ -17,6 +17,7 @@ from reknit_core.proxy.admission import Admission, Guest
 from reknit_core.proxy.plain_request import PlainRequest, read_request
 from reknit_core.telemetry.seldom import Seldom
 from reknit_core.wire.handshake import (
+    NO_UPGRADE,
     ClientHandshake,
     Refusal,
     UpgradeRequest,
@@ -347,6 +348,8 @@ class Listener:
 
     def _tell_refusal(self, level: int, event: str, address: str, answer: Refusal) -> None:
         text = "client %(address)s refused: %(status)d %(error)s"
+        if answer is NO_UPGRADE:
+            text += " (--http pass would pass its request to the server)"
         status, error = answer.status, answer.error
         self._tell(level, event, error, text, address=address, status=status, error=error)
 
