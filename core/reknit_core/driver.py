@@ -115,7 +115,7 @@ class Wire:
             except _NOT_NOW:
                 return
             except OSError as error:
-                self.broken(reason_of(error), now)
+                self.broken(reason_of(error), now, answered=getattr(error, "answered", False))
                 return
         side = self.side
         if not data:
@@ -138,11 +138,14 @@ class Wire:
                 return
         driver.pass_on(self, other, now)
 
-    def broken(self, reason: str, now: float) -> None:
-        """The connection broke; `reason` is for people."""
+    def broken(self, reason: str, now: float, *, answered: bool = False) -> None:
+        """The connection broke; `reason` is for people. `answered`: by what its TLS has said.
+
+        An error that the socket raises may have an attribute `answered`.
+        """
         driver = self.driver
         if driver is not None:
-            driver.handle(ConnectionLost(self.side, self.generation, reason), now)
+            driver.handle(ConnectionLost(self.side, self.generation, reason, answered), now)
 
     def hung_up(self, now: float, *, broken: bool) -> None:
         """The peer has ended the connection: read what it sent before, and then the end.

@@ -46,11 +46,16 @@ class DialFailed:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLost:
-    """Connection number `generation` of a leg broke without end of stream: a reset, a time-out."""
+    """Connection number `generation` of a leg broke without end of stream: a reset, a time-out.
+
+    `answered`: the peer is there, but its TLS has failed, which may be said after its handshake: a
+    client's certificate is refused so (RFC 8446, section 4.4.2.4 and 6.2).
+    """
 
     side: Side
     generation: int
     reason: str
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

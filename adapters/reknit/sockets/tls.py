@@ -18,11 +18,15 @@ _OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MI
 
 
 class TlsError(OSError):
-    """A connection's TLS has failed; says how. `answered`: by what the peer has said."""
+    """A connection's TLS has failed; says how. `answered`: by what the peer has said.
 
-    def __init__(self, reason: str, *, answered: bool = True) -> None:
+    `is_plain_http`: a client speaks HTTP without TLS.
+    """
+
+    def __init__(self, reason: str, *, answered: bool = True, is_plain_http: bool = False) -> None:
         super().__init__(reason)
         self.answered = answered
+        self.is_plain_http = is_plain_http
 
 
 class TlsSocket:
@@ -212,7 +216,8 @@ def _records(buffers: Iterable[Buffer], skip: int) -> Iterator[Buffer]:
 
 def _failed(error: ssl.SSLError) -> TlsError:
     ended = isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError))
-    return TlsError(_explain(error), answered=not ended)
+    is_plain_http = error.reason == "HTTP_REQUEST"
+    return TlsError(_explain(error), answered=not ended, is_plain_http=is_plain_http)
 
 
 def _explain(error: ssl.SSLError) -> str:

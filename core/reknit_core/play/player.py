@@ -189,8 +189,8 @@ class Player:
                 self._answer_probe(side)
             case Ends(side):
                 self._session.end(side)
-            case Breaks(side, generation):
-                self._session.reset(side, generation, self.now)
+            case Breaks(side, generation, answered):
+                self._session.reset(side, generation, self.now, answered=answered)
             case Takes(side, limit):
                 self._session.take(side, limit, self.now)
             case Acknowledges(side, limit):

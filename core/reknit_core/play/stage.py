@@ -184,7 +184,9 @@ class Stage:
         peer.ended = True
         peer.unread.append(_EOF)
 
-    def reset(self, side: Side, generation: int | None, now: float) -> None:
+    def reset(
+        self, side: Side, generation: int | None, now: float, *, answered: bool = False
+    ) -> None:
         """The connection is reset, or an old one says so late."""
         peer = self._connected(side)
         if peer is not None and generation in (None, peer.generation):
@@ -195,7 +197,8 @@ class Stage:
             raise ImpossibleError("there is no connection")
         elif (side, generation) not in self._attached:
             raise ImpossibleError("there was no such connection")
-        self.driver.handle(ConnectionLost(side, generation, "connection reset"), now)
+        reason = "TLS: certificate required" if answered else "connection reset"
+        self.driver.handle(ConnectionLost(side, generation, reason, answered), now)
 
     def arrive(self, peer: Peer, pieces: Iterable[bytes]) -> None:
         """The peer sends these bytes, one piece for each read."""

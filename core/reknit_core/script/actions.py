@@ -112,10 +112,14 @@ class Ends:
 
 @dataclass(frozen=True, slots=True)
 class Breaks:
-    """A connection is reset. With a generation: the event says that number."""
+    """A connection is reset. With a generation: the event says that number.
+
+    `answered`: its TLS has failed, which may be said after its handshake.
+    """
 
     side: Side
     generation: int | None
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,7 +185,7 @@ def _lost(side: Side, args: Arguments) -> Action:
 
 
 def _reset(side: Side, args: Arguments) -> Action:
-    return Breaks(side, args.number("generation", *_GENERATION))
+    return Breaks(side, args.number("generation", *_GENERATION), args.flag("answered"))
 
 
 def _takes(side: Side, args: Arguments) -> Action:
@@ -280,7 +280,7 @@ _VERBS: dict[str, _Verb] = {
     **_both('close [CODE ["REASON"]]', _close),
     **_both(f"raw {_TEXTS} [split=N]", _raw),
     **_both("lost [code=1006]", _lost),
-    **_both("reset [generation=N]", _reset),
+    **_both("reset [answered] [generation=N]", _reset),
     **_both("takes N|all|nothing", _takes),
     **_both("acks N|all|nothing", _acks),
     **_both('asked ["TEXT"] [expect="FIELD=VALUE"]', _asked),

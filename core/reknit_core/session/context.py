@@ -551,7 +551,7 @@ class ContextStateMachine:
                 if event.generation == leg.generation:
                     self._catch_up(leg, now)
                     if leg is self.client or not self._refused_so_far(now):
-                        self._broken(leg, event.reason, now)
+                        self._broken(leg, event.reason, now, answered=event.answered)
             case Shutdown():
                 self._ending.recovers = False
                 for leg in (self.client, self.server):
@@ -892,11 +892,17 @@ class ContextStateMachine:
 
     # -- A leg is lost -------------------------------------------------------------------------
 
-    def _broken(self, leg: Leg, reason: str, now: float, *, cut: bool = True) -> None:
-        """The connection ended without a Close frame; `cut`: and without an end of its stream."""
+    def _broken(
+        self, leg: Leg, reason: str, now: float, *, cut: bool = True, answered: bool = False
+    ) -> None:
+        """The connection ended without a Close frame; `cut`: and without an end of its stream.
+
+        `answered`: the peer's TLS says why.
+        """
         if leg is self.server and leg.phase is Phase.HANDSHAKE:
             self._counters.dial_results[DialResult.NO_HANDSHAKE] += 1
-            self._attempt_failed(Missed(Failure.AWAY, reason), now)
+            failure = Failure.REFUSED if answered else Failure.AWAY
+            self._attempt_failed(Missed(failure, reason), now)
         elif leg.phase in (Phase.CLOSE_RECEIVED, Phase.LEAVING):
             self._done(leg, now)  # it had nothing more to say, and nothing more to hear
         elif leg.phase is not Phase.AWAY:

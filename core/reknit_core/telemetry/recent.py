@@ -145,7 +145,7 @@ def _text(event: Event) -> str:
             answered = " answered" if event.answered else ""
             return f"server dial failed{answered} reason={_quoted(event.reason)}"
         case ConnectionLost():
-            return f"{event.side.value} reset"
+            return f"{event.side.value} reset{' answered' if event.answered else ''}"
         case Shutdown():
             server = "" if event.server_code is None else f" server={event.server_code}"
             return f"shutdown {event.code} {_quoted(event.reason)}{server}"

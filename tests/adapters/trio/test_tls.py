@@ -281,6 +281,34 @@ async def test_clients_must_show_a_certificate(bench: Bench, tmp_path: Path) -> 
 
 
 @socket_test
+async def test_a_proxy_without_the_certificate_that_another_demands(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """Its refusal comes behind the handshake, and would be no other at the next attempt."""
+    far = await secure(bench, tmp_path, "--tls-client-ca", write_authority(tmp_path, "clients"))
+    authority = write_authority(tmp_path)
+    near = await ProxyProcess.start(f"wss://{HOST}:{far.port}", "--upstream-ca", authority)
+    bench.proxies.append(near)
+    bench.tls = None
+    answer = await bench.refused()
+    assert answer.status_code == 502
+    assert "certificate required" in answer.body.decode()
+    await near.logged("the server does not accept: TLS: .*certificate required")
+
+
+@socket_test
+async def test_who_speaks_without_tls_is_told_so(bench: Bench, tmp_path: Path) -> None:
+    far = await secure(bench, tmp_path)
+    near = await ProxyProcess.start(f"ws://127.0.0.1:{far.port}")
+    bench.proxies.append(near)
+    bench.tls = None
+    answer = await bench.refused()
+    assert answer.status_code == 400
+    assert "this port takes TLS only" in answer.body.decode()
+    await far.logged("refused: TLS: http request")
+
+
+@socket_test
 async def test_old_versions_are_refused(bench: Bench, tmp_path: Path) -> None:
     proxy = await secure(bench, tmp_path, "--retry-limit", "0")
     bench.upstream.tls = old(server_context(certificate(HOST)))

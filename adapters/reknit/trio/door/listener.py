@@ -41,6 +41,7 @@ PAUSE = 0.02  # seconds until the next client, where there is no file for one
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 _NO_FILE = refusal(503, "connection_limit", "too many connections", ((b"retry-after", b"5"),))
+_TLS_ONLY = encode_refusal(refusal(400, "tls_only", "this port takes TLS only: wss:// or https://"))
 
 Request = UpgradeRequest | PlainRequest
 Enter = Callable[[StreamSocket, Guest, ClientHandshake, UpgradeRequest], Refusal | None]
@@ -343,6 +344,9 @@ class Listener:
                 await shake_hands(newcomer.stream)
             except TlsError as error:
                 self._tell_failure(newcomer.guest, str(error))
+                if error.is_plain_http:  # it can read an answer, and without one it tries for long
+                    with suppress(OSError):
+                        newcomer.stream.socket.send(_TLS_ONLY)
                 return False
         return True
 

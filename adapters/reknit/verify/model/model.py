@@ -189,6 +189,8 @@ class Model:
             case AnswersProbe(side=side):
                 self.end(side).answer(self.now)
             case Ends(side=side) | Breaks(side=side, generation=None):
+                if isinstance(action, Breaks) and action.answered:  # its TLS says that it won't
+                    self.life.may_fail("refused")
                 self._lose(self.end(side))
                 if side is Side.CLIENT:
                     self._leave(cut=isinstance(action, Breaks))
