@@ -52,7 +52,7 @@ class Pipe:
             self._clock.call_soon(self._look)
 
     def in_transit(self) -> None:
-        return None
+        return None  # it can't be asked
 
     def part(self, farewell: bytes, linger: float) -> None:
         self._reads = False
@@ -60,13 +60,12 @@ class Pipe:
         self.send(b"")  # the end of the stream
 
 
-Connect = Callable[[], Pipe | None]
-
-
 class ToyProxy:
     """Sessions of one server. `connect`: a new pipe to it; None: it is away."""
 
-    def __init__(self, policy: core.Policy, clock: Clock, connect: Connect) -> None:
+    def __init__(
+        self, policy: core.Policy, clock: Clock, connect: Callable[[], Pipe | None]
+    ) -> None:
         self.clock, self.connect = clock, connect
         upstream = core.parse_upstream("ws://server.example")
         self.contexts = core.Contexts(policy, upstream, Random(1).randbytes)  # or os.urandom
@@ -78,25 +77,12 @@ class ToyProxy:
         pipe.reader = lambda data: self._read(pipe, handshake, data)
 
     def _read(self, pipe: Pipe, handshake: core.ClientHandshake, data: bytes) -> None:
-        if not data:
-            pipe.part(b"", 0.0)
-            return
-        outcome = handshake.receive_data(data)
-        if isinstance(outcome, core.UpgradeRequest):
-            context = self.contexts.connect(handshake, outcome, self.clock.time())
-            if isinstance(context, core.ContextStateMachine):
-                if context not in self.sessions:
-                    self.sessions[context] = Session(self, context)
-                self.sessions[context].driver.arrived(pipe, self.clock.time())
-                return
-            outcome = context
-        if isinstance(outcome, core.Refusal):
-            pipe.part(handshake.refuse(outcome), 0.0)
-
-    def settle(self) -> None:
-        """See to the sessions that may dial because of what another has met."""
-        for context in self.contexts.news():
-            self.sessions[context].driver.settle(self.clock.time())
+        came = self.contexts.receive(handshake, data, self.clock.time())
+        if isinstance(came, core.ContextStateMachine):
+            session = self.sessions.get(came) or Session(self, came)
+            session.driver.arrived(pipe, self.clock.time())
+        elif came is not None or not data:
+            pipe.part(handshake.refuse(came) if came else b"", 0.0)
 
 
 class Session(core.Host):
@@ -104,7 +90,8 @@ class Session(core.Host):
 
     def __init__(self, proxy: ToyProxy, context: core.ContextStateMachine) -> None:
         self.driver = core.Driver(context, self)
-        self._proxy = proxy
+        self._proxy, self._time = proxy, proxy.clock.time
+        proxy.sessions[context] = self
 
     def dial(self, dial: core.Dial) -> None:
         self._proxy.clock.call_at(dial.at, lambda: self._connect(dial.generation))
@@ -113,15 +100,19 @@ class Session(core.Host):
         if self.driver.dialling != generation:
             return  # it was called off
         if (pipe := self._proxy.connect()) is not None:
-            self.driver.connected(generation, pipe, self._proxy.clock.time())
+            self.driver.connected(generation, pipe, self._time())
         else:
-            self.driver.dial_failed(generation, "no server", self._proxy.clock.time())
+            self.driver.dial_failed(generation, "no server", self._time())
 
     def wake(self, deadline: float) -> None:  # an earlier call does no harm
-        self._proxy.clock.call_at(deadline, lambda: self.driver.wake(self._proxy.clock.time()))
+        self._proxy.clock.call_at(deadline, lambda: self.driver.wake(self._time()))
 
     def news(self) -> None:
-        self._proxy.clock.call_soon(self._proxy.settle)
+        self._proxy.clock.call_soon(self._settle)
+
+    def _settle(self) -> None:
+        for context in self._proxy.contexts.news():
+            self._proxy.sessions[context].driver.settle(self._time())
 
     def over(self) -> None:
         self._proxy.contexts.forget(self.driver.context)

@@ -148,18 +148,12 @@ class Doorway:
 
     def on_data(self, data: bytes) -> None:
         """A part of the request."""
-        outcome = self._handshake.receive_data(data)
-        if outcome is None:
-            return
-        context: ContextStateMachine | Refusal = (
-            outcome
-            if isinstance(outcome, Refusal)
-            else self._proxy.contexts.connect(self._handshake, outcome, self._proxy.network.now)
-        )
-        if isinstance(context, Refusal):
-            self._refuse(context)
-        else:
-            self._proxy.enter(context, self._socket)
+        now = self._proxy.network.now
+        outcome = self._proxy.contexts.receive(self._handshake, data, now)
+        if isinstance(outcome, Refusal):
+            self._refuse(outcome)
+        elif outcome is not None:
+            self._proxy.enter(outcome, self._socket)
 
     def on_eof(self) -> None:
         """The client has gone again."""

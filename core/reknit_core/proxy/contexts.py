@@ -90,6 +90,18 @@ class Contexts:
         """Every session that is not closed."""
         return iter([*self._contexts.values(), *self._replaced])
 
+    def receive(
+        self, handshake: ClientHandshake, data: bytes, now: float
+    ) -> ContextStateMachine | Refusal | None:
+        """Bytes of a client's opening handshake: its session, or why not; None: more are needed.
+
+        An adapter that asks more of a request than this calls the handshake and connect() itself.
+        """
+        outcome = handshake.receive_data(data)
+        if isinstance(outcome, UpgradeRequest):
+            return self.connect(handshake, outcome, now)
+        return outcome
+
     def connect(
         self, handshake: ClientHandshake, request: UpgradeRequest, now: float
     ) -> ContextStateMachine | Refusal:
