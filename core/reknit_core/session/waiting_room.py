@@ -35,7 +35,7 @@ class WaitingRoom(Generic[W]):
     def __init__(self) -> None:
         self._waiting: dict[W, None] = {}  # the first first
         self._tried: dict[W, float] = {}
-        """Who wait behind them: those that have missed the server, and when they would dial again."""
+        """Who wait behind them: those that missed the server, and when they would dial again."""
         self._dialling: set[W] = set()  # of those who wait, who has been let in
         self._width = 1  # so many of them at a time
         self._misses = 0  # in a row
