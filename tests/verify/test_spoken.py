@@ -79,6 +79,7 @@ def test_an_answer_that_comes_twice_is_found(
     assert any("a client heard" in what for what in broken), broken
 
 
+@pytest.mark.long
 @EACH
 def test_a_queue_that_goes_on_before_the_answer_is_found(
     language: Language, monkeypatch: pytest.MonkeyPatch

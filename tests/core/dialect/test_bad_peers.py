@@ -155,6 +155,7 @@ def test_a_reference_that_no_other_process_could_have_ends_the_session() -> None
 SECONDS = 30.0  # of the processor: what is bounded takes a tenth of one, what isn't takes minutes
 
 
+@pytest.mark.long
 def test_taking_back_costs_the_same_among_many() -> None:
     session = begun("stomp", 1 << 22)
     interpreter = session.interpreter

@@ -308,6 +308,7 @@ def test_what_is_held_back_goes_on_when_nothing_will_be_left_out() -> None:
     assert session.passes(*binary(b"\x03")) == binary(b"\x90\x03")
 
 
+@pytest.mark.long
 def test_many_open_subscribes_are_too_many() -> None:
     session = connected()
     for number in range(1, 258):
@@ -333,6 +334,7 @@ def heard(session: DialectSession, *packets: bytes) -> None:
         session.interpreter.from_client(Message(each, False), session.end, server_away=False)
 
 
+@pytest.mark.long
 def test_more_filters_than_there_are_identifiers_are_more_than_can_be_told() -> None:
     session = DialectSession("mqtt", 1 << 24)
     heard(session, connect())

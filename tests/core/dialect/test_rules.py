@@ -160,6 +160,7 @@ def some_document(random: Random) -> str:
     return said if random.random() < 0.9 else said.replace('"', "", 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rules", GLANCED_AT, ids=lambda rules: rules.name)
 def test_what_a_glance_excludes_means_nothing(rules: Rules) -> None:
     random = Random(1)

@@ -55,6 +55,7 @@ def test_a_message_that_is_cut_counts_no_more(side: Side) -> None:
     assert sessions.budget.used == 0
 
 
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("dialect", ["jsonrpc", "mqtt", "nats", "stomp"])
 def test_a_message_without_end_takes_bounded_memory(side: Side, dialect: str) -> None:

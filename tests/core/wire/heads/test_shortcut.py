@@ -299,6 +299,7 @@ written_requests = st.builds(
 # -- The tests ---------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @settings(max_examples=400)
 @given(requests, places)
 @example(REQUESTS["chrome"].replace(b"chat.example:8443", b"xn--a\xff"), [])
@@ -307,6 +308,7 @@ def test_a_request_is_read_as_wsproto_reads_it(data: bytes, places: list[int]) -
     assert not request_differs(data, places)
 
 
+@pytest.mark.long
 @settings(max_examples=400)
 @given(answers, places)
 def test_an_answer_is_read_as_wsproto_reads_it(data: bytes, places: list[int]) -> None:
