@@ -24,7 +24,7 @@ def test_a_stopped_peer(victim: Victim) -> None:
     sizes = trio.run(measure, victim, COUNT, *options)
     assert sizes.held_back[0] < COUNT * SIZE
     assert max(sizes.bound) - sizes.start < QUEUE + SLACK
-    assert sizes.bound[1] - sizes.bound[0] < QUEUE / 2
+    assert sizes.bound[1] - sizes.bound[0] < 3 * QUEUE / 4  # a queue that stays would be one more
     assert max(sizes.after) - sizes.start < QUEUE + SLACK
 
 

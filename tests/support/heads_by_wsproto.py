@@ -4,10 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from reknit_core.wire import handshake
 from reknit_core.wire.heads import shortcut
-
-COMPILED = not str(handshake.__file__).endswith(".py")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import pytest
 import reknit_core.proxy.plain_http
 import reknit_core.terms.pinned
 import reknit_core.wire.handshake
+from compiled_form import REPLACES_A_FUNCTION
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reknit.verify.fuzz.bytes import SEEDS, TARGETS, broken
@@ -114,6 +115,7 @@ def test_a_failure_in_a_session_is_a_scenario(monkeypatch: pytest.MonkeyPatch) -
     assert parse(found).lines[-1].step is not None
 
 
+@REPLACES_A_FUNCTION
 def test_a_stream_that_is_read_otherwise_when_it_is_cut_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -128,6 +130,7 @@ def test_a_stream_that_is_read_otherwise_when_it_is_cut_is_found(
     assert "cut, " in (broken("streams", SEEDS["streams"][0]) or "")
 
 
+@REPLACES_A_FUNCTION
 def test_a_half_that_is_forgotten_in_another_process_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

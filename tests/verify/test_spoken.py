@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from compiled_form import REPLACES_A_FUNCTION
 from reknit.verify.simulation.languages import LANGUAGES, Diary, Language
 from reknit.verify.simulation.spoken import SpokenPlan, SpokenResult, converse
 from reknit_core.dialect.interpreter import Interpreter
@@ -55,6 +56,7 @@ def test_a_seed_gives_the_same_course_each_time() -> None:
 # -- It can tell right from wrong ------------------------------------------------------------------
 
 
+@REPLACES_A_FUNCTION
 @EACH
 def test_a_server_that_is_not_told_is_found(
     language: Language, monkeypatch: pytest.MonkeyPatch
@@ -67,6 +69,7 @@ def test_a_server_that_is_not_told_is_found(
     assert any("a server heard" in what or "is dead" in what for what in broken), broken
 
 
+@REPLACES_A_FUNCTION
 @EACH
 def test_an_answer_that_comes_twice_is_found(
     language: Language, monkeypatch: pytest.MonkeyPatch
@@ -79,6 +82,7 @@ def test_an_answer_that_comes_twice_is_found(
     assert any("a client heard" in what for what in broken), broken
 
 
+@REPLACES_A_FUNCTION
 @pytest.mark.long
 @EACH
 def test_a_queue_that_goes_on_before_the_answer_is_found(

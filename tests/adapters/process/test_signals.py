@@ -35,6 +35,7 @@ HARMLESS = (signal.SIGHUP, signal.SIGUSR1)
 EARLY = """
 import os, signal, sys
 from reknit.process.mask import held_back
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" lets it be ignored
 with held_back():
     for number in sys.argv.pop(1).split():
         os.kill(os.getpid(), int(number))

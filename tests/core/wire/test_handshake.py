@@ -6,8 +6,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from compiled_form import COMPILED
 from handshake_bytes import ACCEPT, CRLF, KEY, NEEDED, accepting, header_values, request
-from heads_by_wsproto import COMPILED, wsproto_alone
+from heads_by_wsproto import wsproto_alone
 from hypothesis import example, given
 from hypothesis import strategies as st
 from reknit_core.wire.handshake import (

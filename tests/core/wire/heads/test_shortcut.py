@@ -10,8 +10,9 @@ from unittest.mock import ANY
 
 import h11
 import pytest
+from compiled_form import COMPILED
 from handshake_bytes import ACCEPT, CRLF, KEY
-from heads_by_wsproto import COMPILED, wsproto_alone
+from heads_by_wsproto import wsproto_alone
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from real_heads import ANSWERS, REQUESTS
