@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Generic, Protocol
 
 from reknit_core.dialect.byte_stream import MalformedError, StreamReader, Unit
-from reknit_core.dialect.speech import NOTHING, Heard, Message, State
+from reknit_core.dialect.speech import NOTHING, Beat, Heard, Message, State, Statement
 from reknit_core.side import Side
 
 PASSES = Heard()
@@ -88,6 +88,18 @@ class StreamConversation(Generic[Unit]):
         held_back = self._server.held_back
         self._server = self._reader(holds_back=True)
         return (Heard(part=held_back + data),)
+
+    def again(self, statement: Statement) -> Message | None:
+        """The same once more."""
+        return statement.said
+
+    def beat(self, side: Side) -> Beat | None:
+        """Neither side sends any by itself."""
+        return None
+
+    def fails(self, statement: Statement) -> Message | None:
+        """Nothing tells the client."""
+        return None
 
     def begins_again(self) -> None:
         """What the lost server was saying is void."""

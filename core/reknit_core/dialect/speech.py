@@ -8,7 +8,7 @@ where reading on could go wrong, that the conversation is `lost`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from reknit_core.side import Side
 
@@ -111,6 +111,8 @@ class Beat(NamedTuple):
 class Conversation(Protocol):
     """What a dialect knows of one session. Whoever derives from it writes what differs."""
 
+    __slots__ = ()
+
     def hear(self, side: Side, message: Message, *, away: bool = False) -> tuple[Heard, ...]:
         """What a message from that side means, part by part, in order. Never raises.
 
@@ -143,6 +145,23 @@ class Conversation(Protocol):
     def freeze(self) -> State:
         """What is to be known in another process, beside the statements."""
         return {}
+
+
+class Thawing(Protocol):
+    """A conversation that can become another process's."""
+
+    def thaw(self, state: State) -> None:
+        """Become what freeze() gave."""
+
+
+C = TypeVar("C", bound=Thawing)
+
+
+def taken_up(conversation: C, state: State | None) -> C:
+    """A new conversation, which becomes the one that freeze() gave `state` of, if there is any."""
+    if state is not None:
+        conversation.thaw(state)
+    return conversation
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from reknit_core.dialect.speech import (
     Offer,
     State,
     Statement,
+    taken_up,
 )
 from reknit_core.dialect.statements import MAX_STATEMENT
 from reknit_core.side import Side
@@ -64,10 +65,7 @@ class Mqtt:
 
     def converse(self, state: State | None = None) -> "MqttConversation":
         """A session's conversation."""
-        conversation = MqttConversation()
-        if state is not None:
-            conversation.thaw(state)
-        return conversation
+        return taken_up(MqttConversation(), state)
 
 
 class MqttConversation(StreamConversation[Packet]):

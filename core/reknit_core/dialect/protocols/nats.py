@@ -14,7 +14,7 @@ import msgspec
 
 from reknit_core.dialect.conversation import PASSES, StreamConversation
 from reknit_core.dialect.protocols.nats_lines import Line, LineReader
-from reknit_core.dialect.speech import Beat, Heard, Key, Message, Offer, State, Statement
+from reknit_core.dialect.speech import Heard, Key, Message, Offer, State, Statement, taken_up
 from reknit_core.dialect.statements import MAX_NAME
 from reknit_core.side import Side
 
@@ -41,14 +41,14 @@ class Nats:
 
     def converse(self, state: State | None = None) -> "NatsConversation":
         """A session's conversation."""
-        conversation = NatsConversation()
-        if state is not None:
-            conversation.thaw(state)
-        return conversation
+        return taken_up(NatsConversation(), state)
 
 
 class NatsConversation(StreamConversation[Line]):
-    """Reads both directions' lines."""
+    """Reads both directions' lines.
+
+    It has no beat: a PING is answered in its receiver's place, and that is enough.
+    """
 
     __slots__ = ("_is_quiet", "_pings", "_serial", "_subscriptions", "_to_greet")
 
@@ -73,14 +73,6 @@ class NatsConversation(StreamConversation[Line]):
         return said._replace(
             data=said.data + f"UNSUB {key[1]} {limit - delivered}\r\n".encode("latin-1")
         )
-
-    def beat(self, side: Side) -> Beat | None:
-        """None: a PING is answered in its receiver's place, and that is enough."""
-        return None
-
-    def fails(self, statement: Statement) -> Message | None:
-        """There are no requests."""
-        return None
 
     def freeze(self) -> State:
         """What is half read, what is asked, and what was delivered."""

@@ -16,12 +16,14 @@ from reknit_core.dialect.ruled.rules import MAX_BITS
 from reknit_core.dialect.speech import (
     NOTHING,
     Beat,
+    Conversation,
     Heard,
     Key,
     Message,
     Offer,
     State,
     Statement,
+    taken_up,
 )
 from reknit_core.dialect.statements import MAX_NAME
 from reknit_core.side import Side
@@ -50,10 +52,7 @@ class Phoenix:
 
     def converse(self, state: State | None = None) -> "PhoenixConversation":
         """A session's conversation."""
-        conversation = PhoenixConversation()
-        if state is not None:
-            conversation.thaw(state)
-        return conversation
+        return taken_up(PhoenixConversation(), state)
 
 
 class _Event(NamedTuple):
@@ -65,7 +64,7 @@ class _Event(NamedTuple):
     is_list: bool
 
 
-class PhoenixConversation:
+class PhoenixConversation(Conversation):
     """Reads the events of all channels."""
 
     __slots__ = ("_heartbeat", "_is_list", "_is_lost", "_joins")
@@ -90,22 +89,11 @@ class PhoenixConversation:
         self._is_lost = heard.lost
         return (heard,)
 
-    def again(self, statement: Statement) -> Message:
-        """The same once more."""
-        return statement.said
-
     def beat(self, side: Side) -> Beat | None:
         """A server ends a connection that is silent for a minute, its default."""
         if side is Side.SERVER or not self._joins:
             return None
         return Beat(_phoenix("heartbeat", _OURS, {}, is_list=self._is_list), _BEAT)
-
-    def fails(self, statement: Statement) -> Message | None:
-        """There are no requests."""
-        return None
-
-    def begins_again(self) -> None:
-        """Nothing is half said between two messages."""
 
     def freeze(self) -> State:
         """What is joined and asked."""

@@ -9,7 +9,7 @@ import re
 
 import msgspec
 
-from reknit_core.dialect.speech import NOTHING, Beat, Heard, Message, Offer, State, Statement
+from reknit_core.dialect.speech import NOTHING, Conversation, Heard, Message, Offer, State
 from reknit_core.side import Side
 
 _TARGET = re.compile(r"^[^?]*\?(.*&)?id=[A-Za-z0-9_-]{22}(&|$)")
@@ -34,7 +34,7 @@ class SignalR:
         return SignalRConversation(has_begun=state is not None and bool(state["has_begun"]))
 
 
-class SignalRConversation:
+class SignalRConversation(Conversation):
     """Looks at the client's first message."""
 
     __slots__ = ("_has_begun",)
@@ -48,21 +48,6 @@ class SignalRConversation:
             return NOTHING
         self._has_begun = True
         return (Heard(lost=True),) if _is_handshake(message.data) else NOTHING
-
-    def again(self, statement: Statement) -> Message:
-        """Nothing is said again."""
-        return statement.said
-
-    def beat(self, side: Side) -> Beat | None:
-        """None."""
-        return None
-
-    def fails(self, statement: Statement) -> Message | None:
-        """None."""
-        return None
-
-    def begins_again(self) -> None:
-        """Nothing is known of a server."""
 
     def freeze(self) -> State:
         """Whether the client has said anything."""

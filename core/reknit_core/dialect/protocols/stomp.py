@@ -12,7 +12,7 @@ from typing import Any
 
 from reknit_core.dialect.conversation import PASSES, StreamConversation
 from reknit_core.dialect.protocols.stomp_frames import Frame, FrameReader
-from reknit_core.dialect.speech import Beat, Heard, Key, Message, Offer, State, Statement
+from reknit_core.dialect.speech import Beat, Heard, Key, Message, Offer, State, Statement, taken_up
 from reknit_core.dialect.statements import MAX_NAME
 from reknit_core.side import Side
 
@@ -38,14 +38,14 @@ class Stomp:
 
     def converse(self, state: State | None = None) -> "StompConversation":
         """A session's conversation."""
-        conversation = StompConversation()
-        if state is not None:
-            conversation.thaw(state)
-        return conversation
+        return taken_up(StompConversation(), state)
 
 
 class StompConversation(StreamConversation[Frame]):
-    """Reads both directions' frames."""
+    """Reads both directions' frames.
+
+    Nothing tells a client that a SEND is not sent again: an ERROR would end the connection.
+    """
 
     __slots__ = ("_agreed", "_asked", "_is_text", "_receipts", "_serial", "_waited")
 
@@ -64,10 +64,6 @@ class StompConversation(StreamConversation[Frame]):
             self._is_text = message.is_text
         return super().hear(side, message, away=away)
 
-    def again(self, statement: Statement) -> Message:
-        """The same once more."""
-        return statement.said
-
     def beat(self, side: Side) -> Beat | None:
         """An end of line, as often as was agreed (1.1, "Heart-beating")."""
         if self._agreed is None:
@@ -78,10 +74,6 @@ class StompConversation(StreamConversation[Frame]):
         else:
             agreed = max(sends, self._asked[1]) if sends and self._asked[1] else 0.0
         return Beat(Message(b"\n", self._is_text), agreed / 1000) if agreed else None
-
-    def fails(self, statement: Statement) -> Message | None:
-        """An ERROR would end the connection."""
-        return None
 
     def freeze(self) -> State:
         """What is half read, what is asked, and what was agreed."""

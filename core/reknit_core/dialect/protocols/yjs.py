@@ -12,13 +12,14 @@ from typing import Any
 from reknit_core.dialect.protocols.lib0 import Lib0Error, Lib0Reader, array, number
 from reknit_core.dialect.speech import (
     NOTHING,
-    Beat,
+    Conversation,
     Heard,
     Key,
     Message,
     Offer,
     State,
     Statement,
+    taken_up,
 )
 from reknit_core.dialect.statements import MAX_NAME
 from reknit_core.side import Side
@@ -61,10 +62,7 @@ class Yjs:
 
     def converse(self, state: State | None = None) -> "YjsConversation":
         """A session's conversation."""
-        conversation = YjsConversation(named=self._named)
-        if state is not None:
-            conversation.thaw(state)
-        return conversation
+        return taken_up(YjsConversation(named=self._named), state)
 
 
 Y_WEBSOCKET = Yjs(
@@ -77,8 +75,11 @@ HOCUSPOCUS = Yjs(
 )
 
 
-class YjsConversation:
-    """Reads both directions' messages."""
+class YjsConversation(Conversation):
+    """Reads both directions' messages.
+
+    It has no beat: a client of both may be silent, and their Pings are WebSocket's.
+    """
 
     __slots__ = ("_is_lost", "_named", "_own", "_scopes")
 
@@ -107,21 +108,6 @@ class YjsConversation:
             return NOTHING
         self._is_lost = heard.lost
         return (heard,)
-
-    def again(self, statement: Statement) -> Message:
-        """The same once more."""
-        return statement.said
-
-    def beat(self, side: Side) -> Beat | None:
-        """None: a client of both may be silent, and their Pings are WebSocket's."""
-        return None
-
-    def fails(self, statement: Statement) -> Message | None:
-        """There are no requests."""
-        return None
-
-    def begins_again(self) -> None:
-        """Nothing is half said between two messages."""
 
     def freeze(self) -> State:
         """Who the client is, and what it may do."""

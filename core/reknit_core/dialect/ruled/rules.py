@@ -17,6 +17,7 @@ from reknit_core.dialect.speech import (
     Offer,
     State,
     Statement,
+    taken_up,
 )
 from reknit_core.dialect.statements import MAX_NAME
 from reknit_core.side import Side
@@ -111,10 +112,7 @@ class Rules:
         """A conversation by these rules; none, from a state that is by others."""
         if self.ends or (state is not None and state["edition"] != self.edition):
             return None
-        conversation = RuledConversation(self)
-        if state is not None:
-            conversation.thaw(state)
-        return conversation
+        return taken_up(RuledConversation(self), state)
 
 
 class Index:
