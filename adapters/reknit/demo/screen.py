@@ -186,25 +186,18 @@ def _proxy(state: State) -> tuple[str, str]:
 
 
 def _chain(board: Board) -> Text:
+    near = []
+    length = 12
     if board.near is not None:
-        return Text.assemble(
-            ("client ", "bold"),
-            _leg(board.client_up, 4),
-            (" reknit", "bold"),
-            _proxy(board.near),
-            _leg(board.link_up, 8),
-            (" reknit", "bold"),
-            _proxy(board.state),
-            _leg(board.server_up, 4),
-            (" server", "bold"),
-            justify="center",
-        )
+        near = [(" reknit", "bold"), _proxy(board.near), _leg(board.link_up, 8)]
+        length = 4
     return Text.assemble(
         ("client ", "bold"),
-        _leg(board.client_up, 12),
+        _leg(board.client_up, length),
+        *near,
         (" reknit", "bold"),
         _proxy(board.state),
-        _leg(board.server_up, 12),
+        _leg(board.server_up, length),
         (" server", "bold"),
         justify="center",
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from reknit_core.policy.policy import Policy, PolicyError
 from reknit_core.policy.upstream import Upstream
+from reknit_core.wire.reasons import printable
 
 from reknit.settings.addresses import Address, Listen, UnixPath, is_loopback, parse_listen
 from reknit.settings.options import OPTIONS, PREFIX, LogFormat, LogLevel, Option, Staying, TlsFiles
@@ -189,7 +190,7 @@ def _given(option: Option, label: str, value: object, *, text: bool = True) -> G
 
 def one_line(error: object) -> str:
     """Text for people on one line: anything that would break or colour it is escaped."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(error))
+    return printable(str(error))
 
 
 def _shown(value: object) -> str:

@@ -9,10 +9,11 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from reknit_core.dialect.choice import NO_DIALECTS, NONE, Choice, Dialects
-from reknit_core.dialect.registry import Registry, registry
+from reknit_core.dialect.choice import NO_DIALECTS, Choice, Dialects
+from reknit_core.dialect.registry import NONE, Registry, registry
 from reknit_core.dialect.ruled.mistakes import DialectError, Report, ignore
 from reknit_core.dialect.speech import Dialect, Offer
+from reknit_core.wire.reasons import reason_of
 
 GROUP = "reknit.dialects"
 
@@ -98,8 +99,7 @@ def _text(name: str) -> str:
     except UnicodeDecodeError:
         raise DialectError(f"{name}: not valid TOML: it is not in UTF-8") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DialectError(f"can't read {name}: {reason}") from None
+        raise DialectError(f"can't read {name}: {reason_of(error)}") from None
 
 
 @cache

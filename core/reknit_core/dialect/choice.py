@@ -2,12 +2,9 @@
 
 from typing import Protocol
 
-from reknit_core.dialect.registry import Registry
+from reknit_core.dialect.registry import AUTO, NONE, Registry
 from reknit_core.dialect.ruled.mistakes import DialectError
 from reknit_core.dialect.speech import Dialect, Offer
-
-AUTO = "auto"
-NONE = "none"
 
 
 class Dialects(Protocol):

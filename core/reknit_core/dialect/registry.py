@@ -16,7 +16,9 @@ from reknit_core.dialect.ruled.mistakes import DialectError, Report, ignore
 from reknit_core.dialect.ruled.rules_file import NAME, NAME_ALLOWED, read_rules
 from reknit_core.dialect.speech import Dialect, Offer
 
-RESERVED = frozenset(("auto", "none"))
+AUTO = "auto"
+NONE = "none"
+RESERVED = frozenset((AUTO, NONE))
 """What stands in a dialect's place, and can't name one."""
 
 BUILT_IN = "built-in"

@@ -21,6 +21,7 @@ from reknit_core.play.recording import Recording, Said
 from reknit_core.policy.policy import Policy
 from reknit_core.side import Side
 from reknit_core.wire.messages import too_large
+from reknit_core.wire.reasons import printable
 
 _SHOWN = 100  # characters of a message
 
@@ -272,6 +273,5 @@ def shown(message: Message) -> str:
         text = repr(message.data[:_SHOWN])[1:].strip("'\"")
         text = f"{len(message.data)} byte{'s' * (len(message.data) != 1)} {text}"
     else:
-        text = message.data.decode(errors="replace")
-        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: _SHOWN + 1])
+        text = printable(message.data.decode(errors="replace")[: _SHOWN + 1])
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

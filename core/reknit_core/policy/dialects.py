@@ -1,7 +1,7 @@
 """The dialects that a policy speaks of."""
 
-from reknit_core.dialect.choice import NO_DIALECTS, NONE, Choice, Dialects
-from reknit_core.dialect.registry import registry
+from reknit_core.dialect.choice import NO_DIALECTS, Choice, Dialects
+from reknit_core.dialect.registry import AUTO, NONE, registry
 from reknit_core.dialect.ruled.mistakes import DialectError
 from reknit_core.policy.policy import Policy, PolicyError
 
@@ -17,5 +17,5 @@ def dialects_of(policy: Policy) -> Dialects:
     try:
         return Choice(registry(), policy.dialect)
     except DialectError:
-        allowed = ", ".join(("auto", NONE, *registry().names))
+        allowed = ", ".join((AUTO, NONE, *registry().names))
         raise PolicyError("dialect", policy.dialect, allowed) from None

@@ -64,7 +64,6 @@ class Contexts:
         dialects: Dialects | None = None,
     ) -> None:
         self._policy = policy
-        self._upstream = upstream
         self._randomness = randomness
         self._proxies = TrustedProxies(policy.trust_forwarded)
         self.budget = Budget(policy.queue_total)

@@ -15,7 +15,7 @@ from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.backlog import Backlog
 from reknit_core.side import Side
 from reknit_core.terms.binding import Binding
-from reknit_core.terms.claim import OWN_QUERIES, RECEIVED, RECONNECT, TOKEN
+from reknit_core.terms.claim import OWN_QUERIES, RECEIVED, RECONNECT, RECONNECT_ID, TOKEN
 from reknit_core.wire import deflate
 from reknit_core.wire.handshake import Accepted, Refusal, UpgradeRequest
 from reknit_core.wire.headers import HeaderList, for_server, is_via, value_of, without_query
@@ -26,7 +26,7 @@ RECONNECT_INFO = b"x-reconnect-info"
 UNKNOWN_SESSION = 404  # to who asks for a session by RECONNECT_ID, and for no other
 
 _PSEUDONYM = "reknit"  # of the proxy in Via
-_VIA = (b"via", b"1.1 reknit")
+_VIA = (b"via", b"1.1 " + _PSEUDONYM.encode())
 
 
 @dataclass(slots=True)
@@ -118,7 +118,7 @@ class Pinned:
             if self.token is not None:
                 headers.append((TOKEN, self.token.encode("latin-1")))
             if must_resume and self.server_is_proxy:
-                headers.append((b"x-reconnect-id", self.connection_id.encode()))
+                headers.append((RECONNECT_ID, self.connection_id.encode()))
         return ServerRequest(
             target=upstream.target(self._target),
             host=upstream.host_for(policy, self._host),

@@ -21,7 +21,13 @@ from reknit_core.wire.deflate import NAME as DEFLATE
 from reknit_core.wire.headers import HeaderList, reason_phrase, says_upgrade, value_of
 from reknit_core.wire.heads import shortcut
 from reknit_core.wire.heads.ambiguity import MAX_HEADERS, ambiguity, origin_form
-from reknit_core.wire.heads.outcomes import Accepted, Failed, Refusal, UpgradeRequest
+from reknit_core.wire.heads.outcomes import (
+    NOT_HANDED_OVER,
+    Accepted,
+    Failed,
+    Refusal,
+    UpgradeRequest,
+)
 from reknit_core.wire.heads.refused import AnswerReader
 from reknit_core.wire.wire_forms import FrozenAnswer, FrozenRequest, ServerRequest
 
@@ -46,12 +52,6 @@ MAX_ANSWER = MAX_HEAD + MAX_REFUSAL  # bytes of it as it comes: with interim ans
 _END = b"\r\n\r\n"
 _HOST_LINE = re.compile(rb"(?im)^(host[ \t]*:)[^\r\n]*")
 _NO_HOST = b"-"  # for wsproto, which reads and writes every Host as IDNA 2003, and fails at others
-_NOT_HANDED_OVER = frozenset(  # of an answer's headers: they are read here
-    (
-        *(b"connection", b"upgrade", b"sec-websocket-accept"),
-        *(b"sec-websocket-extensions", b"sec-websocket-protocol"),
-    )
-)
 BARE = frozenset((204, 304))  # answers that have no body, whatever they say of its length
 _BAD_LINE = re.compile(rb"(?<!\r)\n|\r\n[ \t]")  # ends without CR, or is folded
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2
@@ -418,7 +418,7 @@ def _written(head: bytes) -> HeaderList:
     return tuple(
         (name, value.strip(b" \t"))
         for name, _, value in pairs
-        if name.lower() not in _NOT_HANDED_OVER
+        if name.lower() not in NOT_HANDED_OVER
     )
 
 

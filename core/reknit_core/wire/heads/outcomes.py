@@ -32,6 +32,14 @@ class Refusal:
     reason: bytes = b""
 
 
+NOT_HANDED_OVER = frozenset(  # of an answer's headers: what they say is in Accepted otherwise
+    (
+        *(b"connection", b"upgrade", b"sec-websocket-accept"),
+        *(b"sec-websocket-extensions", b"sec-websocket-protocol"),
+    )
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """A server's valid 101 answer; `rest` are the bytes that follow it."""

@@ -12,7 +12,7 @@ from hashlib import sha1
 from reknit_core.wire.deflate import NAME as DEFLATE
 from reknit_core.wire.headers import HeaderList
 from reknit_core.wire.heads.ambiguity import MAX_HEADERS
-from reknit_core.wire.heads.outcomes import Accepted, UpgradeRequest
+from reknit_core.wire.heads.outcomes import NOT_HANDED_OVER, Accepted, UpgradeRequest
 from reknit_core.wire.wire_forms import ServerRequest
 
 # Plain names and values, which can be read in one way only: no `_`, no tab, nothing but ASCII.
@@ -37,12 +37,6 @@ _ONCE = frozenset(  # or wsproto says which of them counts, or that none may
 )
 _BODY = frozenset((b"content-length", b"transfer-encoding"))
 _NOT_IN_REQUEST = frozenset((b"host", b"sec-websocket-extensions", b"sec-websocket-protocol"))
-_NOT_IN_ANSWER = frozenset(
-    (
-        *(b"connection", b"upgrade", b"sec-websocket-accept"),
-        *(b"sec-websocket-extensions", b"sec-websocket-protocol"),
-    )
-)
 _UPGRADES = frozenset((b"upgrade", b"keep-alive, upgrade"))
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 
@@ -80,7 +74,7 @@ def read_answer(head: bytes, rest: bytes, asked: ServerRequest, key: bytes) -> A
     if found is None:
         return None
     headers: list[tuple[bytes, bytes]] = []
-    known = _sort(found[1], _NOT_IN_ANSWER, headers, lower=False)
+    known = _sort(found[1], NOT_HANDED_OVER, headers, lower=False)
     if (
         known is None
         or not _is_upgrade(known)

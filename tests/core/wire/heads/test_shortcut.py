@@ -398,7 +398,7 @@ ANSWER_BREAKS: dict[str, tuple[str, Any]] = {
     "any connection": ("_UPGRADES", shortcut._UPGRADES | {b"close"}),
     "any extension": ("DEFLATE", "x-other"),
     "spaces at the end": ("_SPACE_AT_END", b"\n\n"),
-    "more in an answer": ("_NOT_IN_ANSWER", frozenset((b"upgrade",))),
+    "more in an answer": ("NOT_HANDED_OVER", frozenset((b"upgrade",))),
 }
 WRITING_BREAKS: dict[str, tuple[str, Any]] = {
     "anything": ("_WRITTEN", re.compile(rb"(?s).*")),
