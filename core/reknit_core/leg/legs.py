@@ -6,7 +6,7 @@ from wsproto.frame_protocol import FrameProtocol
 
 from reknit_core.counters import Counters
 from reknit_core.form import Moment
-from reknit_core.leg.dialling import Dialling
+from reknit_core.leg.dialling import Dialling, moved
 from reknit_core.leg.leg import Leg
 from reknit_core.leg.leg_forms import FrozenClient, FrozenLeg, FrozenServer
 from reknit_core.leg.phase import Phase
@@ -103,6 +103,13 @@ def go_on(leg: Leg, received: int | None, counters: Counters) -> None:
     counters.towards(leg.side).replayed(
         count - source.confirmed_count, handed - source.confirmed, counts=received is not None
     )
+
+
+def postpone(leg: Leg, late: float, now: float) -> None:
+    """So many seconds don't count: the proxy itself stood still."""
+    leg.heard = moved(leg.heard, late, now)
+    leg.probe.sent_at = moved(leg.probe.sent_at, late, now)
+    leg.probe.confirm_at += late
 
 
 def pass_on(leg: Leg, opcode: Opcode, frame: bytes, position: int) -> None:

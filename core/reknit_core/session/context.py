@@ -40,10 +40,10 @@ from reknit_core.events import (
 )
 from reknit_core.form import Moment
 from reknit_core.leg.asking import ask, has_replied, stop_asking
-from reknit_core.leg.dialling import AskAgain, Dialling, GivenUp, Missed, moved
+from reknit_core.leg.dialling import AskAgain, Dialling, GivenUp, Missed
 from reknit_core.leg.dialogue import Dialogue
 from reknit_core.leg.leg import NOBODY, Leg
-from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket, go_on, pass_on
+from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket, go_on, pass_on, postpone
 from reknit_core.leg.phase import Phase
 from reknit_core.leg.transit import Look, unseen
 from reknit_core.lifecycle import INITIAL, State, Trigger, fire
@@ -338,8 +338,8 @@ class ContextStateMachine:
 
     def discard(self) -> None:
         """Free what the queues hold: a bug of ours has ended the session."""
-        if self.dialogue is not None:
-            self.dialogue.count(self.client.queue.budget, over=True)
+        if self._telling is not None:
+            self._telling.over()
         self.client.queue.clear()
         self.server.queue.clear()
 
@@ -627,12 +627,10 @@ class ContextStateMachine:
     def _postpone(self, late: float, now: float) -> None:
         self._ending.postpone(late)
         if self._telling is not None:
-            self._telling.until += late
+            self._telling.postpone(late)
         self.server.dialling.postpone(late, now)
         for leg in (self.client, self.server):
-            leg.heard = moved(leg.heard, late, now)
-            leg.probe.sent_at = moved(leg.probe.sent_at, late, now)
-            leg.probe.confirm_at += late
+            postpone(leg, late, now)
 
     # -- A side opens, or comes back ------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from enum import Enum
 from math import inf
 
 from reknit_core.dialect.interpreter import Interpreter
-from reknit_core.dialect.speech import LostError
+from reknit_core.dialect.speech import Beat, LostError
 from reknit_core.form import Moment
 from reknit_core.leg.dialogue import Dialogue
 from reknit_core.leg.leg import NOBODY
@@ -62,6 +62,10 @@ class Telling:
         """Become what that was; `shift`: seconds from its clock to this one."""
         self.until = now if self.dialogue.is_stuck else form.until + shift
         self.beat_at = form.beat_at + shift
+
+    def postpone(self, late: float) -> None:
+        """So many seconds don't count: the proxy itself stood still."""
+        self.until += late
 
     # -- A new server ----------------------------------------------------------------------------
 
@@ -158,14 +162,17 @@ class Telling:
 
     def await_beat(self, state: State, now: float) -> None:
         """A side may have gone, or come: whether heartbeats are to be said in its place."""
-        side = _BEATS_FOR.get(state)
-        beat = None if side is None else self.dialogue.beat(side)
-        self.beat_at = inf if beat is None else now + beat.every
+        self._next_beat(_BEATS_FOR.get(state), now)
 
     def say_beat(self, state: State, now: float) -> None:
         """A heartbeat is due."""
-        self.await_beat(state, now)
         side = _BEATS_FOR.get(state)
-        beat = None if side is None else self.dialogue.beat(side)
-        if side is not None and beat is not None:
+        beat = self._next_beat(side, now)
+        if beat is not None:
             (self._client if side is Side.CLIENT else self._server).say_for(beat.message)
+
+    def _next_beat(self, side: Side | None, now: float) -> Beat | None:
+        """What is to be said in that side's place, and from now on awaited."""
+        beat = None if side is None else self.dialogue.beat(side)
+        self.beat_at = inf if beat is None else now + beat.every
+        return beat
