@@ -4,17 +4,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from own_dialect import RULES
 from reknit.cli.main import main
 from reknit_core.dialect.registry import registry
 
-RULES = """
-name = "mine"
-subprotocols = ["mine"]
-
-[[statement]]
-match = { type = "login" }
-awaits = { type = "welcome" }
-"""
 RECORDING = """
 {"target": "/chat", "subprotocol": "mine"}
 {"from": "client", "text": "{\\"type\\":\\"login\\"}"}

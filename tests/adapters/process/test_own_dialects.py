@@ -4,19 +4,12 @@ import signal
 from pathlib import Path
 
 import pytest
+from own_dialect import RULES
 from socket_bench import Bench, closed, socket_test
 from succession import Succession
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
 
-RULES = """
-name = "mine"
-subprotocols = ["mine"]
-
-[[statement]]
-match = { type = "login" }
-awaits = { type = "welcome" }
-"""
 OTHER = RULES.replace('"login"', '"hello"')
 LOGIN, WELCOME, HELLO = '{"type":"login"}', '{"type":"welcome"}', '{"type":"hello"}'
 

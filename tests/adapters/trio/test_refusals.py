@@ -5,39 +5,17 @@ from http import HTTPStatus
 
 import pytest
 from raw_websocket import TEXT, Frame, frame, request
+from refusals import REFUSALS, heads_of_refusals, start_refusing
 from socket_bench import Bench, header, socket_test
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
-REFUSALS = (
-    (HTTPStatus.UNAUTHORIZED, "WWW-Authenticate", 'Bearer realm="chat"'),
-    (HTTPStatus.NOT_FOUND, "X-Why", "no such room"),
-    (HTTPStatus.SERVICE_UNAVAILABLE, "Retry-After", "17"),
-    (HTTPStatus.FOUND, "Location", "http://127.0.0.1:1/elsewhere"),
-)
-
 
 @socket_test
 async def test_a_servers_refusal_is_passed_on(bench: Bench) -> None:
-    answers = list(REFUSALS)
-
-    def refuse(connection: ServerConnection, _: Request) -> Response:
-        status, name, value = answers.pop(0)
-        response = connection.respond(status, "the server's own words\n" * 5000)
-        response.headers[name] = value
-        return response
-
-    bench.upstream.process_request = refuse
-    await bench.upstream.start()
+    await start_refusing(bench)
     proxy = await bench.proxy()
-    for status, name, value in REFUSALS:
-        client = await bench.raw()
-        client.send(request())
-        head = await client.read_head()
-        assert head.status == status
-        assert head.value(name) == value
-        assert head.value("content-type") == "text/plain; charset=utf-8"
-        assert await client.read_body() == b"the server's own words\n" * 5000
+    await heads_of_refusals(bench)
     await proxy.reached("closed", len(REFUSALS))
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 
 import pytest
+from own_dialect import RULES
 from reknit_core.dialect.choice import NO_DIALECTS, Choice, Dialects
 from reknit_core.dialect.registry import registry
 from reknit_core.dialect.speech import Conversation, Dialect
@@ -16,14 +17,6 @@ OPENING = """
 @0.000 > client connected subprotocols=mine
 @0.000 > server connected
 @0.000 > server accepts subprotocol=mine
-"""
-RULES = """
-name = "mine"
-subprotocols = ["mine"]
-
-[[statement]]
-match = { type = "login" }
-awaits = { type = "welcome" }
 """
 OTHER = RULES.replace("welcome", "hello")
 COMMENT = "# The same rules\n" + RULES.replace('["mine"]', '["mine", "yours"]')
