@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import trustme
+from reknit.sockets.tls import TlsSocket
 
 
 @cache
@@ -51,3 +52,9 @@ def client_context(ca: str = "", cert: trustme.LeafCert | None = None) -> ssl.SS
     if cert is not None:
         cert.configure_cert(context)
     return context
+
+
+def shake_hands(*ends: TlsSocket) -> None:
+    """The TLS handshake of both ends of a connection."""
+    while sum(end.shake_hands() for end in ends):
+        pass

@@ -56,24 +56,27 @@ class Admin:
             *RequestCalls(sessions, reactor, is_allowed=requests).routes(),
         )
 
-    async def run(self, listeners: list[trio.SocketListener], token: str | None) -> None:
+    async def run(self, listeners: list[socket.socket], token: str | None) -> None:
         """Answer on these listeners until cancelled, then close them.
 
         Without a token they must be private.
         """
-        over_tcp = any(listener.socket.family != socket.AF_UNIX for listener in listeners)
+        over_tcp = any(listener.family != socket.AF_UNIX for listener in listeners)
         guard = Guard(token, loopback=token is None and over_tcp)
         server = Server(Router(self._routes, guard), guard.knows)
+        wrapped = [
+            trio.SocketListener(trio.socket.from_stdlib_socket(listener)) for listener in listeners
+        ]
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(measure_lag, self._lag)
                 nursery.start_soon(self._feed.run)
-                nursery.start_soon(trio.serve_listeners, server.serve, listeners)
+                nursery.start_soon(trio.serve_listeners, server.serve, wrapped)
         finally:
             close_listeners(listeners)
 
 
-def is_private(listeners: list[trio.SocketListener]) -> bool:
+def is_private(listeners: list[socket.socket]) -> bool:
     """Whether only this machine can connect."""
     return all(
         isinstance(where, UnixPath) or is_loopback(where.host)
@@ -81,9 +84,9 @@ def is_private(listeners: list[trio.SocketListener]) -> bool:
     )
 
 
-def address_of(listener: trio.SocketListener) -> Address:
+def address_of(listener: socket.socket) -> Address:
     """Where it listens."""
-    name = listener.socket.getsockname()
-    if listener.socket.family == socket.AF_UNIX:
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
         return UnixPath(os.fsdecode(name))
     return Listen(*name[:2])

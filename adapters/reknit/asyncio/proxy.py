@@ -24,12 +24,12 @@ from reknit_core.wire.reasons import reason_of
 
 from reknit.asyncio.adapter import Session, SocketTransport
 from reknit.asyncio.readiness import Sockets
-from reknit.asyncio.streams import connect, receive, send_all, shake_hands, without_delay
+from reknit.asyncio.streams import connect, receive, send_all, shake_hands
 from reknit.observe.logs import tell_seldom
 from reknit.observe.reports import Reports, label_of
 from reknit.settings.addresses import Address, address_of
 from reknit.sockets.listening import remove_dead
-from reknit.sockets.stream_socket import StreamSocket
+from reknit.sockets.stream_socket import StreamSocket, without_delay
 from reknit.sockets.tls import TlsSocket
 
 DIALS = 64  # at one time

@@ -13,8 +13,9 @@ from reknit_core.policy.upstream import Upstream
 
 from reknit.settings.addresses import Address, Listen
 from reknit.sockets.listening import BACKLOG, listen_unix
-from reknit.sockets.stream_socket import StreamSocket
-from reknit.sockets.tls import RECORD, TlsSocket
+from reknit.sockets.poller import READ
+from reknit.sockets.stream_socket import StreamSocket, without_delay
+from reknit.sockets.tls import TlsSocket
 
 
 async def listen(address: Address) -> list[socket.socket]:
@@ -74,41 +75,40 @@ async def _places(host: str, port: int, flags: int) -> list[tuple[int, tuple[str
     return [(info[0], info[4]) for info in found]  # type: ignore[misc]  # IPv6 has two more fields
 
 
-def without_delay(sock: socket.socket) -> socket.socket:
-    """The socket, that sends what it is given at once."""
-    if sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
-
-
 async def shake_hands(tls: TlsSocket) -> None:
     """The TLS handshake. Raises TlsError, or OSError for a connection that breaks."""
-    while True:
-        done = tls.handshake()
-        await send_all(tls.socket, tls.outgoing())
-        if done:
-            return
-        tls.feed(await receive(tls.socket, RECORD))
+    while mask := tls.shake_hands():
+        await (wait_readable(tls) if mask == READ else wait_writable(tls))
 
 
 async def receive(sock: StreamSocket, size: int) -> bytes:
     """Some `size` bytes at most; none at the end of the stream. Raises OSError."""
-    loop = asyncio.get_running_loop()
     while True:
         try:
             return sock.recv(size)
         except BlockingIOError:
-            await _wait(partial(loop.add_reader, sock.fileno()), loop.remove_reader, sock)
+            await wait_readable(sock)
 
 
 async def send_all(sock: StreamSocket, data: bytes) -> None:
     """Write all of it. Raises OSError."""
-    loop = asyncio.get_running_loop()
     while data:
         try:
             data = data[sock.send(data) :]
         except BlockingIOError:
-            await _wait(partial(loop.add_writer, sock.fileno()), loop.remove_writer, sock)
+            await wait_writable(sock)
+
+
+async def wait_readable(sock: StreamSocket) -> None:
+    """Return when it can be read."""
+    loop = asyncio.get_running_loop()
+    await _wait(partial(loop.add_reader, sock.fileno()), loop.remove_reader, sock)
+
+
+async def wait_writable(sock: StreamSocket) -> None:
+    """Return when there is room to write."""
+    loop = asyncio.get_running_loop()
+    await _wait(partial(loop.add_writer, sock.fileno()), loop.remove_writer, sock)
 
 
 async def _wait(

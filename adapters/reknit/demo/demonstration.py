@@ -19,6 +19,8 @@ from rich.console import Console
 
 from reknit.demo.endpoints import HOST, DemoClient, DemoServer, Flow
 from reknit.demo.screen import Board, LogToView, Note, View, open_view, result_table
+from reknit.settings.addresses import Listen
+from reknit.trio.door.listeners import open_listeners
 from reknit.trio.proxy import Proxy
 from reknit.trio.transport.certificates import Certificates
 
@@ -161,8 +163,8 @@ class Demo:
         return Result(self._board.flows, self._promise, self._cuts, surprises, self._finished)
 
     async def _proxy(self, scope: trio.CancelScope, *, task_status: trio.TaskStatus[int]) -> None:
-        listeners = await trio.open_tcp_listeners(0, host=HOST)
-        task_status.started(listeners[0].socket.getsockname()[1])
+        listeners = await open_listeners(Listen(HOST, 0))
+        task_status.started(listeners[0].getsockname()[1])
         await self._new_proxy(self._server.port).run(listeners, self._stop)
         scope.cancel()
 

@@ -8,6 +8,8 @@ from reknit_core.lifecycle import State
 from reknit.demo.demonstration import Act, Demo, Promise, Result, Story
 from reknit.demo.endpoints import HOST, READ_SIZE
 from reknit.demo.screen import FAR, NEAR, PLACE, Board, View
+from reknit.settings.addresses import Listen
+from reknit.trio.door.listeners import open_listeners
 
 PAIR_STORY: Story = (  # when, in seconds
     *((1.0 + 0.5 * number, Act.CUT_NETWORK) for number in range(4)),
@@ -92,8 +94,8 @@ class PairDemo(Demo):
     async def _live(self, place: str, port: int, *, task_status: trio.TaskStatus[int]) -> None:
         """One of the two, for who listens at that port; it logs as the one in that place."""
         PLACE.set(place)
-        listeners = await trio.open_tcp_listeners(0, host=HOST)
-        task_status.started(listeners[0].socket.getsockname()[1])
+        listeners = await open_listeners(Listen(HOST, 0))
+        task_status.started(listeners[0].getsockname()[1])
         await self._new_proxy(port).run(listeners, trio.Event())
 
     async def _do(self, act: Act, nursery: trio.Nursery) -> None:

@@ -24,7 +24,7 @@ from reknit.process.takeover import (
     take_over,
 )
 from reknit.trio.door.arrival import Arrival
-from reknit.trio.door.listeners import close_listeners, wrap_listeners
+from reknit.trio.door.listeners import close_listeners
 from reknit.trio.links import Connection, Link
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 class Doors:
     """Where a process listens: for clients, and for its operator."""
 
-    clients: list[trio.SocketListener] = field(default_factory=list)
-    admin: list[trio.SocketListener] = field(default_factory=list)
+    clients: list[socket.socket] = field(default_factory=list)
+    admin: list[socket.socket] = field(default_factory=list)
 
 
 def give(proxy: "Proxy", doors: Doors, channel: Channel) -> None:
@@ -52,16 +52,16 @@ def give(proxy: "Proxy", doors: Doors, channel: Channel) -> None:
         take_totals(proxy.sessions.contexts),
         (_moving(link, now) for link in links),
         [
-            (newcomer.socket, Arrival(newcomer.guest.address, newcomer.read))
-            for newcomer in proxy.listener.newcomers
-            if newcomer.stream is newcomer.socket  # else it has to begin again, with TLS
+            (newcomer.stream, Arrival(newcomer.guest.address, newcomer.read))
+            for newcomer in proxy.newcomers.reading
+            if isinstance(newcomer.stream, socket.socket)  # else it has to begin again, with TLS
         ],
     )
-    clients, admin = ([door.socket for door in some] for some in (doors.clients, doors.admin))
-    hand_over(channel, clients, admin, estate)
+    hand_over(channel, doors.clients, doors.admin, estate)
     proxy.sessions.contexts.is_draining = True
+    proxy.listener.stop()
     close_listeners(doors.clients)
-    proxy.listener.let_go()
+    proxy.newcomers.let_go()
     for link in links:
         proxy.reactor.let_go(link)
         proxy.sessions.let_go(link)
@@ -105,7 +105,7 @@ def take(proxy: "Proxy", channel: Channel) -> Doors:
         channel.close()
     text = "took over %(sessions)d sessions"
     tell(INFO, "taken_over", text, sessions=len(proxy.sessions))
-    return Doors(wrap_listeners(clients), wrap_listeners(admin))
+    return Doors(clients, admin)
 
 
 def _build(proxy: "Proxy", estate: Estate) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import signal
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 from logging import ERROR, INFO
@@ -30,7 +31,7 @@ from reknit.settings.addresses import Address
 from reknit.settings.config import Config
 from reknit.settings.options import Staying
 from reknit.state.directory import StateDir
-from reknit.trio.door.listeners import close_listeners, open_listeners, wrap_listeners
+from reknit.trio.door.listeners import close_listeners, open_listeners
 from reknit.trio.embedding import running
 from reknit.trio.proxy import Proxy
 from reknit.trio.transport.certificates import Certificates
@@ -68,9 +69,7 @@ class ListenError(Exception):
     """An address can't be listened on; says which and why."""
 
 
-async def _listen(
-    opening: Awaitable[list[trio.SocketListener]], address: Address
-) -> list[trio.SocketListener]:
+async def _listen(opening: Awaitable[list[socket.socket]], address: Address) -> list[socket.socket]:
     try:
         return await opening
     except OSError as error:
@@ -150,9 +149,9 @@ async def _serve(config: Config, signals: Signals, task_status: trio.TaskStatus[
         nursery.cancel_scope.cancel()
 
 
-def _tell_listening(listener: trio.SocketListener, upstream: Upstream) -> int:
+def _tell_listening(listener: socket.socket, upstream: Upstream) -> int:
     """Log where; the port, if it has one."""
-    name = listener.socket.getsockname()
+    name = listener.getsockname()
     server = upstream.socket_path or upstream.authority
     if isinstance(name, tuple):
         host, port = str(name[0]), int(name[1])
@@ -204,16 +203,16 @@ async def _take_doors(config: Config, proxy: Proxy, channel: Channel, doors: Doo
         close_listeners(taken.admin)
 
 
-def _sockets_of_systemd() -> list[trio.SocketListener]:
+def _sockets_of_systemd() -> list[socket.socket]:
     try:
-        return wrap_listeners(systemd.listening_sockets())
+        return systemd.listening_sockets()
     except OSError as error:
         raise ListenError(str(error)) from None
 
 
-async def _listen_on(addresses: Iterable[Address]) -> list[trio.SocketListener]:
+async def _listen_on(addresses: Iterable[Address]) -> list[socket.socket]:
     """On all of them, or on none."""
-    listeners: list[trio.SocketListener] = []
+    listeners: list[socket.socket] = []
     try:
         for address in addresses:
             listeners += await _listen(open_listeners(address), address)
@@ -249,7 +248,7 @@ def _import_admin(config: Config) -> None:
         import reknit.admin.app  # noqa: F401
 
 
-def _may_serve_admin(config: Config, listeners: list[trio.SocketListener]) -> bool:
+def _may_serve_admin(config: Config, listeners: list[socket.socket]) -> bool:
     """Whether what the process before had opened, with its settings, is right with these."""
     if config.admin is None or not listeners:
         return False
@@ -263,7 +262,7 @@ def _prepare_admin(
     proxy: Proxy,
     drain: Callable[[], None],
     hook: "EventHook | None",
-    listeners: list[trio.SocketListener],
+    listeners: list[socket.socket],
 ) -> Callable[[], Awaitable[None]] | None:
     if not listeners:
         return None

@@ -9,7 +9,7 @@ OWNER_ONLY = 0o177  # a umask
 
 
 def listen_unix(path: str, *, owner_only: bool = False) -> socket.socket:
-    """A socket that listens there. Raises OSError.
+    """A non-blocking socket that listens there. Raises OSError.
 
     The file of a socket that a dead process has left is replaced. `owner_only`: no other user
     may connect through the file.
@@ -20,6 +20,7 @@ def listen_unix(path: str, *, owner_only: bool = False) -> socket.socket:
     try:
         sock.bind(path)
         sock.listen(BACKLOG)
+        sock.setblocking(False)
     except OSError:
         sock.close()
         raise

@@ -1,11 +1,16 @@
 """What the proxy uses of a socket, which TLS has too."""
 
+import socket
+from contextlib import suppress
 from socket import SHUT_WR
 from typing import Protocol
 
 from reknit_core import Socket
 
 DISCARDED = 64 * 1024  # bytes a read
+NOTSENT = 16 * 1024  # bytes that the system takes before the last are on their way
+
+_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux, and macOS from Python 3.12
 
 
 class StreamSocket(Socket, Protocol):
@@ -47,3 +52,16 @@ def has_ended(sock: StreamSocket) -> bool:
         return False
     except OSError:
         return True
+
+
+def without_delay(sock: socket.socket) -> socket.socket:
+    """The socket, that sends what it is given at once, and takes no more than it can send soon.
+
+    What the system has taken can no longer be given to another connection.
+    """
+    if sock.family != socket.AF_UNIX:
+        with suppress(OSError):  # the peer is gone already, says macOS
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if _NOTSENT_LOWAT is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, NOTSENT)
+    return sock

@@ -11,6 +11,8 @@ from contextlib import suppress
 
 from reknit_core import Buffer
 
+from reknit.sockets.poller import READ, WRITE
+
 RECORD = 16384  # bytes of plain text in a TLS record at most (RFC 8446, section 5.1)
 UNREAD = 65536  # bytes of answers of TLS itself that may wait for a peer that doesn't read
 
@@ -30,7 +32,7 @@ class TlsError(OSError):
 
 
 class TlsSocket:
-    """A socket (see StreamSocket) on a non-blocking one; first come its handshakes.
+    """A socket (see StreamSocket) on a non-blocking one; its handshake comes first.
 
     `host`: the server's name or address, as its certificate must have it; None: we are the server.
     """
@@ -50,11 +52,29 @@ class TlsSocket:
         # socket, and comes again with that byte, which stands inside of a frame, in front.
         self._owed = 0
 
-    def handshake(self) -> bool:
-        """Go on with the TLS handshake: whether it is done. Send what outgoing() gives either way.
+    def shake_hands(self) -> int:
+        """Go on with the TLS handshake: what it waits for, READ or WRITE; 0: it is done.
 
-        If it isn't done, feed() the peer's answer and call again. Raises TlsError.
+        To call it again then does nothing. Raises TlsError, or OSError if the connection breaks.
         """
+        while True:
+            is_done = self._is_done()
+            try:
+                self._flush()
+            except BlockingIOError:
+                return WRITE
+            if is_done:
+                return 0
+            try:
+                data = self.socket.recv(RECORD)
+            except BlockingIOError:
+                return READ
+            if data:
+                self._incoming.write(data)
+            else:
+                self._incoming.write_eof()
+
+    def _is_done(self) -> bool:
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
@@ -65,16 +85,10 @@ class TlsSocket:
             raise _failed(error) from None
         return True
 
-    def outgoing(self) -> bytes:
-        """What the handshake has to say."""
-        return self._outgoing.read()
-
-    def feed(self, data: bytes) -> None:
-        """The peer's answer; none: it has ended its stream."""
-        if data:
-            self._incoming.write(data)
-        else:
-            self._incoming.write_eof()
+    @property
+    def is_secured(self) -> bool:
+        """Whether the TLS handshake is done."""
+        return self._tls.version() is not None
 
     def fileno(self) -> int:
         """The socket's descriptor."""

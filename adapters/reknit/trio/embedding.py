@@ -1,5 +1,6 @@
 """A proxy in a program of one's own, under trio; `reknit serve` is one of them."""
 
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -21,13 +22,11 @@ ANYWHERE = Listen("127.0.0.1", 0)
 class TrioProxy:
     """A proxy that runs. It begins to stop when `stop` is set."""
 
-    def __init__(
-        self, proxy: Proxy, listeners: list[trio.SocketListener], stop: trio.Event
-    ) -> None:
+    def __init__(self, proxy: Proxy, listeners: list[socket.socket], stop: trio.Event) -> None:
         self._proxy = proxy
         self._stop = stop
         self._stopped = trio.Event()
-        self._names = [listener.socket.getsockname() for listener in listeners]
+        self._names = [listener.getsockname() for listener in listeners]
 
     @property
     def addresses(self) -> list[Address]:
@@ -53,14 +52,14 @@ class TrioProxy:
         """Return when it has stopped."""
         await self._stopped.wait()
 
-    async def _run(self, listeners: list[trio.SocketListener]) -> None:
+    async def _run(self, listeners: list[socket.socket]) -> None:
         await self._proxy.run(listeners, self._stop)
         self._stopped.set()
 
 
 @asynccontextmanager
 async def running(
-    proxy: Proxy, listeners: list[trio.SocketListener], stop: trio.Event
+    proxy: Proxy, listeners: list[socket.socket], stop: trio.Event
 ) -> AsyncIterator[TrioProxy]:
     """Run a proxy; in the end wait until it has stopped."""
     async with trio.open_nursery() as nursery:

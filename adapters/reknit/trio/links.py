@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import trio
 from reknit_core import ContextStateMachine, Transit
 from reknit_core.commands import (
     Answered,
@@ -20,21 +19,11 @@ from reknit_core.telemetry.teller import Change
 
 from reknit.sockets.stream_socket import StreamSocket
 from reknit.sockets.system import in_transit
+from reknit.trio.watched import Timed
 
 if TYPE_CHECKING:
     from reknit.trio.reactor import Reactor
-
-
-class Timed:
-    """What a timer stands for. Those of one time have any order: a heap asks for one."""
-
-    __slots__ = ()
-
-    def __lt__(self, other: object) -> bool:
-        return False
-
-    def __hash__(self) -> int:
-        return id(self)  # compiled, a class with an order has no hash of its own
+    from reknit.trio.transport.dialler import Dialling
 
 
 class Connection(Timed):
@@ -66,6 +55,10 @@ class Connection(Timed):
         """Close it."""
         self.link.reactor.part(self, farewell, linger)
 
+    def due(self, now: float) -> None:
+        """Its peer has been waited for long enough."""
+        self.link.reactor.close(self)
+
 
 class Link(Timed):
     """A context's driver, and what it needs of this adapter.
@@ -86,7 +79,7 @@ class Link(Timed):
         self.label = label
         self.reactor = reactor
         self.recent = recent
-        self.dialling: trio.CancelScope | None = None
+        self.dialling: Dialling | None = None
         self.on_answer: Callable[[Answered], None] | None = None
         self.driver = Driver(context, self, self.hold if reactor.holds else None)
 
@@ -108,17 +101,22 @@ class Link(Timed):
     # -- What the driver calls -----------------------------------------------------------------
 
     def dial(self, dial: Dial) -> None:
-        """Connect in a task."""
+        """Connect."""
         self.reactor.dial(self, dial)
 
     def call_off(self) -> None:
         """Connect no more."""
         if self.dialling is not None:
             self.dialling.cancel()
+            self.dialling = None
 
     def wake(self, deadline: float) -> None:
         """Set a timer. One that was set before comes too early, which does nothing."""
         self.reactor.schedule(deadline, self)
+
+    def due(self, now: float) -> None:
+        """It has come."""
+        self.reactor.wake(self, now)
 
     def tell(self, what: Event | Command, now: float) -> None:
         """Keep it, log it, and answer who has asked."""

@@ -1,11 +1,12 @@
-"""The reference adapter: trio owns what has a beginning and an end.
+"""The reference adapter: the reactor owns all sockets, trio what has a beginning and an end.
 
-The listener, dialling and shutdown are trio tasks; established sockets belong to the reactor.
-Nothing is decided here: the core says what to do.
+Looking up names, the store and shutdown are trio tasks. Nothing is decided here: the core says
+what to do.
 """
 
 import os
 import socket
+from functools import partial
 from logging import DEBUG
 
 import trio
@@ -26,7 +27,9 @@ from reknit.state.store import Store
 from reknit.trio.door.arrival import Arrival
 from reknit.trio.door.listener import Listener
 from reknit.trio.door.listeners import close_listeners
+from reknit.trio.door.newcomers import Newcomers
 from reknit.trio.door.passing import Passing
+from reknit.trio.door.refusals import Refusals
 from reknit.trio.draining import Drain
 from reknit.trio.links import Link
 from reknit.trio.reactor import Reactor
@@ -34,6 +37,7 @@ from reknit.trio.sessions import Sessions
 from reknit.trio.telling import TimedReports
 from reknit.trio.transport.certificates import Certificates
 from reknit.trio.transport.dialler import DialError, Dialler
+from reknit.trio.transport.names import Places
 
 
 class Proxy:
@@ -55,6 +59,9 @@ class Proxy:
         dialects: Dialects | None = None,
     ) -> None:
         contexts = Contexts(policy, upstream, os.urandom, dialects)
+        self._policy = policy
+        self._upstream = upstream
+        self._certificates = certificates
         self.admission = Admission(policy)
         self.store = None if state is None else Store(state, contexts)
         self.reports = TimedReports(contexts.counters)
@@ -67,22 +74,28 @@ class Proxy:
             None if self.store is None else self.store.commit,
         )
         self.sessions = Sessions(contexts, self.reactor, records=records)
-        self._dialler = Dialler(upstream, certificates, policy.connect_timeout)
+        self._places = Places(upstream, policy.connect_timeout)
+        self._dialler = self._make_dialler()
         counters = self.sessions.contexts.counters
         # With dials of its own: so many requests don't keep sessions from coming back.
-        self.passing = Passing(
-            PlainHttp(policy, upstream, counters, self.is_ready),
-            Dialler(upstream, certificates, policy.connect_timeout),
+        plain = PlainHttp(policy, upstream, counters, self.is_ready)
+        self.passing = Passing(plain, self._make_dialler(), self.reactor)
+        refusals = Refusals(counters)
+        self.newcomers = Newcomers(
+            policy, self.admission, refusals, self._enter, self.passing, self.reactor
         )
         self.listener = Listener(
-            policy, certificates, self.admission, counters, self._enter, self.passing
+            certificates, self.admission, counters, refusals, self.newcomers, self.reactor
         )
-        self._nursery: trio.Nursery | None = None
         self.drain = Drain(
             self.sessions, self.passing, self.reactor, policy.drain_time, policy.close_timeout
         )
         self.inherited: list[tuple[socket.socket, Arrival]] = []
         """Clients that another process has begun to shake hands with."""
+
+    def _make_dialler(self) -> Dialler:
+        host, limit = self._upstream.host, self._policy.connect_timeout
+        return Dialler(host, self._places, self._certificates, limit, self.reactor)
 
     def is_ready(self) -> bool:
         """Whether new sessions are taken."""
@@ -94,38 +107,39 @@ class Proxy:
             for context in self.store.restore():
                 self.sessions.link(context, trio.current_time())
 
-    async def run(self, listeners: list[trio.SocketListener], stop: trio.Event) -> None:
+    async def run(self, listeners: list[socket.socket], stop: trio.Event) -> None:
         """Serve the listeners until `stop` is set, then send every session away.
 
         Meanwhile clients still come back to their sessions; new ones are refused.
         """
         try:
-            async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self.reactor.run)
-                self._nursery.start_soon(self.reports.run)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.reactor.run)
+                nursery.start_soon(self._places.run)
+                nursery.start_soon(self.reports.run)
                 if self.store is not None:
-                    self._nursery.start_soon(self.store.run)
-                self._go_on(self._nursery)
-                self._nursery.start_soon(self.listener.run, listeners, self._nursery)
+                    nursery.start_soon(self.store.run)
+                self._go_on()
+                self.listener.listen(listeners)
                 await stop.wait()
                 self.sessions.contexts.is_draining = True
-                self.listener.close_idle()
+                self.newcomers.close_idle()
                 await self.drain.run()
                 self.reports.finish()
-                self._nursery.cancel_scope.cancel()
+                nursery.cancel_scope.cancel()
             if self.store is not None:
                 self.store.close(remove=True)
         finally:
             close_listeners(listeners)
 
-    def _go_on(self, clients: trio.Nursery) -> None:
+    def _go_on(self) -> None:
         """Nothing was written or dialled yet for what another process had: now it is."""
         now = trio.current_time()
         for link in self.sessions:
             self.reactor.settle(link, now)
         for sock, newcomer in self.inherited:
             guest = self.admission.readmit(newcomer.address)
-            self.listener.welcome(sock, guest, newcomer.begun, clients)
+            self.newcomers.welcome(sock, guest, None, now, newcomer.begun)  # TLS can't be begun
         self.inherited = []
 
     async def retire(self, stop: trio.Event, keep: bool) -> None:
@@ -157,40 +171,29 @@ class Proxy:
     # -- The server ----------------------------------------------------------------------------
 
     def _start_dial(self, link: Link, dial: Dial) -> None:
-        assert self._nursery is not None
-        link.dialling = trio.CancelScope()
-        self._nursery.start_soon(self._dial, link, dial, link.dialling)
+        told = partial(self._dialled, link, dial)
+        link.dialling = self._dialler.dial(dial.at, told, partial(_tell_dial, link, dial))
 
-    async def _dial(self, link: Link, dial: Dial, scope: trio.CancelScope) -> None:
+    def _dialled(
+        self, link: Link, dial: Dial, outcome: StreamSocket | DialError, now: float
+    ) -> None:
+        link.dialling = None
         try:
-            await self._connect(link, dial, scope)
+            if isinstance(outcome, DialError):
+                reason, answered = str(outcome), outcome.answered
+                link.driver.dial_failed(dial.generation, reason, now, answered=answered)
+            else:
+                self.reactor.connected(link, dial.generation, outcome, now)
         except Exception:
             self.reactor.abandon(link)
-
-    async def _connect(self, link: Link, dial: Dial, scope: trio.CancelScope) -> None:
-        sock = None
-        reason, answered = "", False
-        with scope:
-            await trio.sleep_until(dial.at)
-            text = "%(session)s dials, attempt %(attempt)d"
-            tell(DEBUG, "dial", text, session=link.label, attempt=dial.attempt)
-            try:
-                sock = await self._dialler.connect()
-            except DialError as error:
-                reason, answered = str(error), error.answered
-        now = trio.current_time()
-        if scope.cancel_called:
-            if sock is not None:
-                sock.close()
-            return
-        link.dialling = None
-        if sock is not None:
-            self.reactor.connected(link, dial.generation, sock, now)
-        else:
-            link.driver.dial_failed(dial.generation, reason, now, answered=answered)
 
     def _forget(self, link: Link) -> None:
         self.sessions.forget(link)
         self.reports.forget(link)
         if self.store is not None:
             self.store.forget(link.context)
+
+
+def _tell_dial(link: Link, dial: Dial) -> None:
+    text = "%(session)s dials, attempt %(attempt)d"
+    tell(DEBUG, "dial", text, session=link.label, attempt=dial.attempt)

@@ -1,4 +1,4 @@
-"""The readiness loop: one trio task serves every established socket.
+"""The readiness loop: one trio task serves every socket of the relay, and the door's.
 
 It waits for the one file descriptor of a selector that holds all sockets, then serves all that
 are ready in one sweep: what to do for each session is its driver's (reknit_core/driver.py). Time
@@ -23,7 +23,8 @@ from reknit_core.telemetry.teller import Change
 
 from reknit.sockets.poller import BROKEN, GONE, MASKS, READ, WRITE, Poller, make_poller
 from reknit.sockets.stream_socket import StreamSocket, has_ended, part_with
-from reknit.trio.links import Connection, Link, Timed
+from reknit.trio.links import Connection, Link
+from reknit.trio.watched import Timed, Watched
 
 LOG = logging.getLogger("reknit")
 
@@ -32,13 +33,14 @@ TIMERS = 8  # a sweep: thousands of sessions may be late in one moment
 ENDINGS = (
     32  # ended connections a sweep: an end costs more than a message, and may come in thousands
 )
+DOOR = 0.005  # seconds a sweep for who comes in and what is dialled: so do these
 
 
 Commit = Callable[[Iterable[ContextStateMachine], float], None]
 
 
 class Reactor:
-    """Serves established sockets.
+    """Serves sockets: those of connections, and what else is watched.
 
     `dial` and `report` are called for a context's commands, `forget` when a session is over,
     `leave` when a client's socket is closed. `hand_out` gives the sessions that have commands by
@@ -68,6 +70,7 @@ class Reactor:
         self._touched: dict[int, Link] = {}  # by id(): to be written down, and then written to
         self._poller: Poller = make_poller()
         self._connections: dict[int, Connection] = {}
+        self._watched: dict[int, Watched] = {}
         self._timers: list[tuple[float, Timed]] = []
         self._ended: dict[int, int] = {}  # by descriptor: the poller's word of it
         self._sleep: trio.CancelScope | None = None
@@ -84,6 +87,8 @@ class Reactor:
                 while self._sweep(now) and now - began < TURN:
                     now = trio.current_time()
         finally:
+            while self._watched:  # to drop one may begin another
+                next(iter(self._watched.values())).drop()
             for connection in list(self._connections.values()):
                 connection.socket.close()
             self._poller.close()
@@ -146,14 +151,16 @@ class Reactor:
         """Serve what is ready and what is due; False if nothing is left to do now."""
         ready = self._poller.poll(0)
         connections = self._connections
+        others: list[int] = []
         for fd, mask in ready:
             connection = connections.get(fd)
             if connection is None:
-                continue  # closed earlier in this sweep
+                others.append(fd)
+                continue
             wire = connection.wire
             if wire is None:
                 if has_ended(connection.socket):
-                    self._close(connection)
+                    self.close(connection)
                 continue
             if mask & GONE:
                 self._ended[fd] = mask
@@ -166,12 +173,15 @@ class Reactor:
             except Exception:
                 self.abandon(connection.link)
         for fd in list(islice(self._ended, ENDINGS)):
-            self._read_end(self._connections.get(fd), self._ended.pop(fd), now)
+            if fd in self._ended:  # else its end has closed that connection too
+                self._read_end(self._connections.get(fd), self._ended.pop(fd), now)
+        if others:
+            self._serve(others, now)
         more = bool(ready or self._ended)
         for _ in range(TIMERS):
             if not self._timers or self._timers[0][0] > now:
                 break
-            self._due(heappop(self._timers)[1], now)
+            self._wake(heappop(self._timers)[1], now)
             more = True
         if self._has_news:
             self._has_news = False
@@ -189,6 +199,25 @@ class Reactor:
             connection.wire.hung_up(now, broken=bool(mask & BROKEN))
         except Exception:
             self.abandon(connection.link)
+
+    def _serve(self, others: list[int], now: float) -> None:
+        """What is ready beside connections, which come first: a descriptor may be used again here.
+
+        What there is no time for is ready in the next sweep too.
+        """
+        for fd in others:
+            watched = self._watched.get(fd)
+            if watched is not None:  # else it was closed earlier in this sweep
+                self._tell_ready(watched, now)
+            if trio.current_time() > now + DOOR:
+                break
+
+    def _tell_ready(self, watched: Watched, now: float) -> None:
+        try:
+            watched.ready(now)
+        except Exception:
+            LOG.exception("a connection ends by an error of the proxy")
+            watched.drop()
 
     def news(self) -> None:
         """Other sessions may have commands: see to them, outside of what happens now."""
@@ -228,14 +257,44 @@ class Reactor:
         if self._sleep is not None and deadline < self._sleep.deadline:
             self._sleep.deadline = deadline
 
-    def _due(self, owner: Timed, now: float) -> None:
-        if isinstance(owner, Connection):
-            self._close(owner)
-        elif isinstance(owner, Link):
-            try:
-                owner.driver.wake(now)
-            except Exception:
-                self.abandon(owner)
+    def _wake(self, timed: Timed, now: float) -> None:
+        try:
+            timed.due(now)
+        except Exception:
+            LOG.exception("a timer fails by an error of the proxy")
+
+    def wake(self, link: Link, now: float) -> None:
+        """A session's time has come."""
+        try:
+            link.driver.wake(now)
+        except Exception:
+            self.abandon(link)
+
+    # -- What else is watched ------------------------------------------------------------------
+
+    def watch_also(self, watched: Watched, mask: int) -> None:
+        """Have the poller say when it is ready for that, until release(); 0: for nothing."""
+        self._watched[watched.fd] = watched
+        if watched.mask == mask:
+            return
+        if not mask:  # a broken connection would be told of all the time
+            self._unregister(watched)
+        elif watched.mask:
+            self._poller.modify(watched.fd, mask)
+        else:
+            self._poller.register(watched.fd, mask)
+        watched.mask = mask
+
+    def release(self, watched: Watched) -> None:
+        """Watch it no more; to say so again does no harm."""
+        if self._watched.get(watched.fd) is watched:
+            del self._watched[watched.fd]
+            self._unregister(watched)
+
+    def _unregister(self, watched: Watched) -> None:
+        if watched.mask:
+            self._poller.unregister(watched.fd)
+            watched.mask = 0
 
     # -- Connections ---------------------------------------------------------------------------
 
@@ -259,11 +318,13 @@ class Reactor:
             self.watch(connection, True, False)
             self.schedule(trio.current_time() + linger, connection)
         else:
-            self._close(connection)
+            self.close(connection)
 
-    def _close(self, connection: Connection) -> None:
+    def close(self, connection: Connection) -> None:
+        """Close it now; nothing, if it is."""
         if self._connections.get(connection.fd) is connection:
             del self._connections[connection.fd]
+            self._ended.pop(connection.fd, None)  # the descriptor may be used again at once
             if connection.mask >= 0:
                 self._poller.unregister(connection.fd)
             connection.socket.close()

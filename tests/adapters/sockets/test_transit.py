@@ -5,12 +5,10 @@ import sys
 from contextlib import suppress
 
 import pytest
-import trio
 from reknit.sockets.system import in_transit
 from reknit.sockets.tls import TlsSocket
-from reknit.trio.transport.streams import shake_hands as handshake
 from reknit_core.leg.transit import Transit
-from tls_files import certificate, client_context, server_context
+from tls_files import certificate, client_context, server_context, shake_hands
 
 ASKED = pytest.mark.skipif(
     sys.platform not in ("linux", "darwin"), reason="the system can't be asked here"
@@ -89,13 +87,7 @@ def test_tls_counts_what_it_holds_back() -> None:
             sock.setblocking(False)
         server = TlsSocket(here, server_context(certificate("server.test")), None)
         client = TlsSocket(there, client_context(), "server.test")
-
-        async def shake_hands() -> None:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(handshake, server)
-                nursery.start_soon(handshake, client)
-
-        trio.run(shake_hands)
+        shake_hands(server, client)
         fill(server)
         below = seen(here)
         said = seen(server)

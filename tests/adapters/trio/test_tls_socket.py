@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-import trio
 from reknit.sockets.tls import RECORD, TlsError, TlsSocket
-from reknit.trio.transport.streams import shake_hands
-from tls_files import certificate, client_context, server_context
+from tls_files import certificate, client_context, server_context, shake_hands
 
 SMALL = 4096  # bytes of a socket's buffers
 HOST = "server.test"
@@ -27,11 +25,6 @@ class Pair:
         self.server = TlsSocket(below[0], server_context(certificate(HOST)), None)
         self.client = TlsSocket(below[1], client_context(), HOST)
 
-    async def shake_hands(self) -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(shake_hands, self.server)
-            nursery.start_soon(shake_hands, self.client)
-
     def drain(self, size: int = 65536) -> bytes:
         """All that the client can read now."""
         received = b""
@@ -44,7 +37,7 @@ class Pair:
 @pytest.fixture
 def pair() -> Iterator[Pair]:
     made = Pair()
-    trio.run(made.shake_hands)
+    shake_hands(made.server, made.client)
     yield made
     for sock in made.below:
         sock.close()
@@ -138,17 +131,12 @@ def test_a_record_that_was_changed_on_its_way_is_an_error(pair: Pair) -> None:
 def test_a_missing_certificate_is_named() -> None:
     """With TLS 1.3 the client hears of it only behind its own handshake."""
 
-    async def run() -> None:
-        made = Pair()
-        server = server_context(certificate(HOST), client_ca="clients")
-        made.server = TlsSocket(made.below[0], server, None)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(shake_hands, made.client)
-            with pytest.raises(TlsError, match="TLS: peer did not return a certificate"):
-                await shake_hands(made.server)
-        with pytest.raises(TlsError, match="TLS: tlsv13 alert certificate required"):
-            made.client.recv(65536)
-        for sock in made.below:
-            sock.close()
-
-    trio.run(run)
+    made = Pair()
+    server = server_context(certificate(HOST), client_ca="clients")
+    made.server = TlsSocket(made.below[0], server, None)
+    with pytest.raises(TlsError, match="TLS: peer did not return a certificate"):
+        shake_hands(made.server, made.client)
+    with pytest.raises(TlsError, match="TLS: tlsv13 alert certificate required"):
+        made.client.recv(65536)
+    for sock in made.below:
+        sock.close()

@@ -1,7 +1,4 @@
-"""Passing plain requests to the server: sockets and tasks around the core's exchanges.
-
-Their sockets are never the reactor's: a body on its way costs the sessions only its turns.
-"""
+"""Passing plain requests to the server: the sockets around the core's exchanges."""
 
 from collections.abc import Callable
 from logging import DEBUG, INFO
@@ -15,139 +12,192 @@ from reknit_core.wire.handshake import ClientHandshake
 from reknit_core.wire.reasons import reason_of
 
 from reknit.observe.logs import tell, tell_seldom
+from reknit.sockets.poller import MASKS
 from reknit.sockets.stream_socket import StreamSocket
-from reknit.trio.transport.dialler import DialError, Dialler
-from reknit.trio.transport.streams import receive
+from reknit.trio.reactor import Reactor
+from reknit.trio.transport.dialler import DialError, Dialler, Dialling
+from reknit.trio.watched import Deadlines, Watched
 
 READ_SIZE = 64 * 1024  # bytes
+
+Passed = Callable[[bytes | None, float], None]
+"""Is told when an exchange is over: what the client has sent behind its request; None: there can't
+be another one."""
 
 
 class Passing:
     """The exchanges that are open."""
 
-    def __init__(self, plain: PlainHttp, dialler: Dialler) -> None:
+    def __init__(self, plain: PlainHttp, dialler: Dialler, reactor: Reactor) -> None:
         self._plain = plain
         self._dialler = dialler
+        self._reactor = reactor
+        self._deadlines: Deadlines[Passage] = Deadlines(
+            plain.policy.http_timeout, reactor.schedule, Passage.late
+        )
         self._seldom = Seldom()
-        self._open = 0
+        self._open: set[Passage] = set()
         self._ended = trio.Event()  # set, and replaced, when one has ended
 
     def __len__(self) -> int:
-        return self._open
+        return len(self._open)
 
     async def wait_empty(self) -> None:
         """Return when none is open any more."""
         while self._open:
             await self._ended.wait()
 
-    async def run(
-        self, client: StreamSocket, address: str, handshake: ClientHandshake, request: PlainRequest
-    ) -> bytes | None:
-        """Pass a request on, and its answer back.
+    def begin(
+        self,
+        client: StreamSocket,
+        address: str,
+        handshake: ClientHandshake,
+        request: PlainRequest,
+        now: float,
+        passed: Passed,
+    ) -> None:
+        """Pass a request of the client at that address on, and its answer back."""
+        exchange = self._plain.begin(handshake, request, now)
+        passage = Passage(self, exchange, client, address, passed)
+        self._open.add(passage)
+        self._deadlines.begin(passage, now)
+        passage.dialling = self._dialler.dial(now, passage.dialled)
 
-        Returns what the client, who is at that address, has sent behind it for the next one;
-        None: there can't be one.
-        """
-        exchange = self._plain.begin(handshake, request, trio.current_time())
-        self._open += 1
-        try:
-            await _Passage(exchange, client, self._dialler).run()
-        finally:
-            self._open -= 1
-            self._ended.set()
-            self._ended = trio.Event()
-        if exchange.problem:
-            self._tell_failure(address, exchange.problem)
+    # -- What a passage says -------------------------------------------------------------------
+
+    def move(self, passage: "Passage", now: float) -> None:
+        """It goes on: watch for what it waits for."""
+        exchange = passage.exchange
+        for end in passage.ends:
+            reads, writes = exchange.wants_read(end.side), exchange.wants_write(end.side)
+            self._reactor.watch_also(end, MASKS[reads + 2 * writes])
+        self._deadlines.begin(passage, now)
+
+    def forget(self, passage: "Passage") -> None:
+        """It is over."""
+        for end in passage.ends:
+            self._reactor.release(end)
+        self._deadlines.end(passage)
+        self._open.discard(passage)
+        self._ended.set()
+        self._ended = trio.Event()
+
+    def tell(self, passage: "Passage") -> None:
+        """Log how it ended."""
+        address, problem = passage.address, passage.exchange.problem
+        if problem:
+            # What any stranger can cause: of each kind at the 1st, 2nd, 4th, 8th, … time.
+            text = "plain request of client %(address)s failed: %(reason)s"
+            kind = problem.partition(":")[0]  # what follows is the system's word
+            fields = {"address": address, "reason": problem}
+            tell_seldom(self._seldom, kind, INFO, "request_failed", text, **fields)
         else:
             tell(DEBUG, "passed", "passed a request of client %(address)s", address=address)
-        return exchange.rest
-
-    def _tell_failure(self, address: str, problem: str) -> None:
-        """Say what any stranger can cause: of each kind at the 1st, 2nd, 4th, 8th, … time."""
-        text = "plain request of client %(address)s failed: %(reason)s"
-        kind = problem.partition(":")[0]  # what follows is the system's word
-        fields = {"address": address, "reason": problem}
-        tell_seldom(self._seldom, kind, INFO, "request_failed", text, **fields)
 
 
-class _Passage:
-    """One exchange's sockets, each with a task that reads and one that writes."""
+class End(Watched):
+    """One side's connection of an exchange."""
 
-    def __init__(self, exchange: Exchange, client: StreamSocket, dialler: Dialler) -> None:
-        self._exchange = exchange
-        self._client = client
-        self._dialler = dialler
-        self._changed = trio.Event()  # set, and replaced, when something has happened
+    __slots__ = ("_passage", "side", "socket")
 
-    async def run(self) -> None:
-        """Return when it is over; the server's connection is closed then."""
-        async with trio.open_nursery() as nursery:
-            self._serve(Side.CLIENT, self._client, nursery)
-            nursery.start_soon(self._dial, nursery)
-            nursery.start_soon(self._watch)
-            await self._until(lambda: self._exchange.is_over)
-            nursery.cancel_scope.cancel()
+    def __init__(self, passage: "Passage", side: Side, sock: StreamSocket) -> None:
+        super().__init__(sock.fileno())
+        self._passage = passage
+        self.side = side
+        self.socket = sock
 
-    def _serve(self, side: Side, sock: StreamSocket, nursery: trio.Nursery) -> None:
-        nursery.start_soon(self._read, side, sock)
-        nursery.start_soon(self._write, side, sock)
+    def ready(self, now: float) -> None:
+        """It can be read, or written to."""
+        self._passage.ready(self, now)
 
-    async def _dial(self, nursery: trio.Nursery) -> None:
+    def drop(self) -> None:
+        """Cut the exchange."""
+        self._passage.cut()
+
+
+class Passage:
+    """An exchange with its sockets."""
+
+    __slots__ = ("_passed", "_passing", "address", "dialling", "ends", "exchange")
+
+    def __init__(
+        self,
+        passing: Passing,
+        exchange: Exchange,
+        client: StreamSocket,
+        address: str,
+        passed: Passed,
+    ) -> None:
+        self._passing = passing
+        self._passed = passed
+        self.exchange = exchange
+        self.address = address
+        self.ends = [End(self, Side.CLIENT, client)]
+        self.dialling: Dialling | None = None
+
+    def dialled(self, outcome: StreamSocket | DialError, now: float) -> None:
+        """There is a connection to the server, or none."""
+        self.dialling = None
+        if isinstance(outcome, DialError):
+            self.exchange.lost(Side.SERVER, str(outcome))
+        else:
+            self.ends.append(End(self, Side.SERVER, outcome))
+        self._go_on(now)
+
+    def ready(self, end: End, now: float) -> None:
+        """That one can be read, or written to."""
+        if self.exchange.wants_read(end.side):
+            self._read(end, now)
+        self._go_on(now)
+
+    def late(self, now: float) -> None:
+        """Nothing has moved for too long."""
+        self.exchange.handle_timeout(now)
+        self._go_on(now)
+
+    def cut(self) -> None:
+        """It ends here, and both connections too."""
+        self._end(None, trio.current_time())
+
+    def _go_on(self, now: float) -> None:
+        for end in self.ends:
+            self._write(end, now)
+        if self.exchange.is_over:
+            self._passing.tell(self)
+            self._end(self.exchange.rest, now)
+        else:
+            self._passing.move(self, now)
+
+    def _read(self, end: End, now: float) -> None:
         try:
-            server = await self._dialler.connect()
-        except DialError as error:
-            self._exchange.lost(Side.SERVER, str(error))
-            self._tell()
+            data = end.socket.recv(READ_SIZE)
+        except BlockingIOError:
             return
-        try:
-            self._serve(Side.SERVER, server, nursery)
-            await trio.sleep_forever()
-        finally:
-            server.close()
+        except OSError as error:
+            self.exchange.lost(end.side, reason_of(error))
+            return
+        if data:
+            self.exchange.receive_data(end.side, data, now)
+        else:
+            self.exchange.receive_eof(end.side, now)
 
-    async def _read(self, side: Side, sock: StreamSocket) -> None:
-        exchange = self._exchange
-        while True:
-            await self._until(lambda: exchange.wants_read(side))
+    def _write(self, end: End, now: float) -> None:
+        """Write once: a peer that takes all at once holds up nobody."""
+        exchange, side = self.exchange, end.side
+        if exchange.wants_write(side):
             try:
-                data = await receive(sock, READ_SIZE)
-            except OSError as error:
-                exchange.lost(side, reason_of(error))
-                break
-            now = trio.current_time()
-            if not data:
-                exchange.receive_eof(side, now)
-                break
-            exchange.receive_data(side, data, now)
-            self._tell()
-        self._tell()
-
-    async def _write(self, side: Side, sock: StreamSocket) -> None:
-        exchange = self._exchange
-        while True:
-            await self._until(lambda: exchange.wants_write(side))
-            await trio.lowlevel.checkpoint()  # a peer that takes all at once holds up nobody
-            try:
-                taken = sock.send(exchange.pending(side))
+                taken = end.socket.send(exchange.pending(side))
             except BlockingIOError:
-                await trio.lowlevel.wait_writable(sock)
+                return
             except OSError:
                 exchange.refuses(side)
-                self._tell()
-            else:
-                exchange.advance(side, taken, trio.current_time())
-                self._tell()
+                return
+            exchange.advance(side, taken, now)
 
-    async def _watch(self) -> None:
-        while True:
-            await trio.sleep_until(self._exchange.deadline)
-            self._exchange.handle_timeout(trio.current_time())
-            self._tell()
-
-    async def _until(self, happens: Callable[[], bool]) -> None:
-        while not happens():
-            await self._changed.wait()
-
-    def _tell(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
+    def _end(self, rest: bytes | None, now: float) -> None:
+        self._passing.forget(self)
+        if self.dialling is not None:
+            self.dialling.cancel()
+        for end in self.ends[1:]:
+            end.socket.close()
+        self._passed(rest, now)

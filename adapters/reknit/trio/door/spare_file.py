@@ -19,17 +19,17 @@ class SpareFile:
                 self._number = os.open(os.devnull, os.O_RDONLY)
         return self._number is not None
 
-    def accept(self, listening: int) -> socket.socket | None:
-        """The client that waits longest, in this file's place; None if it has gone meanwhile."""
+    def accept(self, listening: socket.socket) -> tuple[socket.socket, object] | None:
+        """The client that waits longest, in this file's place, and where it comes from.
+
+        None if it has gone meanwhile.
+        """
         if self._number is not None:
             os.close(self._number)
             self._number = None
-        listener = socket.socket(fileno=listening)
         try:
-            sock, _ = listener.accept()
+            sock, peer = listening.accept()
         except OSError:
             return None
-        finally:
-            listener.detach()
         sock.setblocking(False)
-        return sock
+        return sock, peer

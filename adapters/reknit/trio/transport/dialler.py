@@ -1,18 +1,26 @@
 """Connecting to the server."""
 
+import errno
 import os
 import socket
+from collections import deque
+from collections.abc import Callable
 
-import trio
-from reknit_core.policy.upstream import Upstream
 from reknit_core.wire.reasons import reason_of
 
-from reknit.sockets.stream_socket import StreamSocket
+from reknit.sockets.poller import WRITE
+from reknit.sockets.stream_socket import StreamSocket, without_delay
 from reknit.sockets.tls import TlsError, TlsSocket
+from reknit.trio.reactor import Reactor
 from reknit.trio.transport.certificates import Certificates
-from reknit.trio.transport.streams import plain_socket, shake_hands
+from reknit.trio.transport.names import Place, Places
+from reknit.trio.watched import Deadlines, Timed, Watched
 
 DIALS = 64  # at one time: after a server's restart thousands are due, and others want a turn too
+STAGGER = 0.25  # seconds until the next address is tried too (RFC 8305, section 5)
+
+_UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY, errno.EINTR)
+_CONNECTED = (0, errno.EISCONN)
 
 
 class DialError(Exception):
@@ -23,50 +31,248 @@ class DialError(Exception):
         self.answered = answered
 
 
-class Dialler:
-    """Connects to the server, within `timeout` seconds each time."""
+Dialled = Callable[[StreamSocket | DialError, float], None]
+"""Is told once what has come of it, never during the call by which it began."""
 
-    def __init__(self, upstream: Upstream, certificates: Certificates, timeout: float) -> None:
-        self._upstream = upstream
+
+class Dialling(Timed):
+    """A connection that is wanted."""
+
+    __slots__ = ("_dialler", "attempts", "begins", "error", "places", "told")
+
+    def __init__(
+        self, dialler: "Dialler", told: Dialled, begins: Callable[[], None] | None
+    ) -> None:
+        self._dialler = dialler
+        self.told: Dialled | None = told  # None: it is over
+        self.begins = begins
+        self.places: list[Place] = []  # what is still to be tried, the next one last
+        self.attempts: list[Attempt | Securing] = []
+        self.error: OSError | None = None  # what went wrong first
+
+    def note(self, error: OSError) -> None:
+        """An address is no good."""
+        if self.error is None:
+            self.error = error
+
+    def due(self, now: float) -> None:
+        """It may begin, or go on with the next address."""
+        if self.told is not None:
+            self._dialler.go_on(self, now)
+
+    def cancel(self) -> None:
+        """It isn't wanted any more."""
+        if self.told is not None:
+            self._dialler.end(self)
+
+
+class Attempt(Watched):
+    """A socket that is being connected to an address."""
+
+    __slots__ = ("_dialler", "_place", "dialling", "socket")
+
+    def __init__(self, dialler: "Dialler", dialling: Dialling, place: Place) -> None:
+        family, self._place = place
+        self.socket = socket.socket(family, socket.SOCK_STREAM)
+        self.socket.setblocking(False)
+        super().__init__(self.socket.fileno())
+        self._dialler = dialler
+        self.dialling = dialling
+
+    def connect(self) -> int:
+        """Go on with it: 0 when it is connected, else the system's error number."""
+        number = self.socket.connect_ex(self._place)  # type: ignore[arg-type]
+        return 0 if number in _CONNECTED else number
+
+    def ready(self, now: float) -> None:
+        """It is connected, or won't be."""
+        self._dialler.connect(self, now)
+
+    def drop(self) -> None:
+        """The whole dial is off."""
+        self.dialling.cancel()
+
+
+class Securing(Watched):
+    """A connection that speaks TLS first."""
+
+    __slots__ = ("_dialler", "dialling", "socket")
+
+    def __init__(self, dialler: "Dialler", dialling: Dialling, tls: TlsSocket) -> None:
+        super().__init__(tls.fileno())
+        self._dialler = dialler
+        self.dialling = dialling
+        self.socket = tls
+
+    def ready(self, now: float) -> None:
+        """Go on with the TLS handshake."""
+        self._dialler.secure(self, now)
+
+    def drop(self) -> None:
+        """The whole dial is off."""
+        self.dialling.cancel()
+
+
+class Dialler(Timed):
+    """Connects to the server, within `timeout` seconds each time; DIALS at most at one time.
+
+    `host`: as its certificate must name it, where it has one.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        places: Places,
+        certificates: Certificates,
+        timeout: float,
+        reactor: Reactor,
+    ) -> None:
+        self._host = host
+        self._places = places
         self._certificates = certificates
         self._timeout = timeout
-        self._dials = trio.CapacityLimiter(DIALS)
+        self._reactor = reactor
+        self._deadlines: Deadlines[Dialling] = Deadlines(timeout, reactor.schedule, self._expire)
+        self._waiting: deque[Dialling] = deque()  # for their turn
+        self._open: set[Dialling] = set()
 
-    async def connect(self) -> StreamSocket:
-        """A new connection, as soon as it is this one's turn. Raises DialError."""
-        async with self._dials:
-            with trio.move_on_after(self._timeout):
-                try:
-                    return await self._secure(plain_socket(await self._open()))
-                except OSError as error:
-                    answered = isinstance(error, TlsError) and error.answered
-                    raise DialError(_explain(error), answered=answered) from None
-        raise DialError(f"no connection in {self._timeout:g} seconds")
+    def dial(self, at: float, told: Dialled, begins: Callable[[], None] | None = None) -> Dialling:
+        """Connect at that time (seconds), or as soon as it can; `begins` hears of that."""
+        dialling = Dialling(self, told, begins)
+        self._reactor.schedule(at, dialling)
+        return dialling
 
-    async def _open(self) -> trio.SocketStream:
-        upstream = self._upstream
-        if upstream.socket_path:
-            return await trio.open_unix_socket(upstream.socket_path)
-        return await trio.open_tcp_stream(upstream.host, upstream.port)
+    def due(self, now: float) -> None:
+        """Others have ended."""
+        while self._waiting and len(self._open) < DIALS:
+            dialling = self._waiting.popleft()
+            if dialling.told is not None:
+                self._begin(dialling, now)
 
-    async def _secure(self, sock: socket.socket) -> StreamSocket:
-        """The same connection, with TLS if the upstream's URL says so."""
+    def go_on(self, dialling: Dialling, now: float) -> None:
+        """Its time has come: to begin, or to try the next address too."""
+        if dialling in self._open:
+            self._try(dialling, now)
+            return
+        self._waiting.append(dialling)
+        self.due(now)
+
+    def _begin(self, dialling: Dialling, now: float) -> None:
+        self._open.add(dialling)
+        self._deadlines.begin(dialling, now)
+        if dialling.begins is not None:
+            dialling.begins()
+
+        def told(outcome: list[Place] | OSError, now: float) -> None:
+            if isinstance(outcome, OSError):
+                dialling.error = outcome
+            else:
+                dialling.places = outcome[::-1]
+            self._reactor.schedule(now, dialling)
+
+        places = self._places.find(told, now)
+        if places is not None:
+            dialling.places = places[::-1]
+            self._try(dialling, now)
+
+    def _try(self, dialling: Dialling, now: float) -> None:
+        """Try the next address, if there is one left."""
+        while dialling.places:
+            try:
+                attempt = Attempt(self, dialling, dialling.places.pop())
+            except OSError as error:  # no file is left, or the system has no such addresses
+                dialling.note(error)
+                continue
+            dialling.attempts.append(attempt)
+            if self._connect(attempt, now):
+                if dialling.places:
+                    self._reactor.schedule(now + STAGGER, dialling)
+                return
+        if not dialling.attempts:
+            self._fail(dialling, now)
+
+    def connect(self, attempt: Attempt, now: float) -> None:
+        """It is connected, or won't be; then it's the next one's turn."""
+        if not self._connect(attempt, now):
+            self._try(attempt.dialling, now)
+
+    def _connect(self, attempt: Attempt, now: float) -> bool:
+        """Whether it is connected, or may still be."""
+        number = attempt.connect()
+        if number in _UNDER_WAY:
+            self._reactor.watch_also(attempt, WRITE)
+            return True
+        dialling = attempt.dialling
+        dialling.attempts.remove(attempt)
+        self._reactor.release(attempt)
+        if number:
+            attempt.socket.close()
+            dialling.note(OSError(number, os.strerror(number)))
+            return False
+        self._drop_attempts(dialling)
+        self._connected(dialling, without_delay(attempt.socket), now)
+        return True
+
+    def _connected(self, dialling: Dialling, sock: socket.socket, now: float) -> None:
         context = self._certificates.for_server
         if context is None:
-            return sock
+            self._tell(dialling, sock, now)
+            return
+        securing = Securing(self, dialling, TlsSocket(sock, context, self._host))
+        dialling.attempts.append(securing)
+        self.secure(securing, now)
+
+    def secure(self, securing: Securing, now: float) -> None:
+        """Go on with its TLS handshake."""
+        dialling = securing.dialling
         try:
-            secured = TlsSocket(sock, context, self._upstream.host)
-            await shake_hands(secured)
-        except BaseException:
-            sock.close()
-            raise
-        return secured
+            mask = securing.socket.shake_hands()
+        except OSError as error:
+            dialling.error = error
+            self._fail(dialling, now)
+            return
+        if mask:
+            self._reactor.watch_also(securing, mask)
+            return
+        self._reactor.release(securing)
+        dialling.attempts.clear()
+        self._tell(dialling, securing.socket, now)
+
+    # -- Ends ----------------------------------------------------------------------------------
+
+    def _fail(self, dialling: Dialling, now: float) -> None:
+        error = dialling.error
+        assert error is not None
+        answered = isinstance(error, TlsError) and error.answered
+        self._tell(dialling, DialError(_explain(error), answered=answered), now)
+
+    def _expire(self, dialling: Dialling, now: float) -> None:
+        self._tell(dialling, DialError(f"no connection in {self._timeout:g} seconds"), now)
+
+    def _tell(self, dialling: Dialling, outcome: StreamSocket | DialError, now: float) -> None:
+        told = dialling.told
+        self.end(dialling)
+        if told is not None:
+            told(outcome, now)
+
+    def end(self, dialling: Dialling) -> None:
+        """It is over, whatever is under way."""
+        dialling.told = None
+        self._deadlines.end(dialling)
+        self._open.discard(dialling)
+        self._drop_attempts(dialling)
+        if self._waiting:
+            self._reactor.schedule(0.0, self)  # soon, but not within what happens now
+
+    def _drop_attempts(self, dialling: Dialling) -> None:
+        dialling.places = []
+        for attempt in dialling.attempts:
+            self._reactor.release(attempt)
+            attempt.socket.close()
+        dialling.attempts.clear()
 
 
 def _explain(error: OSError) -> str:
-    """What went wrong, of the several addresses that a name can have."""
-    causes = getattr(error.__cause__, "exceptions", ())
-    cause = next((cause for cause in causes if isinstance(cause, OSError)), error)
-    if cause.errno is None or isinstance(cause, socket.gaierror):
-        return reason_of(cause)
-    return os.strerror(cause.errno)
+    if error.errno is None or isinstance(error, socket.gaierror):
+        return reason_of(error)
+    return os.strerror(error.errno)

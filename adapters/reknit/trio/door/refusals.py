@@ -1,0 +1,42 @@
+"""What is counted, and said, of clients that are refused."""
+
+from logging import INFO, WARNING
+
+from reknit_core.counters import Counters
+from reknit_core.telemetry.seldom import Seldom
+from reknit_core.wire.handshake import NO_UPGRADE, Refusal
+
+from reknit.observe.logs import tell_seldom
+
+
+class Refusals:
+    """They go into `counters`; any stranger can cause them, so the log hears of some only."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+        self._seldom = Seldom()
+
+    def limited(self, address: str, answer: Refusal) -> None:
+        """A client was over a limit when it came."""
+        self._tell_refusal(WARNING, "limited", address, answer)
+
+    def refused(self, address: str, answer: Refusal) -> None:
+        """What a client asked for is refused."""
+        self._tell_refusal(INFO, "refused", address, answer)
+
+    def tls_failed(self, address: str, reason: str) -> None:
+        """A client got no answer, since it speaks no TLS that we understand."""
+        text = "client %(address)s refused: %(reason)s"
+        self.tell(INFO, "tls_failed", reason, text, address=address, reason=reason)
+
+    def tell(self, level: int, event: str, kind: str, text: str, **fields: str | int) -> None:
+        """Log it: of each kind at the 1st, 2nd, 4th, 8th, … time."""
+        tell_seldom(self._seldom, f"{event} {kind}", level, event, text, **fields)
+
+    def _tell_refusal(self, level: int, event: str, address: str, answer: Refusal) -> None:
+        status, error = answer.status, answer.error
+        self._counters.handshakes[status] += 1
+        text = "client %(address)s refused: %(status)d %(error)s"
+        if answer is NO_UPGRADE:
+            text += " (--http pass would pass its request to the server)"
+        self.tell(level, event, error, text, address=address, status=status, error=error)
