@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from traceback import format_tb
 from typing import Any
 
@@ -29,9 +30,15 @@ _FOR_ONE = {" have": " has", " wait": " waits"}
 def tell(level: int, event: str, text: str, **fields: str | int | float) -> None:
     """Log an event. `text` may name its fields: `%(session)s closes`."""
     if LOG.isEnabledFor(level):
-        if fields:
+        if fields and _counts(text):
             text = _COUNTED.sub(lambda found: _in_number(found, fields), text)
         LOG.log(level, text, *([fields] if fields else []), extra={"event": event})
+
+
+@cache
+def _counts(text: str) -> bool:
+    """Whether it has a number in it; there are few texts."""
+    return _COUNTED.search(text) is not None
 
 
 def _in_number(counted: re.Match[str], fields: Mapping[str, object]) -> str:

@@ -13,11 +13,12 @@ import signal
 from collections import deque
 from collections.abc import Callable
 from threading import Condition, Thread
-from time import monotonic
+from time import monotonic, sleep
 
 LINES = 10_000  # that wait at one time
 BYTES = 1024 * 1024  # of these lines
 CHUNK = 4096  # bytes a write: a pipe keeps so many together, whoever else writes (PIPE_BUF)
+GATHERS = 0.01  # seconds: lines that come within it go together, since each time wakes a thread
 LAST = 1.0  # seconds for what is left when the process ends
 
 
@@ -94,6 +95,9 @@ class Outlet:
                     self.lost += fresh
                     self._untold += fresh + sum(told for _, told in lines)
                 self._changed.notify_all()
+                is_done = not self._queue
+            if is_done:
+                sleep(GATHERS)
 
     def _has_work(self) -> bool:
         return bool(self._queue) or bool(self._untold and not self._failed)

@@ -5,6 +5,8 @@ LONGEST = 200  # characters
 
 def printable(text: str) -> str:
     """The text on one line, with escapes for what can't be printed."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
