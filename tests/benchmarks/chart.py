@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from html import escape
 
-from report import DIRECT, IDLE, STANDARD, Results, number
+from report import DIRECT, Results, Row, number, rows, standard_of
 
 WIDTH = 860
 LEFT = 270  # where bars begin
@@ -20,11 +20,14 @@ COLOURS = ("#e8590c", "#f0a000", "#3b82d6", "#2f9e55", "#868e96", "#9c5fd0", "#0
 
 
 def draw(results: Results) -> str:
-    """The whole file: processor time a message, and memory, as ratios to HAProxy."""
+    """The whole file: processor time, a round trip and memory as ratios to HAProxy.
+
+    Rows in which that has no part are left out.
+    """
     names = [name for name in results["versions"] if name != DIRECT]
-    standard = STANDARD if STANDARD in names else names[0]
-    cases = list(results["summary"])
-    height = TOP + len(cases) * (len(names) * STEP + GAP) + 30
+    standard = standard_of(names) or names[0]
+    shown = [row for row in rows(results) if standard in results["summary"][row.case]]
+    height = TOP + len(shown) * (len(names) * STEP + GAP) + 30
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
         f'width="{WIDTH}" height="{height}" role="img" font-family="{FONT}" '
@@ -33,7 +36,7 @@ def draw(results: Results) -> str:
         _text(
             0,
             18,
-            f"Processor time per message, as a ratio to {standard}: shorter is better",
+            f"Processor time, as a ratio to {standard}: shorter is better",
             size=16,
             weight=600,
         ),
@@ -41,8 +44,8 @@ def draw(results: Results) -> str:
         *_axis(height),
     ]
     y = TOP
-    for case in cases:
-        parts += _group(case, results["summary"][case], names, standard, y)
+    for row in shown:
+        parts += _group(row, results["summary"][row.case], names, standard, y)
         y += len(names) * STEP + GAP
     machine = results["machine"]
     about = f"{results['date'][:10]}, {machine['processor']}, {machine['system']}"
@@ -73,17 +76,16 @@ def _axis(height: int) -> Iterator[str]:
 
 
 def _group(
-    case: str,
+    row: Row,
     proxies: dict[str, dict[str, float | None]],
     names: list[str],
     standard: str,
     top: int,
 ) -> Iterator[str]:
-    key, unit = ("connection", "KiB") if case == IDLE else ("processor", "µs")
+    key = row.key
     base = proxies.get(standard, {}).get(key)
-    label = f"{case}: memory" if case == IDLE else case
     middle = top + (len(names) * STEP - STEP + BAR) / 2 + 4
-    yield _text(LEFT - 10, middle, label, anchor="end")
+    yield _text(LEFT - 10, middle, row.title, anchor="end")
     for index, name in enumerate(names):
         y = top + index * STEP
         entry = proxies.get(name, {})
@@ -98,7 +100,7 @@ def _group(
         yield _bar(LEFT, y, width, _colour(index))
         if ratio > CAP:
             yield _cut(LEFT + width, y)
-        text = f"{ratio:.2f} {TIMES} · {number(value)} {unit}"
+        text = f"{ratio:.2f} {TIMES} · {number(value)} {row.unit}"
         yield _text(LEFT + width + 8, y + BAR - 1, text, size=11)
 
 

@@ -14,6 +14,7 @@ from cases import Case, Flow
 from endpoint import Endpoint, Loop
 from messages import READ_SIZE, MessageError, messages
 from processes import patience
+from secure import secured
 from server import GUID
 from speech import speech
 
@@ -48,6 +49,7 @@ class Client(Endpoint):
         "began",
         "count",
         "load",
+        "name",
         "posted",
         "ready_for_load",
         "told",
@@ -56,24 +58,30 @@ class Client(Endpoint):
     )
     masked = True
 
-    def __init__(self, load: "Load", address: tuple[str, int], source: str = "") -> None:
+    def __init__(
+        self, load: "Load", address: tuple[str, int], source: str = "", name: str = ""
+    ) -> None:
         sock = socket.socket()
         if source:
             sock.setsockopt(socket.IPPROTO_IP, BIND_ADDRESS_NO_PORT, 1)
             sock.bind((source, 0))
         self.began = perf_counter()
         sock.connect(address)
+        if load.secure is not None:
+            sock = load.secure.wrap_socket(sock, server_hostname=address[0])
         super().__init__(load.loop, sock)
         self.load = load
+        self.name = name
         self.took = inf  # seconds for connecting and the opening handshake
         self.count = 0
         self.told: dict[str, object] = {}
         self.posted: deque[tuple[int, float]] = deque()
         host = f"{address[0]}:{address[1]}"
+        identity = f"X-Connection-Id: {name}\r\n" if name else ""
         self.extras.append(
             f"GET /benchmark HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n"
             f"Connection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\n"
-            "Sec-WebSocket-Version: 13\r\n\r\n".encode()
+            f"Sec-WebSocket-Version: 13\r\n{identity}\r\n".encode()
         )
         self.flush()
 
@@ -143,12 +151,13 @@ class Client(Endpoint):
 
 
 class Load:
-    """A set of clients of one port."""
+    """A set of clients of one port; with a file of an `authority` they speak TLS."""
 
     client = Client
 
-    def __init__(self, port: int, loop: Loop | None = None) -> None:
+    def __init__(self, port: int, loop: Loop | None = None, authority: str = "") -> None:
         self.loop = loop or Loop()
+        self.secure = secured(authority) if authority else None
         self.address = ("127.0.0.1", port)
         self.clients: list[Client] = []
         self.opened = 0
@@ -167,11 +176,15 @@ class Load:
             while len(self.clients) < min(goal, self.opened + OPENING):
                 place = places[len(self.clients) % len(places)]
                 try:
-                    self.clients.append(self.client(self, self.address, place))
+                    self.add_client(place)
                 except OSError as error:
                     raise RunError(f"can't connect: {error.strerror}") from None
             self.turn_until(partial(self._has_opened, self.opened + 1))
         return perf_counter() - began
+
+    def add_client(self, source: str) -> None:
+        """Begin to connect one more. Raises OSError."""
+        self.clients.append(self.client(self, self.address, source))
 
     def plan(self, case: Case) -> None:
         """Agree with the server on what will be sent. Raises RunError."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from processes import HERE, free_port
 
 NODE_MODULES = "FASTIFY_NODE_MODULES"  # names the directory that has @fastify/http-proxy in it
+OWN = "reknit, "  # what names begin with that are those of this version
 RUN_REKNIT = "from reknit.cli.main import main; main()"
 
 HAPROXY = """\
@@ -26,7 +27,7 @@ defaults
   timeout server 600s
   timeout tunnel 600s
 frontend clients
-  bind 127.0.0.1:{port}
+  bind 127.0.0.1:{port}{tls}
   default_backend servers
 backend servers
   server one 127.0.0.1:{upstream}
@@ -46,7 +47,7 @@ http {{
   uwsgi_temp_path {directory}/uwsgi;
   scgi_temp_path {directory}/scgi;
   server {{
-    listen 127.0.0.1:{port} backlog=4096;
+    listen 127.0.0.1:{port} backlog=4096{tls};
     location / {{
       proxy_pass http://127.0.0.1:{upstream};
       proxy_http_version 1.1;
@@ -60,30 +61,41 @@ http {{
 """
 
 
+NGINX_TLS = " ssl; ssl_certificate {certificate}; ssl_certificate_key {certificate}"
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A proxy: how it is called, started and reached."""
+    """A proxy: how it is called, started and reached; `resumes`: its sessions can be resumed."""
 
     name: str
     version: str
     port: int
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    resumes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a proxy is given: where the server is, where it may write, how many may connect."""
+    """What a proxy is given: where the server is, where it may write, how many may connect.
+
+    `certificate`: a file with its chain and its key, with which clients are to connect by TLS.
+    """
 
     upstream: int
     directory: Path
     connections: int
+    certificate: str = ""
 
 
 def find(place: Place, commands: Sequence[str] = ()) -> list[Peer]:
-    """All proxies that are here, and those of the command line (NAME=PORT=COMMAND)."""
-    found = [maker(place) for maker in _KNOWN]
-    return [peer for peer in found if peer] + [_named(text, place) for text in commands]
+    """All proxies that are here, and those of the command line (NAME=PORT=COMMAND).
+
+    With a certificate only those of which is known how they are given one.
+    """
+    found = [maker(place) for maker in _KNOWN] + [_named(text, place) for text in commands]
+    return [peer for peer in found if peer]
 
 
 def at_least_once(place: Place) -> Peer:
@@ -98,9 +110,13 @@ def _at_most_once(place: Place) -> Peer:
 def _reknit(place: Place, delivery: str) -> Peer:
     port = free_port()
     serve = ["serve", f"ws://127.0.0.1:{place.upstream}", "--listen", f"127.0.0.1:{port}"]
-    options = ["--delivery", delivery]
+    options = ["--delivery", delivery, *_reknit_tls(place)]
     command = [sys.executable, "-c", RUN_REKNIT, *serve, *options]
-    return Peer(f"reknit, {delivery}", reknit_version(), port, command)
+    return Peer(f"{OWN}{delivery}", reknit_version(), port, command, resumes=True)
+
+
+def _reknit_tls(place: Place) -> list[str]:
+    return ["--tls-cert", place.certificate] if place.certificate else []
 
 
 def reknit_version() -> str:
@@ -119,9 +135,11 @@ def _haproxy(place: Place) -> Peer | None:
     if program is None:
         return None
     port = free_port()
-    file = place.directory / "haproxy.cfg"
+    file = place.directory / f"haproxy-{port}.cfg"
+    tls = f" ssl crt {place.certificate}" if place.certificate else ""
+    connections = place.connections
     file.write_text(
-        HAPROXY.format(port=port, upstream=place.upstream, connections=place.connections)
+        HAPROXY.format(port=port, tls=tls, upstream=place.upstream, connections=connections)
     )
     version = _version([program, "-v"], r"version (\S+)")
     return Peer("HAProxy", version, port, [program, "-f", str(file)])
@@ -132,12 +150,16 @@ def _nginx(place: Place) -> Peer | None:
     if program is None:
         return None
     port = free_port()
-    directory = place.directory / "nginx"
+    directory = place.directory / f"nginx-{port}"
     directory.mkdir()
     file = directory / "nginx.conf"
     sockets = 2 * place.connections + 64
+    tls = ""
+    if place.certificate:
+        tls = NGINX_TLS.format(certificate=place.certificate)
+    upstream = place.upstream
     file.write_text(
-        NGINX.format(port=port, upstream=place.upstream, directory=directory, sockets=sockets)
+        NGINX.format(port=port, tls=tls, upstream=upstream, directory=directory, sockets=sockets)
     )
     command = [program, "-p", str(directory), "-e", "stderr", "-c", str(file)]
     return Peer("nginx", _version([program, "-v"], r"nginx/(\S+)"), port, command)
@@ -145,7 +167,7 @@ def _nginx(place: Place) -> Peer | None:
 
 def _fastify(place: Place) -> Peer | None:
     modules, program = os.environ.get(NODE_MODULES), _program("node")
-    if not modules or program is None:
+    if not modules or program is None or place.certificate:
         return None
     port = free_port()
     package = Path(modules, "@fastify", "http-proxy", "package.json").read_text()
@@ -170,8 +192,8 @@ _KNOWN: tuple[Callable[[Place], Peer | None], ...] = (
 )
 
 
-def _named(text: str, place: Place) -> Peer:
-    """One of the command line. Raises ValueError."""
+def _named(text: str, place: Place) -> Peer | None:
+    """One of the command line; a reknit is known by its command. Raises ValueError."""
     name, _, rest = text.partition("=")
     port, _, command = rest.partition("=")
     if not (name and command and port.isdecimal()):
@@ -180,7 +202,10 @@ def _named(text: str, place: Place) -> Peer:
         word.replace("{port}", port).replace("{upstream}", str(place.upstream))
         for word in shlex.split(command)
     ]
-    return Peer(name, "", int(port), words)
+    is_reknit = any("reknit" in Path(word).name for word in words[:3])
+    if place.certificate and not is_reknit:
+        return None
+    return Peer(name, "", int(port), [*words, *_reknit_tls(place)], resumes=is_reknit)
 
 
 def _program(name: str) -> str | None:

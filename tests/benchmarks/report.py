@@ -1,13 +1,17 @@
 """From samples to numbers, ratios, and the tables of adapters/guide/speed.md."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Any, TypedDict
+
+from cases import ONE
+from peers import OWN
 
 STANDARD = "HAProxy"  # what the ratios are to
 DIRECT = "no proxy"
 IDLE = "one idle connection"
+GONE = "memory when 100 clients with 64 KiB messages have gone"
 
 Numbers = dict[str, float | None]
 
@@ -25,27 +29,32 @@ class Results(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A number of a sample, and how it is shown; `ratio` if it is compared."""
+class Row:
+    """A row of the guide's table: the number `key` of the case, and its unit."""
 
-    key: str
     title: str
-    digits: int = field(default=3)
+    case: str
+    key: str
+    unit: str
 
 
-COLUMNS = (
-    Column("rate", "messages/s"),
-    Column("p50", "round trip p50, µs"),
-    Column("p99", "round trip p99, µs"),
-    Column("processor", "processor, µs/message"),
-)
+COLUMNS = {
+    "rate": "messages or sessions/s",
+    "p50": "round trip p50, µs",
+    "p99": "round trip p99, µs",
+    "processor": "processor, µs each",
+}
 
 
 def summarise(rounds: dict[str, dict[str, list[Numbers | None]]]) -> dict[str, dict[str, Any]]:
-    """For each case and proxy the medians, and the medians of each round's ratios to HAProxy."""
+    """For each case and proxy the medians, the least, and the medians of each round's ratios.
+
+    A ratio is to HAProxy; where that has no part, to the first proxy that is no reknit of this
+    version, so an earlier one.
+    """
     summary: dict[str, dict[str, Any]] = {}
     for case, proxies in rounds.items():
-        standard = proxies.get(STANDARD, [])
+        standard = proxies.get(standard_of(proxies), [])
         summary[case] = {}
         for proxy, samples in proxies.items():
             good = [sample for sample in samples if sample]
@@ -54,63 +63,88 @@ def summarise(rounds: dict[str, dict[str, list[Numbers | None]]]) -> dict[str, d
                 continue
             entry: dict[str, Any] = {}
             for key in good[0]:
-                entry[key] = _median(sample[key] for sample in good)
-                entry[f"{key}_ratio"] = _median(
+                entry[key] = _short(median, (sample[key] for sample in good))
+                entry[f"{key}_least"] = _short(min, (sample[key] for sample in good))
+                ratios = (
                     _divide(one[key], other[key])
                     for one, other in zip(good, standard, strict=False)
                     if other
                 )
+                entry[f"{key}_ratio"] = _short(median, ratios)
             summary[case][proxy] = entry
     return summary
+
+
+def standard_of(proxies: Iterable[str]) -> str:
+    """Which of them the ratios of a row are to; empty if to none."""
+    names = [name for name in proxies if name != DIRECT and not name.startswith(OWN)]
+    return STANDARD if STANDARD in names else next(iter(names), "")
 
 
 def _divide(one: float | None, other: float | None) -> float | None:
     return one / other if one is not None and other else None
 
 
-def _median(values: Iterable[float | None]) -> float | None:
+def _short(choose: Callable[[list[float]], float], values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return float(f"{median(known):.4g}") if known else None
+    return float(f"{choose(known):.4g}") if known else None
+
+
+def rows(results: Results) -> list[Row]:
+    """What the guide's table and the chart show of what was measured."""
+    found = []
+    for case in results["summary"]:
+        if case == IDLE:
+            found.append(Row(f"{case}: memory", case, "connection", "KiB"))
+        elif case == GONE:
+            found.append(Row(case, case, "held", "MiB"))
+        else:
+            found.append(Row(case, case, "processor", "µs"))
+        if case == ONE.name:
+            found.append(Row(f"{case}: round trip", case, "p50", "µs"))
+    return found
 
 
 def overview(results: Results) -> str:
-    """Processor time: a row a case, a column a proxy; then memory."""
-    summary = results["summary"]
-    names = [name for name in results["versions"] if name != DIRECT]
-    rows = [["processor µs per message", *names]]
-    for case, proxies in summary.items():
-        if case != IDLE:
-            rows.append([case, *(_cell(proxies.get(name), "processor") for name in names)])
-    if IDLE in summary:
-        proxies = summary[IDLE]
-        rows.append([f"{IDLE}, KiB", *(_cell(proxies.get(name), "connection") for name in names)])
-    return _table(rows)
+    """The guide's table: what each row's standard takes, and the others' ratios to that."""
+    names = [name for name in results["versions"] if name not in (DIRECT, STANDARD)]
+    table = [["case", STANDARD, *names]]
+    for row in rows(results):
+        proxies = results["summary"][row.case]
+        standard = proxies.get(STANDARD)
+        cells = [_cell(proxies.get(name), row.key, row.unit) for name in names]
+        if standard is not None:
+            cells = [_ratio(proxies.get(name), row.key) for name in names]
+        table.append([row.title, _value(standard, row.key, row.unit), *cells])
+    return _table(table)
 
 
 def details(results: Results) -> str:
-    """Everything: a row for each case and proxy."""
-    rows = [["case", "proxy", *(column.title for column in COLUMNS), "of its core"]]
+    """Everything: a row for each case and proxy; first the medians, then the least."""
+    table = [["case", "proxy", *COLUMNS.values(), "the least", "of its core"]]
     for case, proxies in results["summary"].items():
-        if case == IDLE:
+        if case in (IDLE, GONE):
             continue
         for name, entry in proxies.items():
-            cells = [_cell(entry, column.key) for column in COLUMNS]
+            cells = [_cell(entry, key) for key in COLUMNS]
+            least = _value(entry, "processor_least")
             busy = "failed" if entry.get("failed") else f"{entry['busy']:.0%}"
             if name == DIRECT:
-                cells[-1] = busy = "-"
-            rows.append([case, name, *cells, busy])
-    return _table(rows)
+                cells[-1] = least = busy = "-"
+            table.append([case, name, *cells, least, busy])
+    return _table(table)
 
 
-def idle_table(results: Results) -> str:
-    """Memory and processor time of idle connections."""
-    rows = [["proxy", "KiB per idle connection", "MiB without any", "% of a core for 1,000 idle"]]
-    for name, entry in results["summary"].get(IDLE, {}).items():
-        failed = entry.get("failed")
-        base = "failed" if failed else f"{entry['base'] / 1024:.1f}"
-        busy = "failed" if failed else f"{entry['processor']:.1f}"
-        rows.append([name, _cell(entry, "connection"), base, busy])
-    return _table(rows)
+def memory_table(results: Results) -> str:
+    """Memory and processor time of idle connections, and memory when all have gone."""
+    titles = ["KiB per idle connection", "KiB without any", "% of a core for 1,000 idle"]
+    table = [["proxy", *titles, "MiB more when a crowd has gone"]]
+    idle, gone = (results["summary"].get(case, {}) for case in (IDLE, GONE))
+    for name in {**idle, **gone}:
+        cells = [_cell(idle.get(name), "connection")]
+        cells += [_value(idle.get(name), key) for key in ("base", "processor")]
+        table.append([name, *cells, _value(gone.get(name), "held")])
+    return _table(table)
 
 
 def footnote(results: Results) -> str:
@@ -122,24 +156,30 @@ def footnote(results: Results) -> str:
     text = (
         f"Measured {results['date'][:10]} on {machine['processor']} ({machine['cores']} cores, "
         f"{machine['system']}). {versions}. Each proxy on a core of its own, medians of "
-        f"{settings['rounds']} rounds of {settings['seconds']:g} s"
+        f"{settings['rounds']} rounds, messages for {settings['seconds']:g} s"
     )
-    return text + (f"; in brackets the ratio to {STANDARD}." if _compared(results) else ".")
+    return text + (f"; ratios are to {STANDARD}." if STANDARD in results["versions"] else ".")
 
 
-def _compared(results: Results) -> bool:
-    return STANDARD in results["versions"]
+def _cell(entry: dict[str, Any] | None, key: str, unit: str = "") -> str:
+    """A number, and in brackets its ratio."""
+    value = _value(entry, key, unit)
+    ratio = (entry or {}).get(f"{key}_ratio")
+    return value if ratio is None else f"{value} ({ratio:.2f})"
 
 
-def _cell(entry: dict[str, Any] | None, key: str) -> str:
+def _ratio(entry: dict[str, Any] | None, key: str) -> str:
+    ratio = (entry or {}).get(f"{key}_ratio")
+    return _value(entry, key) if ratio is None else f"{ratio:#.3g}"
+
+
+def _value(entry: dict[str, Any] | None, key: str, unit: str = "") -> str:
     if entry is None:
         return "-"
     if entry.get("failed"):
         return "failed"
-    value, ratio = entry.get(key), entry.get(f"{key}_ratio")
-    if value is None:
-        return "-"
-    return number(value) + (f" ({ratio:.2f})" if ratio is not None else "")
+    value = entry.get(key)
+    return "-" if value is None else f"{number(value)} {unit}".rstrip()
 
 
 def number(value: float) -> str:

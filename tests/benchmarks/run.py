@@ -8,16 +8,15 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from subprocess import Popen
-from typing import IO
 
 import chart
 import measure
 import report
-from cases import CASES, Case
-from load import RunError
+from cases import CASES, SESSION_CASES
 from peers import NODE_MODULES, Peer, Place, find
 from processes import (
     Cores,
@@ -25,11 +24,11 @@ from processes import (
     free_port,
     machine,
     raise_file_limit,
-    start,
-    start_server,
-    stop,
 )
-from report import DIRECT, IDLE, Numbers, Results
+from report import GONE, IDLE, Results
+from sessions import build
+from stage import Notes, Stage
+from tls_files import certificate, write_authority, write_certificate
 
 HERE = Path(__file__).parent
 CHART = HERE.parent.parent / "tests" / "benchmarks" / "benchmark.svg"
@@ -39,58 +38,8 @@ DESCRIPTION = f"""\
 Measures reknit in each delivery policy beside HAProxy and nginx (where they are installed),
 @fastify/http-proxy (where {NODE_MODULES} names the node_modules directory that has it), and the
 proxies of --peer. Each has the same core for itself and is loaded alone; the rounds take turns.
-Every message is checked at both ends, for content and order. Linux, two cores."""
-
-
-class Bench:
-    """The processes under test, and what was measured so far."""
-
-    def __init__(self, cores: Cores, log: IO[str]) -> None:
-        self.cores = cores
-        self.log = log
-        self.rounds: dict[str, dict[str, list[Numbers | None]]] = {}
-        self.failures: list[str] = []
-
-    def start(self, peer: Peer) -> Popen[bytes]:
-        """Start a proxy on its core. Raises StartError."""
-        return start(peer.command, self.cores.proxy, peer.port, self.log, peer.environment)
-
-    def load(self, peer: Peer, process: Popen[bytes] | None, case: Case, seconds: float) -> None:
-        """Measure one case once."""
-        try:
-            sample = measure.plain(measure.loaded(peer.port, process, case, seconds))
-        except RunError as error:
-            self._fail(case.name, peer, error)
-            return
-        self._note(case.name, peer, sample)
-        rate, processor = sample["rate"] or 0, sample["processor"] or 0
-        busy = sample["busy"] or 0
-        _say(
-            f"  {peer.name:24} {rate:12,.0f} messages/s {processor:10.2f} µs/message"
-            f" {busy:5.0%} of its core"
-        )
-
-    def idle(self, peer: Peer) -> None:
-        """Measure idle connections, in a fresh process."""
-        try:
-            process = self.start(peer)
-            try:
-                sample = measure.plain(measure.idle(peer.port, process))
-            finally:
-                stop(process)
-        except (RunError, StartError) as error:
-            self._fail(IDLE, peer, error)
-            return
-        self._note(IDLE, peer, sample)
-        _say(f"  {peer.name:24} {sample['connection'] or 0:12.1f} KiB")
-
-    def _note(self, row: str, peer: Peer, sample: Numbers | None) -> None:
-        self.rounds.setdefault(row, {}).setdefault(peer.name, []).append(sample)
-
-    def _fail(self, row: str, peer: Peer, error: Exception) -> None:
-        self._note(row, peer, None)
-        self.failures.append(f"{row}: {peer.name}: {error}")
-        _say(f"  {peer.name:24} FAILED: {error}")
+Every message is checked at both ends, for content and order. Linux, two cores, and a C compiler
+for the loader of sessions that come and go."""
 
 
 def main() -> int:
@@ -106,7 +55,7 @@ def main() -> int:
             return 2
         Path(options.json).write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     Path(options.chart).write_text(chart.draw(results))
-    parts = (report.overview, report.details, report.idle_table, report.footnote)
+    parts = (report.overview, report.details, report.memory_table, report.footnote)
     print("\n\n".join(part(results) for part in parts))
     for failure in results["failures"]:
         print(f"FAILED: {failure}", file=sys.stderr)
@@ -117,7 +66,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=DESCRIPTION)
     add = parser.add_argument
     add("--rounds", type=int, default=5, help="how often each is measured (default: 5)")
-    add("--seconds", type=float, default=1.0, help="of each measurement (default: 1)")
+    add("--seconds", type=float, default=1.0, help="of messages (default: 1)")
+    add("--sessions", type=int, default=1000, help="that come and go (default: 1000)")
     add("--case", action="append", default=[], metavar="TEXT", help="only cases with this in it")
     add("--only", action="append", default=[], metavar="TEXT", help="only proxies with this in it")
     add(
@@ -138,24 +88,20 @@ def _options() -> argparse.Namespace:
 def _measure(options: argparse.Namespace) -> Results:
     cores = Cores.choose([int(core) for core in options.cores.split(",") if core])
     raise_file_limit()
-    cases = [case for case in CASES if _wanted(case.name, options.case)]
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         log = stack.enter_context((directory / "log").open("w"))
-        port = options.server_port or free_port()
-        stack.callback(stop, start_server(port, cores.server, log))
-        place = Place(port, directory, CONNECTIONS)
-        peers = [peer for peer in find(place, options.peer) if _wanted(peer.name, options.only)]
-        if not peers or not (cases or _wanted(IDLE, options.case)):
-            raise ValueError("no proxy or no case has that in its name")
-        bench = Bench(cores, log)
+        place = Place(options.server_port or free_port(), directory, CONNECTIONS)
+        plain = Stage(Notes(), cores, place, log, options.rounds)
+        file, authority = _certificate(directory)
+        secure = replace(plain, place=replace(place, certificate=file), authority=authority)
         os.sched_setaffinity(0, {cores.load})
         gc.disable()  # a collection of the loader's would show as a slow proxy
-        _load_all(bench, peers, Peer(DIRECT, "", port, ()), cases, options)
-        if _wanted(IDLE, options.case):
-            _say(IDLE)
-            for peer in peers:
-                bench.idle(peer)
+        peers = _measure_all(plain, options)
+        _measure_all(secure, options)
+        notes = plain.notes
+    if not notes.rounds:
+        raise ValueError("no proxy or no case has that in its name")
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
@@ -165,40 +111,40 @@ def _measure(options: argparse.Namespace) -> Results:
             "cores": [cores.proxy, cores.load, cores.server],
         },
         "versions": {peer.name: peer.version for peer in peers},
-        "rounds": bench.rounds,
-        "failures": bench.failures,
-        "summary": report.summarise(bench.rounds),
+        "rounds": notes.rounds,
+        "failures": notes.failures,
+        "summary": report.summarise(notes.rounds),
     }
 
 
-def _load_all(
-    bench: Bench,
-    peers: Sequence[Peer],
-    direct: Peer,
-    cases: Sequence[Case],
-    options: argparse.Namespace,
-) -> None:
-    """All proxies run, one is loaded at a time: the others sleep."""
-    with ExitStack() as stack:
-        running: list[tuple[Peer, Popen[bytes] | None]] = []
-        for peer in peers:
-            process = bench.start(peer)
-            stack.callback(stop, process)
-            running.append((peer, process))
-        running.append((direct, None))
-        for case in cases:
-            _say(case.name)
-            for _ in range(options.rounds):
-                for peer, proxy in running:
-                    bench.load(peer, proxy, case, options.seconds)
+def _measure_all(stage: Stage, options: argparse.Namespace) -> list[Peer]:
+    """All rows that are wanted, those with TLS or those without; the proxies that are."""
+    secure = bool(stage.authority)
+    found = find(stage.place, options.peer)
+    peers = [peer for peer in found if _wanted(peer.name, options.only)]
+    cases = [case for case in CASES if case.secure == secure and _wanted(case.name, options.case)]
+    coming = [
+        case for case in SESSION_CASES if case.secure == secure and _wanted(case.name, options.case)
+    ]
+    if peers and coming:
+        stage.sessions(coming, peers, build(stage.place.directory), options.sessions)
+    if peers and cases:
+        stage.messages(cases, peers, options.seconds)
+    if _wanted(IDLE, options.case) and not secure:
+        stage.memory(IDLE, peers, measure.idle)
+    if _wanted(GONE, options.case) and not secure:
+        stage.memory(GONE, peers, partial(measure.gone, seconds=options.seconds))
+    return peers
+
+
+def _certificate(directory: Path) -> tuple[str, str]:
+    """Files: a certificate for this address with its key, and the authority's."""
+    file = directory / "certificate.pem"
+    return write_certificate(file, certificate("127.0.0.1")), write_authority(directory)
 
 
 def _wanted(name: str, parts: Sequence[str]) -> bool:
     return not parts or any(part in name for part in parts)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

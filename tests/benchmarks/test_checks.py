@@ -5,16 +5,23 @@ import select
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryFile
+from threading import Event, Thread
 
+import measure
 import pytest
-from cases import Case, Flow
+from cases import SESSION_CASES, Case, Flow
 from endpoint import Loop, Readable
 from load import Load, RunError
 from messages import MessageError, Messages, Opcode, Receiver, Ring, frame, messages, note
+from processes import free_port
 from reknit_core.dialect.interpreter import Interpreter, Verdict
 from reknit_core.dialect.registry import registry
 from reknit_core.dialect.speech import Message
 from server import Listener, Service
+from sessions import Sessions, sessions
 from speech import SPEECHES, speech
 
 pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="needs Linux: epoll")
@@ -108,14 +115,13 @@ def test_a_damaged_stream_is_noticed(damage: Callable[[list[bytes]], bytes], ste
 
 
 class Half(Readable):
-    """Passes what comes on to the other half; the 20th read after the handshake is harmed."""
+    """Passes what comes on to the other half, harmed."""
 
-    __slots__ = ("harm", "other", "reads")
+    __slots__ = ("harm", "other")
 
     def __init__(self, loop: Loop, sock: socket.socket, harm: Callable[[bytes], bytes]) -> None:
         super().__init__(loop, sock)
         self.harm = harm
-        self.reads = 0
         self.other: Half | None = None
 
     def ready(self, mask: int) -> None:
@@ -128,8 +134,7 @@ class Half(Readable):
             self.other.close()
             self.close()
             return
-        self.reads += 1
-        self.other.socket.sendall(self.harm(data) if self.reads == 20 else data)
+        self.other.socket.sendall(self.harm(data))
 
 
 class Relay(Readable):
@@ -159,6 +164,12 @@ class Relay(Readable):
             for sock, harmed in ((client, self.to_server), (server, not self.to_server))
         ]
         halves[0].other, halves[1].other = halves[1], halves[0]
+
+
+def late(harm: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """Harm the 20th read only, when messages are under way."""
+    reads = count(1)
+    return lambda data: harm(data) if next(reads) == 20 else data
 
 
 @contextmanager
@@ -208,11 +219,83 @@ def test_an_honest_relay_passes(case: Case) -> None:
 def test_a_relay_that_does_harm_is_noticed(
     harm: Callable[[bytes], bytes], *, to_server: bool
 ) -> None:
-    with relayed(harm, to_server=to_server) as load:
+    with relayed(late(harm), to_server=to_server) as load:
         load.open(ECHO.connections)
         load.plan(ECHO)
         with pytest.raises(RunError):
             load.run(ECHO, 5)
+
+
+# -- Sessions that come and go, through the same relay ---------------------------------------------
+
+
+@contextmanager
+def through(program: Path, harm: Callable[[bytes], bytes]) -> Iterator[Sessions]:
+    """The compiled loader with a relay between its ends that harms what its server says."""
+    loop, port = Loop(), free_port()
+    relay = Relay(loop, socket.create_server(("127.0.0.1", 0)), port, harm, to_server=False)
+    over = Event()
+    thread = Thread(target=lambda: [loop.turn(0.01) for _ in iter(over.is_set, True)])
+    ports = relay.socket.getsockname()[1], port
+    core = min(os.sched_getaffinity(0))
+    with TemporaryFile("w") as log, sessions(program, core, ports, "", log) as ends:
+        thread.start()
+        try:
+            yield ends
+        finally:
+            over.set()
+            thread.join()
+            for endpoint in list(loop.endpoints.values()):
+                endpoint.close()
+            loop.epoll.close()
+
+
+def test_what_was_done_is_counted(loader: Path) -> None:
+    with through(loader, bytes) as ends:
+        for command, done, dials in (
+            ("visit 7", 7, 7),
+            ("open 3", 3, 3),
+            ("ask 2", 6, 0),
+            ("return", 3, 3),
+            ("ask 1", 3, 0),
+            ("leave", 3, 0),
+        ):
+            answer = ends.tell(command)
+            assert (answer.done, answer.dials) == (done, dials)
+
+
+@pytest.mark.parametrize(
+    ("command", "harm", "said"),
+    [
+        ("open 1", lambda data: data.replace(b" 101 ", b" 200 "), "answer to a handshake"),
+        ("open 1", lambda data: data.replace(b"Accept: ", b"Accept: x"), "answer to a handshake"),
+        ("ask 1", lambda data: data.replace(b"says", b"said"), "a message that nobody sent"),
+        ("ask 1", lambda data: data.replace(b"\x81@", b"\x82@"), "first byte 130"),
+        ("ask 3", lambda data: data * 2 if b"says" in data else data, "nobody sent|first byte"),
+    ],
+    ids=["refused", "another key", "altered", "another opcode", "repeated"],
+)
+def test_a_proxy_that_does_harm_is_noticed(
+    loader: Path, command: str, harm: Callable[[bytes], bytes], said: str
+) -> None:
+    with through(loader, harm) as ends:
+        if command != "open 1":
+            ends.tell("open 1")
+        with pytest.raises(RunError, match=said):
+            ends.tell(command)
+
+
+def test_a_proxy_that_ends_a_session_is_noticed(loader: Path) -> None:
+    with through(loader, bytes) as ends:
+        ends.tell("open 2")
+        with pytest.raises(RunError, match=r"was ended|second server|two server"):
+            ends.tell("redial")
+
+
+def test_a_proxy_that_keeps_no_session_has_no_client_that_returns(loader: Path) -> None:
+    case = next(case for case in SESSION_CASES if case.measured == "return")
+    with through(loader, bytes) as ends, pytest.raises(RunError, match="the server got 5"):
+        measure.sessions(ends, None, case, 5)
 
 
 # -- Messages in a protocol ------------------------------------------------------------------------
