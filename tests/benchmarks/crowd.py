@@ -1,9 +1,11 @@
-"""Many sessions of one proxy: opened, left alone, and through an outage of their server."""
+"""Many sessions of one proxy: opened, idle, cut off, and through an outage of their server."""
 
+import socket
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 from math import ceil
+from struct import pack
 from subprocess import Popen
 from time import perf_counter
 from typing import Protocol, cast
@@ -16,7 +18,9 @@ SOURCES = tuple(f"127.0.0.{last}" for last in range(2, 10))  # each has some 28,
 PROBE_INTERVAL = 0.005  # seconds between two Pings of the probe
 CALM_INTERVAL = 0.1  # the same where the processor time of the others is measured
 SETTLE = 2.0  # seconds before anything is read
-SLICE = 50  # messages that are sent before the probe gets its turn
+RETURNING = 256  # clients on their way back at one time: no more than any system keeps waiting
+RESET = pack("ii", 1, 0)  # SO_LINGER: closing breaks the connection
+SLICE = 50  # messages or connections before the probe gets its turn
 PATIENCE = patience(300.0)  # seconds in which all must be connected again
 BURST = 0.1  # seconds of the window in which dials are counted
 MIB = 1 << 20
@@ -75,6 +79,11 @@ class Crowd(Load):
         self.probe = Probe(self, self.address)
         self.clients.append(self.probe)
 
+    def add_client(self, source: str) -> None:
+        """Begin to connect one more, which has an id and so can come back."""
+        name = f"crowd-{len(self.clients)}"
+        self.clients.append(Client(self, self.address, source, name))
+
     def turn(self) -> None:
         """Serve once, the probe too. Raises RunError when a session has ended."""
         self.probe.ask()
@@ -112,6 +121,21 @@ class Standing:
     processor_percent: float
     pings: int
     longest_round_trip_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comeback:
+    """All clients gone in one moment and back; `longest_…` is what a bystander saw of it."""
+
+    contexts: int
+    all_back: float
+    each_p50_ms: float
+    each_p99_ms: float
+    processor_us_each: float
+    dialled_anew: int
+    longest_round_trip_ms: float
+    longest_silence_ms: float
+    longest_turn_of_loader_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +198,62 @@ def standing(crowd: Crowd, process: Popen[bytes], base: int, seconds: float) -> 
     )
 
 
+def comeback(crowd: Crowd, process: Popen[bytes], upstream: int) -> Comeback:
+    """All clients lose their connections, and return with their ids; then each asks once.
+
+    Raises RunError unless each finds its session.
+    """
+    crowd.watch(SETTLE)
+    dialled = len(_ask_server(upstream)[1])
+    used = processor_seconds(process.pid)
+    probe, lost = crowd.probe, crowd.clients[1:]
+    probe.reset()
+    crowd.loop.longest = 0.0
+    began = perf_counter()
+    _lose(crowd)
+    waiting = iter(lost)
+    while crowd.opened <= len(lost):
+        room = RETURNING - (len(crowd.clients) - crowd.opened)
+        for client in islice(waiting, min(room, SLICE)):
+            source = SOURCES[len(crowd.clients) % len(SOURCES)]
+            crowd.clients.append(Client(crowd, crowd.address, source, client.name))
+        crowd.turn()
+        if perf_counter() - began > PATIENCE:
+            raise RunError(f"{len(lost) + 1 - crowd.opened} have not come back")
+    back = perf_counter()
+    crowd.watch(SETTLE)  # until the proxy is done with what it has lost
+    used = processor_seconds(process.pid) - used
+    longest, silence = probe.longest, probe.gap
+    crowd.notes = 0
+    _send_all(crowd, crowd.clients[1:])
+    crowd.turn_until(lambda: crowd.notes >= len(lost))
+    _, handshakes, _ = _ask_server(upstream)
+    took = sorted(client.took for client in crowd.clients[1:])
+    return Comeback(
+        contexts=len(lost),
+        all_back=back - began,
+        each_p50_ms=took[ceil(len(took) * 0.5) - 1] * 1e3,
+        each_p99_ms=took[ceil(len(took) * 0.99) - 1] * 1e3,
+        processor_us_each=used / len(lost) * 1e6,
+        dialled_anew=len(handshakes) - dialled - 1,
+        longest_round_trip_ms=longest * 1e3,
+        longest_silence_ms=silence * 1e3,
+        longest_turn_of_loader_ms=crowd.loop.longest * 1e3,
+    )
+
+
+def _lose(crowd: Crowd) -> None:
+    """Break every connection but the probe's."""
+    for number, client in enumerate(crowd.clients[1:]):
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        client.close()
+        if not number % SLICE:
+            crowd.probe.ask()
+            crowd.loop.turn(0)
+    del crowd.clients[1:]
+    crowd.opened = 1
+
+
 class Restarts(Protocol):
     """Kills the server; the next one listens after so many seconds."""
 
@@ -197,7 +277,7 @@ def outage(
     restart(seconds)
     began = perf_counter()
     crowd.watch(seconds / 2)
-    _send_to_nobody(crowd, clients)
+    _send_all(crowd, clients)
     while crowd.notes < len(clients) or not all(client.told for client in clients):
         crowd.turn()
         if perf_counter() - began > PATIENCE:
@@ -228,8 +308,8 @@ def outage(
     )
 
 
-def _send_to_nobody(crowd: Crowd, clients: list[Client]) -> None:
-    """Each client sends a note; the server that comes answers it, if nothing is lost."""
+def _send_all(crowd: Crowd, clients: list[Client]) -> None:
+    """Each client sends a note; the server, or the one that comes, answers if nothing is lost."""
     waiting = iter(clients)
     while part := list(islice(waiting, SLICE)):
         for client in part:

@@ -36,8 +36,9 @@ SPARE_FILES = 200  # the proxy keeps 100 for itself; a few more sessions stand b
 
 DESCRIPTION = """\
 Measures one reknit process: the time to open many connections, what they cost while they stand
-idle with heartbeats on, and an outage: the server is killed and comes back, while each client
-sends a message that must be answered. Linux, two cores. Options after -- go to reknit serve."""
+idle with heartbeats on, all clients that lose their connections in one moment and return, and an
+outage: the server is killed and comes back, while each client sends a message that must be
+answered. Linux, two cores. Options after -- go to reknit serve."""
 
 ROWS = (  # part, key, what it is, its unit
     ("opened", "seconds", "opening {connections:,} connections, 64 at a time", "s"),
@@ -49,6 +50,14 @@ ROWS = (  # part, key, what it is, its unit
     ("standing", "processor_percent", "of its core, all idle, heartbeats on", "%"),
     ("standing", "pings", "heartbeats that clients answered in {seconds:g} s", ""),
     ("standing", "longest_round_trip_ms", "longest round trip of a Ping meanwhile", "ms"),
+    ("comeback", "all_back", "{contexts:,} clients cut off in one moment: all are back after", "s"),
+    ("comeback", "each_p50_ms", "one of them from connecting on, p50", "ms"),
+    ("comeback", "each_p99_ms", "one of them from connecting on, p99", "ms"),
+    ("comeback", "processor_us_each", "processor time for one", "µs"),
+    ("comeback", "dialled_anew", "server connections that were lost by it", ""),
+    ("comeback", "longest_round_trip_ms", "longest round trip of another's Ping meanwhile", "ms"),
+    ("comeback", "longest_silence_ms", "longest time without an answer to a Ping", "ms"),
+    ("comeback", "longest_turn_of_loader_ms", "of that at most by the loader of the test", "ms"),
     ("outage", "seconds_away", "server killed under {contexts:,} sessions and away for", "s"),
     ("outage", "first_dial", "it is back: first session connected after", "s"),
     ("outage", "median_dial", "half of them connected after", "s"),
@@ -138,7 +147,12 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=DESCRIPTION)
     add = parser.add_argument
     add("--connections", type=int, default=20000, help="that stand idle (default: 20000)")
-    add("--contexts", type=int, default=10000, help="opened, and of the outage (default: 10000)")
+    add(
+        "--contexts",
+        type=int,
+        default=10000,
+        help="opened, cut off, and of the outage (default: 10000)",
+    )
     add("--idle", type=float, default=45, help="seconds to stand idle (default: 45)")
     add("--outage", type=float, default=3, help="seconds without a server (default: 3)")
     add("--server-port", type=int, default=9125, help="of the server behind (default: 9125)")
@@ -168,6 +182,7 @@ def _measure(
             results["standing"] = asdict(crowd.standing(many, process, base, options.idle))
         with stage.proxy() as (port, process), _crowd(port) as many:
             many.open(contexts, crowd.SOURCES)
+            results["comeback"] = asdict(crowd.comeback(many, process, place.upstream))
             restart, upstream = stage.restart_server, place.upstream
             seconds = options.outage
             results["outage"] = asdict(crowd.outage(many, process, restart, upstream, seconds))
