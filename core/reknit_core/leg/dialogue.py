@@ -187,9 +187,10 @@ class Dialogue:
 
     def lose(self, why: str) -> None:
         """Something can't be followed: from now on the session ends with its server."""
-        if self.interpreter is not None and self._noted is not None:
-            self.interpreter.lose(why)
-            self._noted.changes += 1
+        if self.interpreter is None or self._noted is None or self.interpreter.is_lost:
+            return
+        self.interpreter.lose(why)
+        self._noted.changes += 1
 
     def count_made(self, side: Side) -> None:
         """Something was said in that side's place."""

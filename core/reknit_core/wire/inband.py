@@ -13,7 +13,7 @@ import msgspec
 from wsproto.frame_protocol import FrameProtocol
 
 from reknit_core.wire.frames import FrameScanner
-from reknit_core.wire.messages import MessageScanner, UnseenError, content
+from reknit_core.wire.messages import Allowance, MessageScanner, UnseenError, content
 
 MAX_REPLY = 256 * 1024  # bytes: a larger message, also when inflated, is none
 
@@ -63,7 +63,7 @@ class InbandScanner(MessageScanner):
     def _becomes(self, message: bytes, start: int) -> bytes:
         if self._expected is not None and self.reply is None:
             with suppress(UnseenError):
-                said = content(message, MAX_REPLY)
+                said = content(message, MAX_REPLY, Allowance(MAX_REPLY))
                 if _fits(said, self._expected):
                     self.reply = said
                     return b""

@@ -19,6 +19,9 @@ _FLUSHED = b"\x00\x00\xff\xff"  # RFC 7692, section 7.2.2
 _SMALL = 4096  # bytes that are cheaper to copy than to keep apart
 _FINAL = 0x80  # RFC 6455, section 5.2
 _COMPRESSED = 0x40  # RSV1 (RFC 7692, section 6)
+TURN = 128 * 1024  # bytes of messages heard in one scan: the others wait for the next one
+GROWTH = 64  # bytes that are decompressed for each one that comes, in the long run
+_GROWS = f"compressed messages that grow more than {GROWTH}-fold, over and over,"
 
 
 class Listener(Protocol):
@@ -39,13 +42,41 @@ class UnseenError(ValueError):
     """A message can't be seen; the text says what it is."""
 
 
+class Allowance:
+    """How much of a peer's messages is decompressed: `most` bytes at once, then GROWTH-fold.
+
+    A few kilobytes can become megabytes, and milliseconds of work: a peer that goes on and on with
+    such messages is not followed.
+    """
+
+    __slots__ = ("_left", "_most")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._left = most
+
+    def inflate(self, data: bytes) -> bytes:
+        """What a compressed payload says. Raises UnseenError."""
+        self._left = left = min(self._most, self._left + len(data) * GROWTH)
+        inflater = zlib.decompressobj(wbits=-15)
+        try:
+            said = inflater.decompress(data + _FLUSHED, left or 1)  # 0: no bound
+        except zlib.error:
+            raise UnseenError("a message that can't be decompressed") from None
+        self._left -= len(said)
+        if inflater.unconsumed_tail:
+            at_once = f"{too_large(self._most)}, when decompressed,"
+            raise UnseenError(at_once if left == self._most else _GROWS)
+        return said
+
+
 class MessageScanner(FrameScanner):
     """Scans as FrameScanner does, and lets a listener say what becomes of each message.
 
-    `seen`: bytes; a larger message, also when inflated, passes unseen.
+    `seen`: bytes; a larger message, also when decompressed, passes unseen.
     """
 
-    __slots__ = ("_kept", "_kept_size", "_listener", "_seen", "_unseen")
+    __slots__ = ("_allowance", "_heard", "_kept", "_kept_size", "_listener", "_seen", "_unseen")
 
     def __init__(
         self,
@@ -60,6 +91,8 @@ class MessageScanner(FrameScanner):
         super().__init__(masked=masked, deflate=deflate, limit=limit, nonce=nonce)
         self.plain = False  # no read passes as it came
         self._seen = seen
+        self._allowance = Allowance(seen)
+        self._heard = 0  # bytes of messages, in one scan
         self._listener = listener
         self._kept: list[bytes] = []  # the beginning of a message, without control frames
         self._kept_size = 0
@@ -86,6 +119,7 @@ class MessageScanner(FrameScanner):
         self.behind = before.behind
         if isinstance(before, MessageScanner):
             self._seen = before._seen
+            self._allowance = before._allowance
             self._listener = before._listener
             self._kept = before._kept
             self._kept_size = before._kept_size
@@ -108,13 +142,15 @@ class MessageScanner(FrameScanner):
         """As FrameScanner.scan(), without what is left out, and what isn't complete yet."""
         skip = self._skip
         skip_ends = self._skip_ends
+        if self._held:
+            data, self._held = self._held + data, b""
         passed = super().scan(data)
         self.plain = False
         if self._unseen and not self.messages:
             return passed
         if not self.messages and not self.controls:
             return self._keep(passed)
-        return self._pass_each(passed, skip, skip_ends=skip_ends)
+        return self._pass_each(passed, data, skip, skip_ends=skip_ends)
 
     def _sees(self) -> bool:
         """Whether messages are looked at."""
@@ -126,10 +162,11 @@ class MessageScanner(FrameScanner):
         if listener is None:
             return message
         try:
-            told = content(message, self._seen)
+            told = content(message, self._seen, self._allowance)
         except UnseenError as error:
             listener.miss(str(error))
             return message
+        self._heard += len(told)
         said = Message(told, message[0] & 0x0F == Opcode.TEXT)
         passes = listener.hear(said, start, len(message))
         if passes is said:
@@ -168,8 +205,11 @@ class MessageScanner(FrameScanner):
         self._kept_size = 0
         return whole
 
-    def _pass_each(self, data: bytes, skip: int, *, skip_ends: bool) -> bytes:
-        """Let each message become what it does, with the control frames in their places."""
+    def _pass_each(self, data: bytes, read: bytes, skip: int, *, skip_ends: bool) -> bytes:
+        """Let each message become what it does, with the control frames in their places.
+
+        `read`: what the data is the beginning of.
+        """
         before = self._kept_size
         places, rest = self._take_out(data)
         found, self.controls = self.controls, []
@@ -179,10 +219,13 @@ class MessageScanner(FrameScanner):
         rest = self._take_kept(rest)
         if not self._unseen:  # `rest` begins where a message does
             skip = 0
-        self.boundary = self.messages = 0
+        self.boundary = self.messages = self._heard = 0
         passed: list[bytes] = []
         start = size = done = 0
         for end in _ends(rest, skip, skip_ends=skip_ends):
+            if self._heard >= TURN:
+                self._wait(read[start - before + sum(map(_size, found[:done])) :])
+                return b"".join(passed)
             while done < len(places) and before + places[done] < end:  # in it, or before it
                 self._put_back(data, found[done], passed)
                 done += 1
@@ -201,6 +244,14 @@ class MessageScanner(FrameScanner):
         if start < len(rest):
             passed.append(rest[start:] if self._unseen else self._keep(rest[start:]))
         return b"".join(passed)
+
+    def _wait(self, rest: bytes) -> None:
+        """Let the next scan begin with this, which begins where a message does."""
+        self._held = rest
+        self._stopped = self._open = self._skip_ends = False
+        self._size = self._heads = self._skip = 0
+        self.violation = None
+        self.behind = True
 
     def _pass_controls(self, data: bytes, found: list[ControlFrame]) -> bytes:
         """Those control frames of the data, behind what is passed on so far."""
@@ -232,6 +283,10 @@ class MessageScanner(FrameScanner):
         self.boundary = end
 
 
+def _size(control: ControlFrame) -> int:
+    return control.end - control.start
+
+
 def message_frame(to: Side, message: Message) -> bytes:
     """A message to that side in one frame; what goes to a server is masked (RFC 6455, 5.3)."""
     protocol = FrameProtocol(client=to is Side.SERVER, extensions=[])
@@ -254,10 +309,10 @@ def too_large(most: int) -> str:
     return f"a message of more than {most:,} bytes"
 
 
-def content(message: bytes, most: int) -> bytes:
+def content(message: bytes, most: int, allowance: Allowance) -> bytes:
     """What a whole message says, whatever its frames. Raises UnseenError.
 
-    `most`: bytes that may be looked at, also when it is inflated.
+    `most`: bytes of it that may be looked at. `allowance`: of what it says, if it is compressed.
     """
     if len(message) > most:
         raise UnseenError(too_large(most))
@@ -285,15 +340,4 @@ def content(message: bytes, most: int) -> bytes:
         parts.append(unmask(part, key) if masked else part)
         pos += length
     whole = b"".join(parts)
-    return _inflate(whole, most) if message[0] & _COMPRESSED else whole
-
-
-def _inflate(data: bytes, most: int) -> bytes:
-    inflater = zlib.decompressobj(wbits=-15)
-    try:
-        content = inflater.decompress(data + _FLUSHED, most)
-    except zlib.error:
-        raise UnseenError("a message that can't be decompressed") from None
-    if inflater.unconsumed_tail:
-        raise UnseenError(f"{too_large(most)}, when decompressed,")
-    return content
+    return allowance.inflate(whole) if message[0] & _COMPRESSED else whole

@@ -1,5 +1,6 @@
 """Messages that are seen whole: each once, however it comes, and all else as it was."""
 
+import operator
 import random
 from time import process_time
 
@@ -11,7 +12,7 @@ from reknit_core.script.phrases import frame, message_frames
 from reknit_core.side import Side
 from reknit_core.wire.frames import FrameScanner, Opcode, message_ends
 from reknit_core.wire.inband import MAX_REPLY, InbandScanner
-from reknit_core.wire.messages import MessageScanner, message_frame
+from reknit_core.wire.messages import GROWTH, TURN, MessageScanner, message_frame
 
 LIMIT = 2**20
 SEEN = 256 * 1024
@@ -69,7 +70,7 @@ PARTS = st.one_of(
                 ),
             )
         ],
-        st.binary(max_size=300),
+        st.builds(operator.mul, st.binary(max_size=300), st.sampled_from([1, 1, 1, 500])),
         st.booleans(),
         st.integers(1, 5),
         st.booleans(),
@@ -155,6 +156,59 @@ def test_one_that_is_too_large_when_inflated_passes_unseen() -> None:
     assert scanner(listening).scan(wire) == wire
     assert listening.missed == ["a message of more than 262,144 bytes, when decompressed,"]
     assert listening.heard == []
+
+
+def test_what_grows_over_and_over_passes_unseen_until_what_comes_allows_it() -> None:
+    listening = Listening()
+    reading = scanner(listening)
+    bomb = message_frames(b"z" * (SEEN - 1), binary=True, masked=False, compressed=True)
+    assert len(bomb) * GROWTH < SEEN // 4
+    for _ in range(3):
+        assert reading.scan(bomb) == bomb
+    assert len(listening.heard) == 1
+    assert (
+        listening.missed == ["compressed messages that grow more than 64-fold, over and over,"] * 2
+    )
+    calm = random.Random(1).randbytes(SEEN // GROWTH)
+    wire = message_frames(calm, binary=True, masked=False, compressed=True)
+    assert scan_all(reading, [wire + bomb + bomb])[0] == wire + bomb + bomb
+    assert [len(message.data) for message in listening.heard[1:]] == [len(calm), SEEN - 1]
+
+
+def test_one_scan_hears_no_more_than_others_can_wait_for() -> None:
+    size = TURN // 2
+    wire = message_frames(b"z" * size, binary=True, masked=True, compressed=True)
+    ping = frame(Opcode.PING, b"?", masked=True)
+    close = frame(Opcode.CLOSE, b"", masked=True)
+    listening = Listening()
+    reading = MessageScanner(
+        masked=True, deflate=True, limit=LIMIT, seen=4 * LIMIT, listener=listening
+    )
+    heard, passed = [], reading.scan(wire[:9])
+    data = wire[9:] + wire + ping + wire + wire + wire + close + b"not read"
+    while True:
+        passed += reading.scan(data)
+        heard.append(len(listening.heard))
+        if not reading.behind:
+            break
+        data = b""
+    assert heard == [2, 4, 5]
+    assert passed == 2 * wire + ping + 3 * wire + close
+
+
+def test_what_breaks_the_rules_behind_what_waits_is_found_when_its_turn_comes() -> None:
+    wire = message_frames(b"z" * TURN, binary=True, masked=False, compressed=True)
+    listening = Listening()
+    reading = MessageScanner(
+        masked=False, deflate=True, limit=LIMIT, seen=4 * LIMIT, listener=listening
+    )
+    assert reading.scan(wire + wire + b"\xff\xff") == wire
+    assert (reading.behind, reading.violation) == (True, None)
+    after = scanner(listening)
+    after.thaw(reading.frozen())
+    assert after.scan(b"") == wire
+    assert after.violation is not None
+    assert not after.behind
 
 
 def test_while_the_operator_asks_large_ones_are_seen_as_before() -> None:
