@@ -13,6 +13,9 @@ from reknit_core.dialect.statements import MAX_STATEMENT
 
 Unit = TypeVar("Unit")
 
+MAX_UNITS = 8192
+"""In one message, which is heard at once while others wait; writers flush far fewer at a time."""
+
 _MAX_SOUGHT = 64 * MAX_STATEMENT
 """Bytes looked through for one unit's end, again with each message that brings more of it."""
 
@@ -103,7 +106,11 @@ class StreamReader(Generic[Unit]):
             pos = self._pass_over(data)
             if pos:
                 yield Piece(data[:pos], None)
+        units = 0
         while pos < len(data):
+            units += 1
+            if units > MAX_UNITS:
+                raise MalformedError
             here = max(pos, before)
             end, unit = self.cut(data, pos)
             known = len(data) + 1 if end is None else end

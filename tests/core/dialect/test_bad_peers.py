@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from dialect_session import DialectSession, text
 from reknit.verify.fuzz.conversations import STREAMS, WORDS
+from reknit_core.dialect.byte_stream import MAX_UNITS
 from reknit_core.dialect.speech import Message
 from reknit_core.dialect.statements import MAX_STATEMENT, OVERHEAD
 
@@ -76,6 +77,29 @@ def test_statements_without_end_end_the_session(name: str) -> None:
     assert 100 < lost_at < ENOUGH
     assert interpreter.statements.size <= LIMIT + MAX_STATEMENT + OVERHEAD
     assert known(session) < MOST_KEPT
+
+
+SMALL = {
+    "mqtt": (b"\xc0\0", b"\xd0\0"),
+    "nats": (b"PUB a 0\r\n\r\n", b"MSG a 1 0\r\n\r\n"),
+    "stomp": (b"SEND\nd:a\n\n\0", b"MESSAGE\nd:a\n\n\0"),
+}
+"""Units of no interest: a client's, and a server's."""
+
+
+@pytest.mark.parametrize("place", range(2), ids=["client", "server"])
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_message_of_very_many_units_is_not_followed(name: str, place: int) -> None:
+    """It is read at once: the others would have to wait for it."""
+    session = begun(name)
+    speak = (session.client, session.server)[place]
+    word = SMALL[name][place]
+    speak(*said(name, word * MAX_UNITS))
+    assert not session.is_lost
+    (much,) = said(name, word * (MAX_UNITS + 1))
+    (verdict,) = speak(much)
+    assert session.is_lost
+    assert verdict.passes == much
 
 
 @pytest.mark.parametrize("name", ANSWERS)
