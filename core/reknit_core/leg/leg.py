@@ -10,7 +10,7 @@ from math import inf
 from typing import ClassVar, assert_never
 
 from reknit_core.dialect.speech import Message
-from reknit_core.leg.bounds import Full, make_room, next_alarm
+from reknit_core.leg.bounds import MAX_AHEAD, Full, has_room, make_room, next_alarm
 from reknit_core.leg.dialogue import Dialogue
 from reknit_core.leg.lane import NOTHING_SAID, Lane, interleaved, moved_up, placed
 from reknit_core.leg.phase import Phase
@@ -27,7 +27,6 @@ from reknit_core.wire.messages import MessageScanner, message_frame
 
 MAX_LANE = 64  # buffers: a peer that sends more control frames than are taken is no longer read
 MAX_EARLY = 64 * 1024  # bytes that a peer may send before its handshake is done
-MAX_AHEAD = 16 * 2**20  # bytes: more than two systems' buffers hold in front of a Pong
 SMALL = 4096  # bytes that are cheaper to copy than to keep by reference
 
 _NEVER = -inf
@@ -175,10 +174,9 @@ class Leg:
 
     def _reach(self) -> int:
         """The position in `source` up to which this peer may have it now."""
-        tail = self.source.tail
         if self.side is Side.CLIENT or self.dialogue is None:
-            return tail
-        return int(min(tail, self.dialogue.hold))
+            return self.source.tail
+        return int(min(self.source.tail, self.dialogue.hold))
 
     # -- Bytes -----------------------------------------------------------------------------------
 
@@ -305,8 +303,7 @@ class Leg:
             return False
         if self.phase is not Phase.OPEN and not self.delivers:
             return len(self.early) < MAX_EARLY and not self.ended
-        queue = self.queue
-        policy = self.policy
+        queue, policy = self.queue, self.policy
         held = queue.tail - queue.confirmed
         # If all of it is handed on, this peer's own Pong may stand behind what isn't read here,
         # and the other's behind what isn't read there: then neither queue would ever be
@@ -322,7 +319,10 @@ class Leg:
             return False
         if self.phase is not Phase.OPEN:
             return True  # no control frame of its is passed on any more
-        return len(self.lane) < MAX_LANE and len(self.other.lane) < MAX_LANE
+        if len(self.lane) >= MAX_LANE or len(self.other.lane) >= MAX_LANE:
+            return False
+        answers = self.dialogue is not None and self.other.phase is not Phase.OPEN
+        return not answers or has_room(self.source, policy, self.probe)
 
     @property
     def is_stuck(self) -> bool:

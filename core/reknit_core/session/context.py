@@ -818,7 +818,10 @@ class ContextStateMachine:
             case Next.NOTHING:
                 return
             case Next.SPOKEN:
-                pass
+                if self._confirms:  # what was said in an end's place is to be confirmed, too
+                    for leg in (self.client, self.server):
+                        leg.seek_confirmation(self._nonce, now)
+                    self.attention = True
             case Next.TOLD if self.state in _REOPENING:
                 self._fire(Trigger.SERVER_INFORMED, "")
                 self._await_beat(now)

@@ -17,6 +17,8 @@ from reknit_core.lifecycle import State
 from reknit_core.session.forms import FrozenTelling
 from reknit_core.side import Side
 
+SHORTEST_BEAT = 0.5  # seconds: peers may agree on a millisecond, for which nobody waits
+
 _BEATS_FOR = {State.SERVER_DOWN: Side.SERVER, State.CLIENT_DOWN: Side.CLIENT}
 
 
@@ -174,5 +176,5 @@ class Telling:
     def _next_beat(self, side: Side | None, now: float) -> Beat | None:
         """What is to be said in that side's place, and from now on awaited."""
         beat = None if side is None else self.dialogue.beat(side)
-        self.beat_at = inf if beat is None else now + beat.every
+        self.beat_at = inf if beat is None else now + max(beat.every, SHORTEST_BEAT)
         return beat

@@ -9,8 +9,9 @@ from frame_bytes import CLOSE, FIN, PING, PONG, TEXT, frame, message
 from hypothesis import given
 from hypothesis import strategies as st
 from legs_by_hand import DATA, NONCE, asked, feed, legs, out, write
+from reknit_core.leg.bounds import MAX_AHEAD
 from reknit_core.leg.dialling import Dialling
-from reknit_core.leg.leg import MAX_AHEAD, MAX_EARLY, MAX_LANE, SMALL, Leg
+from reknit_core.leg.leg import MAX_EARLY, MAX_LANE, SMALL, Leg
 from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket, hello_frame
 from reknit_core.leg.phase import Phase
 from reknit_core.leg.probe import PROBE_SIZE

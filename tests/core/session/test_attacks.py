@@ -10,6 +10,7 @@ from legs_by_hand import DATA, NONCE, feed, legs, write
 from reknit_core.events import ConnectionLost, Shutdown
 from reknit_core.leg.leg import SMALL
 from reknit_core.lifecycle import State
+from reknit_core.policy.policy import GraceFor, Policy
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import SHARE
@@ -323,3 +324,74 @@ def test_what_was_found_to_be_held_is_held_after_the_loss_of_the_old_connection(
     assert backlog.holds(lowest)
     backlog.resume_at(lowest)
     assert backlog.sent == lowest * len(DATA)
+
+
+SPOKEN = {
+    "graphql-transport-ws": (b'{"type":"connection_init"}', b'{"type":"connection_ack"}'),
+    "mqtt": (b"\x10\x0e\0\4MQTT\4\2\0\x3c\0\2me", b"\x20\2\0\0"),
+    "nats": (b'CONNECT {"verbose":false}\r\n', b"INFO {}\r\n"),
+}
+"""What a client and a server begin with."""
+
+
+def controls(data: bytes, *, masked: bool) -> list[bytes]:
+    """What the control frames in it say."""
+    scanner = FrameScanner(masked=masked, deflate=False, limit=2**20)
+    found = []
+    passed = scanner.scan(data)
+    while True:
+        found += [payload(passed[each.start : each.end]) for each in scanner.controls]
+        if not scanner.behind:
+            return found
+        passed = scanner.scan(b"")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "side", "ping"),
+    [
+        ("graphql-transport-ws", Side.CLIENT, b'{"type":"ping"}'),
+        ("graphql-transport-ws", Side.SERVER, b'{"type":"ping"}'),
+        ("mqtt", Side.CLIENT, b"\xc0\0"),
+        ("nats", Side.SERVER, b"PING\r\n"),
+    ],
+)
+def test_who_asks_and_does_not_take_the_answers_is_not_read(
+    dialect: str, side: Side, ping: bytes
+) -> None:
+    """A heartbeat's answers, which the proxy gives in the place of an end that is away."""
+    bound = 64 * 1024
+    policy = Policy(dialect=dialect, grace_for=GraceFor.ALL, queue_bytes=bound)
+    context = session(contexts(policy), NAMED)
+    accept(context)
+    for each, word in zip(Side, SPOKEN[dialect], strict=True):
+        context.receive_data(each, frame(FIN | TEXT, word, masked=each is Side.CLIENT), 1.0)
+    for each in Side:
+        take(context, each)
+    leg = context.client if side is Side.CLIENT else context.server
+    context.handle(ConnectionLost(leg.other.side, leg.other.generation, "reset"), 1.0)
+    flood = frame(FIN | TEXT, ping, masked=side is Side.CLIENT) * 100
+    taken = 0
+    while leg.wants_read():
+        context.receive_data(side, flood, 1.0)
+        taken += len(flood)
+        assert taken < 40 * bound
+    waits = leg.source.tail - leg.source.confirmed
+    assert bound <= waits < 2 * bound
+    asked = take(context, side)
+    assert leg.wants_read(), "it takes them now"
+    (ping,) = controls(asked, masked=side is Side.SERVER)
+    context.receive_data(side, frame(FIN | PONG, ping, masked=side is Side.CLIENT), 1.0)
+    waits = leg.source.tail - leg.source.confirmed
+    assert waits < bound
+
+
+def test_who_asks_and_does_not_take_the_answers_is_not_read_while_all_bytes_are_in_use() -> None:
+    policy = Policy(dialect="graphql-transport-ws", grace_for=GraceFor.ALL, queue_total=4 * SHARE)
+    sessions = contexts(policy)
+    context = session(sessions, NAMED)
+    accept(context)
+    context.handle(ConnectionLost(Side.SERVER, context.server.generation, "reset"), 1.0)
+    flood = frame(FIN | TEXT, b'{"type":"ping"}', masked=True) * 100
+    while context.client.wants_read():
+        context.receive_data(Side.CLIENT, flood, 1.0)
+        assert sessions.budget.used < 5 * SHARE
