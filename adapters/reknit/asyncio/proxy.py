@@ -29,6 +29,7 @@ from reknit.observe.logs import tell_seldom
 from reknit.observe.reports import Reports, label_of
 from reknit.settings.addresses import Address, address_of
 from reknit.sockets.listening import remove_dead
+from reknit.sockets.memory import give_back
 from reknit.sockets.stream_socket import StreamSocket, without_delay
 from reknit.sockets.tls import TlsSocket
 
@@ -133,6 +134,8 @@ class AsyncioProxy:
         self._contexts.forget(session.driver.context)
         self._sessions.pop(session.driver.context, None)
         self.reports.forget(session.label)
+        if self._contexts.has_freed_much():
+            give_back()
 
     def news(self) -> None:
         """Others have commands: settle them when what happens now is done."""

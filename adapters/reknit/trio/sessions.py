@@ -10,6 +10,7 @@ from reknit_core.side import Side
 from reknit_core.telemetry.recent import Recent
 
 from reknit.observe.reports import label_of
+from reknit.sockets.memory import give_back
 from reknit.trio.links import Link
 from reknit.trio.reactor import Reactor
 
@@ -75,6 +76,8 @@ class Sessions:
         """The session is over. Nothing, if that was known."""
         self.contexts.forget(link.context)
         self._drop(link)
+        if self.contexts.has_freed_much():
+            give_back()
 
     def let_go(self, link: Link) -> None:
         """The session is another process's."""

@@ -178,6 +178,13 @@ class Contexts:
             self.counters.states[context.state] -= 1
         self.counters.add_ended(context.client.queue, context.server.queue)
 
+    def has_freed_much(self) -> bool:
+        """Whether the process should give memory back to the system; to be asked after forget().
+
+        Said once for each 16 MiB that sessions held when they ended.
+        """
+        return self.budget.has_freed_much()
+
     def _create(
         self, claim: Claim, handshake: ClientHandshake, now: float
     ) -> ContextStateMachine | Refusal:

@@ -169,7 +169,7 @@ class Backlog(Stream):
         self.keep_back(0)
         self._chunks = []
         self._cursor = self._offset = self._packed = 0
-        self.budget.used -= self.held
+        self.budget.free(self.held)
         self._base = self._received
         self.sent = self.tail
         return waited

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from reknit_core.queue.backlog import Backlog
-from reknit_core.queue.budget import Budget
+from reknit_core.queue.budget import MUCH, Budget
 from reknit_core.queue.stream import GATHER
 
 MERGE = 2048  # bytes up to which chunks are merged
@@ -287,6 +287,21 @@ def test_backlogs_share_a_budget() -> None:
     other.drop_partial()
     assert budget.used == 100
     other.clear()
+    assert budget.used == 0
+
+
+def test_what_ended_sessions_held_is_counted_until_it_is_much() -> None:
+    budget = Budget(1 << 60)
+    lasting = Backlog(eager=True, budget=budget)
+    lasting.append(bytes(MUCH), MUCH, 1)
+    lasting.advance(MUCH)
+    assert not budget.has_freed_much()  # a session frees that all the time, and uses it again
+    for size, much in ((MUCH - 1, False), (1, True), (MUCH - 1, False), (2 * MUCH, True)):
+        ended = Backlog(eager=False, budget=budget)
+        ended.append(bytes(size), size, 1)
+        ended.clear()
+        assert budget.has_freed_much() is much
+        assert not budget.has_freed_much()
     assert budget.used == 0
 
 
