@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         Offer,
         Statement,
     )
-    from reknit_core.driver import Driver, Socket, Transport, Wire
+    from reknit_core.driver import Driver, Transport, Wire
     from reknit_core.events import (
         Ask,
         ClientConnected,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         Shutdown,
         StopAsking,
     )
-    from reknit_core.host import Host
+    from reknit_core.host import Host, Socket
     from reknit_core.leg.transit import Transit
     from reknit_core.lifecycle import TRANSITIONS, LifecycleError, State, Transition, Trigger
     from reknit_core.play.player import Player, ScenarioError
@@ -68,8 +68,8 @@ _HOMES = {
     "dialect.registry": "Registry registry",
     "dialect.ruled.mistakes": "DialectError",
     "dialect.speech": "Beat Conversation Dialect Heard Message Offer Statement",
-    "driver": "Driver Socket Transport Wire",
-    "host": "Host",
+    "driver": "Driver Transport Wire",
+    "host": "Host Socket",
     "events": "Ask ClientConnected ConnectionLost DialFailed Event ServerConnected Shutdown "
     "StopAsking",
     "lifecycle": "TRANSITIONS LifecycleError State Transition Trigger",

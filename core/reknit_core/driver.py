@@ -30,10 +30,10 @@ from reknit_core.commands import (
     Undelivered,
 )
 from reknit_core.events import ConnectionLost, DialFailed, Event, ServerConnected
-from reknit_core.host import NOBODY, Host
+from reknit_core.host import NOBODY, Host, Socket
 from reknit_core.leg.transit import Transit
 from reknit_core.lifecycle import State
-from reknit_core.queue.stream import Buffer
+from reknit_core.queue.backlog import Backlog
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.side import Side
 from reknit_core.wire.reasons import reason_of
@@ -44,25 +44,6 @@ READS = 256  # of a connection that has ended, in one go
 _CLIENT: Final = Side.CLIENT
 _SERVER: Final = Side.SERVER
 _NOT_NOW: Final = (BlockingIOError, InterruptedError)
-
-
-class Socket(Protocol):
-    """What a connection reads and writes by: a non-blocking socket is one."""
-
-    def recv(self, size: int, /) -> bytes:
-        """Bytes that have come, some `size` at most; none at the peer's end of the stream.
-
-        Raises as send() does. One that hands in by itself what comes has nothing more: b"".
-        """
-
-    def send(self, data: Buffer, /) -> int:
-        """How many of these bytes were taken; fewer than all if there is no room for more.
-
-        Raises BlockingIOError in place of 0, and OSError if the connection is broken.
-        """
-
-    def sendmsg(self, buffers: list[Buffer], /) -> int:
-        """As send(), of all these buffers one behind the other."""
 
 
 class Transport(Protocol):
@@ -88,7 +69,17 @@ class Transport(Protocol):
 class Wire:
     """A session's connection: what its transport calls. Late words of an old one have no effect."""
 
-    __slots__ = ("driver", "full", "generation", "reads", "side", "socket", "transport", "writes")
+    __slots__ = (
+        "driver",
+        "full",
+        "generation",
+        "held",
+        "reads",
+        "side",
+        "socket",
+        "transport",
+        "writes",
+    )
 
     def __init__(self, driver: "Driver", side: Side, generation: int, transport: Transport) -> None:
         self.driver: Driver | None = driver
@@ -98,6 +89,8 @@ class Wire:
         self.transport = transport
         self.socket = transport.socket
         self.full = False  # the transport took less than it was given, and waits for room
+        self.held: tuple[Backlog, bytes] | None = None
+        """What goes on by the short way, once it is written down, if nothing else happens."""
         self.reads = False  # what it was told to watch for
         self.writes = False
 
@@ -123,10 +116,17 @@ class Wire:
             driver.follow(now)
             return
         straight = driver.context.receive_data(side, data, now)
-        if driver.hold is not None:
+        if driver.hold is None:
+            self.pass_on(driver, straight, data, now)
+        elif straight is None:
             driver.follow(now)
-            return
-        other = driver.server if side is _CLIENT else driver.client
+        else:
+            self.held = (straight, data)
+            driver.hold()
+
+    def pass_on(self, driver: "Driver", straight: Backlog | None, data: bytes, now: float) -> None:
+        """Pass on what was read; `straight`: as from the context's receive_data()."""
+        other = driver.server if self.side is _CLIENT else driver.client
         if straight is not None and other is not None and not other.full:
             try:
                 taken = other.socket.send(data)  # mostly so, and all there is to do
@@ -155,7 +155,7 @@ class Wire:
         """
         for _ in range(READS):
             driver = self.driver
-            if driver is None or not (self.reads or broken):
+            if driver is None or not (broken or driver.context.wants_read(self.side)):
                 return
             self.readable(now)
             if driver.context.is_behind(self.side):
@@ -259,11 +259,15 @@ class Driver:
 
     def flush(self, now: float) -> None:
         """Write what has been held back."""
-        self._write_all(now)
-        if self.context.attention:
-            self.settle(now)
-        else:
-            self._watch_all()
+        is_all = False
+        for wire in (self.client, self.server):
+            if wire is not None and wire.held is not None:
+                straight, data = wire.held
+                wire.held = None
+                wire.pass_on(self, straight, data, now)
+                is_all = True
+        if not is_all:
+            self._write_on(now)
 
     def let_go(self) -> None:
         """The session is served no longer, or by somebody else: close its connections here."""
@@ -303,7 +307,7 @@ class Driver:
             self.deadline = deadline
             self._host.wake(deadline)
         if self.hold is not None:
-            self.hold()
+            self._hold_all(self.hold)
         if context.calls_others:
             self._host.news()
         if context.state is State.CLOSED and not (self.client or self.server or self.dialling):
@@ -328,15 +332,26 @@ class Driver:
 
     def follow(self, now: float) -> None:
         """After bytes were moved: write what there is, and settle() where there is more to do."""
-        if not self.context.attention:
-            if self.hold is not None:
-                self.hold()
-            else:
-                self._write_all(now)
+        if self.context.attention:
+            self.settle(now)
+        elif self.hold is not None:
+            self._hold_all(self.hold)
+        else:
+            self._write_on(now)
+
+    def _write_on(self, now: float) -> None:
+        self._write_all(now)
         if self.context.attention:
             self.settle(now)
         else:
             self._watch_all()
+
+    def _hold_all(self, hold: Callable[[], None]) -> None:
+        """More than reads by the short way has happened: what is held back goes the long one."""
+        for wire in (self.client, self.server):
+            if wire is not None:
+                wire.held = None
+        hold()
 
     def _obey(self, command: Command) -> None:
         match command:
@@ -345,10 +360,10 @@ class Driver:
                 self._host.dial(command)
             case Disconnect():
                 self._disconnect(command)
-            case Transitioned() | AttemptFailed() | DialectChosen() | Dropped():
+            case Transitioned() | AttemptFailed() | DialectChosen() | Dropped() | Undelivered():
                 pass  # the host has been told
-            case Undelivered() | Answered():
-                pass  # the host has been told
+            case Answered():
+                pass
             case _:
                 assert_never(command)
 
@@ -374,19 +389,19 @@ class Driver:
             self._host.call_off()
 
     def _write_all(self, now: float) -> None:
-        """Write what both may have. What a client said too early follows what answers it."""
-        wrote = True
-        while wrote:
-            wrote = self.server is not None and self._write(self.server, now)
-            if self.client is not None and self._write(self.client, now):
-                wrote = not self.context.attention
+        """Write what both may have. What asks for `attention` may have brought in more.
 
-    def _write(self, wire: Wire, now: float) -> bool:
-        """Whether anything was taken."""
+        So it is with a broken peer's last words: they are written down first, where all is.
+        """
+        if self.server is not None:
+            self._write(self.server, now)
+        if self.client is not None and not (self.hold and self.context.attention):
+            self._write(self.client, now)
+
+    def _write(self, wire: Wire, now: float) -> None:
         context = self.context
         side = wire.side
         leg = context.client if side is _CLIENT else context.server
-        wrote = False
         more = True
         while more and not wire.full and (buffers := leg.pending()):
             single = len(buffers) == 1
@@ -400,12 +415,10 @@ class Driver:
                 self._happen(lost, now)
                 break
             if taken:
-                wrote = True
                 more = context.advance(side, taken, now)
             if taken < (len(buffers[0]) if single else sum(map(len, buffers))):
                 context.advance(side, 0, now)
                 wire.full = True
-        return wrote
 
     def _read_last(self, wire: Wire, now: float) -> None:
         """A write has failed: the peer is gone, but what it sent before can still be read."""

@@ -1,9 +1,29 @@
-"""What a driver needs of its adapter beside the connections."""
+"""What a driver needs of its adapter: for a session, and of what it reads and writes by."""
 
 from typing import Final, Protocol
 
 from reknit_core.commands import Command, Dial
 from reknit_core.events import Event
+from reknit_core.queue.stream import Buffer
+
+
+class Socket(Protocol):
+    """What a connection reads and writes by: a non-blocking socket is one."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Bytes that have come, some `size` at most; none at the peer's end of the stream.
+
+        Raises as send() does. One that hands in by itself what comes has nothing more: b"".
+        """
+
+    def send(self, data: Buffer, /) -> int:
+        """How many of these bytes were taken; fewer than all if there is no room for more.
+
+        Raises BlockingIOError in place of 0, and OSError if the connection is broken.
+        """
+
+    def sendmsg(self, buffers: list[Buffer], /) -> int:
+        """As send(), of all these buffers one behind the other."""
 
 
 class Host(Protocol):

@@ -349,3 +349,73 @@ def test_a_held_socket_with_no_room_waits_for_it() -> None:
     world.server_wire.writable(3.0)
     world.driver.flush(3.0)
     assert world.server.written == UP
+
+
+def flowing(policy: Policy | None = None) -> World:
+    """A session that holds, in which messages have gone both ways: more of them go straight on."""
+    world = World(policy, hold=True)
+    world.client_wire.readable(1.0, UP)
+    world.server_wire.readable(1.0, DOWN)
+    world.driver.flush(1.0)
+    assert (world.server.written, world.client.written) == (UP, DOWN)
+    world.server.written = world.client.written = b""
+    world.held = 0
+    return world
+
+
+def test_what_both_say_in_one_sweep_goes_on_together() -> None:
+    world = flowing()
+    world.client_wire.readable(2.0, UP)
+    world.server_wire.readable(2.0, DOWN)
+    world.driver.flush(2.0)
+    assert (world.server.written, world.client.written) == (UP, DOWN)
+
+
+def test_what_is_read_after_a_read_that_is_held_follows_it() -> None:
+    world = flowing()
+    world.client_wire.readable(2.0, UP + UP)
+    world.client_wire.readable(2.0, UP)
+    world.driver.flush(2.0)
+    assert world.server.written == UP * 3
+    assert world.client.watched[-1] == (True, False)
+
+
+def test_what_is_held_is_not_written_to_another_server() -> None:
+    world = flowing()
+    world.client_wire.readable(2.0, UP)
+    world.server_wire.broken("reset", 2.0)
+    (dial,) = world.dials
+    line = Line()
+    world.driver.connected(dial.generation, line, 3.0)
+    world.driver.flush(3.0)
+    assert line.written.startswith(b"GET ")
+    assert UP not in line.written
+
+
+def test_a_close_behind_what_is_held_follows_it() -> None:
+    world = flowing()
+    world.client_wire.readable(2.0, UP)
+    world.client_wire.readable(2.0, frame(FIN | CLOSE, masked=True))
+    world.driver.flush(2.0)
+    assert world.server.written.startswith(UP + bytes((FIN | CLOSE,)))
+
+
+def test_the_last_words_of_a_peer_that_takes_no_more_are_held_too() -> None:
+    world = flowing(quiet())
+    world.server.unread = [DOWN]
+    world.server.error = BROKEN
+    world.client_wire.readable(2.0, UP)
+    world.server_wire.readable(2.0, DOWN)
+    world.client_wire.readable(2.0, UP)
+    world.driver.flush(2.0)
+    assert world.client.written == b""  # more has come in than is written down
+    assert world.held
+    world.driver.flush(2.0)
+    assert world.client.written == DOWN * 2
+
+
+def test_a_full_queue_of_a_connection_that_hung_up_is_respected_before_it_is_written_down() -> None:
+    world = World(quiet(queue_bytes=len(DOWN)), hold=True)
+    world.server.unread = [DOWN] * 4 + [b""]
+    world.server_wire.hung_up(2.0, broken=False)
+    assert len(world.server.unread) == 4
