@@ -168,15 +168,12 @@ class Journal:
     def _follow(self, written: _Written, now: float, wall: float) -> bool:
         """Write what has changed; False if it must be written as a whole."""
         context = written.context
-        client, server = context.client, context.server
         if (
             written.outline is None
-            or _is_cut(client, written.to_server)
-            or _is_cut(server, written.to_client)
+            or not self._follow_queue(written.key, context.client, written.to_server)
+            or not self._follow_queue(written.key, context.server, written.to_client)
         ):
             return False
-        self._follow_queue(written.key, client, written.to_server)
-        self._follow_queue(written.key, server, written.to_client)
         outline = _outline(context)
         if outline != written.outline:
             written.note(outline)
@@ -195,19 +192,31 @@ class Journal:
         size = SPOKEN * (1 + len(rows))
         self._add(Spoke(written.key, dialogue.frozen(whole=False), gone, rows), size)
 
-    def _follow_queue(self, key: bytes, leg: Leg, before: _Queue) -> None:
+    def _follow_queue(self, key: bytes, leg: Leg, before: _Queue) -> bool:
+        """Write what has changed in what comes from that leg's peer.
+
+        False if it can't be told so: messages that are written may have been taken out since, or
+        some not written yet.
+        """
         queue = leg.queue
-        if queue.tail > before.tail:
+        tail, confirmed, dropped = queue.tail, queue.confirmed, queue.dropped
+        marks = confirmed != before.confirmed or dropped != before.dropped
+        if marks:
+            if queue.base > before.tail:
+                return False
+            if dropped != before.dropped and leg.policy.overflow(leg.side) is Overflow.DROP_OLDEST:
+                return False
+        elif tail == before.tail:
+            return True
+        if tail > before.tail:
             messages = queue.count - before.count
             parts = queue.since(before.tail)
             data = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
             self._add(Appended(key, leg.side, before.tail, messages, data), len(data))
-        elif queue.confirmed == before.confirmed and queue.dropped == before.dropped:
-            return
-        if queue.confirmed != before.confirmed or queue.dropped != before.dropped:
-            mark = (queue.confirmed, queue.confirmed_count)
-            self._add(Confirmed(key, leg.side, *mark, queue.dropped), SMALL)
+        if marks:
+            self._add(Confirmed(key, leg.side, confirmed, queue.confirmed_count, dropped), SMALL)
         before.note(queue)
+        return True
 
     def _write_whole(self, written: _Written, now: float, wall: float) -> None:
         context = written.context
@@ -269,15 +278,6 @@ class Journal:
 def _is_kept(context: ContextStateMachine) -> bool:
     """Whether the session outlives the process: nobody knows yet of one that opens."""
     return context.state is not State.OPENING and context.state is not State.CLOSED
-
-
-def _is_cut(leg: Leg, before: _Queue) -> bool:
-    """Whether messages that are written may have been taken out since, or some not written yet."""
-    queue = leg.queue
-    if queue.received - queue.held > before.tail:
-        return True
-    dropped = queue.dropped != before.dropped
-    return dropped and leg.policy.overflow(leg.side) is Overflow.DROP_OLDEST
 
 
 def _outline(context: ContextStateMachine) -> tuple[object, ...]:

@@ -89,6 +89,11 @@ class Stream:
         return self._received
 
     @property
+    def base(self) -> int:
+        """The position of the first byte that is held here."""
+        return self._base
+
+    @property
     def held(self) -> int:
         """Bytes that are held here, those kept for replay and of an incomplete message included."""
         return self._received - self._base
@@ -220,7 +225,10 @@ class Stream:
         """The bytes of whole messages from that position on, which must still be held."""
         parts: list[Buffer] = []
         end = self._received
-        for chunk in reversed(self._chunks):
+        chunks = self._chunks
+        if chunks and end == self.tail and end - len(chunks[-1]) == position:
+            return [chunks[-1]]  # mostly so: what one read has brought
+        for chunk in reversed(chunks):
             if end <= position:
                 break
             start = end - len(chunk)
