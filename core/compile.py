@@ -30,6 +30,7 @@ MODULES = (
     "core/reknit_core/dialect/ruled/glance.py",
     "core/reknit_core/dialect/ruled/patterns.py",
     "core/reknit_core/dialect/ruled/rules.py",
+    "core/reknit_core/durable/journal.py",
     "core/reknit_core/leg/bounds.py",
     "core/reknit_core/leg/dialogue.py",
     "core/reknit_core/leg/lane.py",

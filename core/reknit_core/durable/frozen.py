@@ -17,7 +17,7 @@ from reknit_core.proxy.contexts import Contexts
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.forms import FrozenContext
 
-VERSION = BEFORE + 1
+VERSION: int = BEFORE + 1
 
 _MAGIC = b"reknit"
 _HEAD = struct.Struct(">6sHI")

@@ -10,7 +10,7 @@ isn't needed any more.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from reknit_core.dialect.speech import Key
 from reknit_core.dialect.statements import Kept
@@ -42,6 +42,12 @@ SESSION = 2048  # bytes that a session takes beside its queues, roughly
 SPOKEN = 512  # bytes of what is known of the messages, and of a statement, roughly
 SMALL = 32  # bytes of a record without data, roughly
 REWRITE = 64 * 1024  # bytes of the oldest file's sessions that a commit writes anew at least
+
+_AWAY: Final = Phase.AWAY
+_DIALLING: Final = Phase.DIALLING
+_HANDSHAKE: Final = Phase.HANDSHAKE
+_OPENING: Final = State.OPENING
+_CLOSED: Final = State.CLOSED
 
 
 class Block(NamedTuple):
@@ -178,8 +184,10 @@ class Journal:
         if outline != written.outline:
             written.note(outline)
             self._add(Changed(written.key, wall, _form(context, now, whole=False)), SESSION)
-        elif context.dialogue is not None and context.dialogue.changes != written.spoken:
-            self._follow_dialogue(written, context.dialogue)
+            return True
+        dialogue = context.dialogue
+        if dialogue is not None and dialogue.changes != written.spoken:
+            self._follow_dialogue(written, dialogue)
         return True
 
     def _follow_dialogue(self, written: _Written, dialogue: Dialogue) -> None:
@@ -277,20 +285,20 @@ class Journal:
 
 def _is_kept(context: ContextStateMachine) -> bool:
     """Whether the session outlives the process: nobody knows yet of one that opens."""
-    return context.state is not State.OPENING and context.state is not State.CLOSED
+    return context.state is not _OPENING and context.state is not _CLOSED
 
 
 def _outline(context: ContextStateMachine) -> tuple[object, ...]:
     """What of a context, beside its queues, makes a difference once its connections are lost."""
     client, server = context.client, context.server
-    connected = server.phase is not Phase.DIALLING and server.phase is not Phase.HANDSHAKE
+    phase = server.phase
     return (
         context.state,
         client.phase,
-        server.phase if connected else Phase.AWAY,
+        _AWAY if phase is _DIALLING or phase is _HANDSHAKE else phase,
         client.asked,
         server.asked,
-        *context.terms,
+        context.terms,
         context.dialogue is not None,
     )
 
