@@ -57,6 +57,13 @@ MODULES = (
     "core/reknit_core/wire/messages.py",
     "adapters/reknit/trio/links.py",
     "adapters/reknit/trio/reactor.py",
+    "adapters/reknit/trio/watched.py",
+    "adapters/reknit/trio/door/leaving.py",
+    "adapters/reknit/trio/door/listener.py",
+    "adapters/reknit/trio/door/newcomer.py",
+    "adapters/reknit/trio/door/newcomers.py",
+    "adapters/reknit/trio/door/passing.py",
+    "adapters/reknit/trio/transport/dialler.py",
 )
 
 
