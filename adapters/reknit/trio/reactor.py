@@ -29,6 +29,7 @@ from reknit.trio.watched import Timed, Watched
 LOG = logging.getLogger("reknit")
 
 TURN = 0.01  # seconds of sweeps before other trio tasks get their turn
+STAYS = 0.001  # seconds that this loop waits for more, where there was some: trio's costs a round trip
 TIMERS = 8  # a sweep: thousands of sessions may be late in one moment
 ENDINGS = (
     32  # ended connections a sweep: an end costs more than a message, and may come in thousands
@@ -84,8 +85,10 @@ class Reactor:
                     await trio.lowlevel.wait_readable(self._poller.fileno())
                 self._sleep = None
                 began = now = trio.current_time()
-                while self._sweep(now) and now - began < TURN:
+                is_busy = self._sweep(now)
+                while is_busy and now - began < TURN:
                     now = trio.current_time()
+                    is_busy = self._sweep(now, STAYS if self._next_timer() > now + STAYS else 0.0)
         finally:
             while self._watched:  # to drop one may begin another
                 next(iter(self._watched.values())).drop()
@@ -147,9 +150,14 @@ class Reactor:
 
     # -- One sweep -----------------------------------------------------------------------------
 
-    def _sweep(self, now: float) -> bool:
-        """Serve what is ready and what is due; False if nothing is left to do now."""
-        ready = self._poller.poll(0)
+    def _sweep(self, now: float, patience: float = 0.0) -> bool:
+        """Serve what is ready, or will be in so many seconds, and what is due.
+
+        False if nothing is left to do now.
+        """
+        ready = self._poller.poll(patience)
+        if patience:
+            now = trio.current_time()
         connections = self._connections
         others: list[int] = []
         for fd, mask in ready:
