@@ -95,7 +95,7 @@ class Proxy:
 
     def _make_dialler(self) -> Dialler:
         host, limit = self._upstream.host, self._policy.connect_timeout
-        return Dialler(host, self._places, self._certificates, limit, self.reactor)
+        return Dialler(host, self._places.find, self._certificates, limit, self.reactor)
 
     def is_ready(self) -> bool:
         """Whether new sessions are taken."""

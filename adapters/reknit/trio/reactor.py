@@ -29,7 +29,9 @@ from reknit.trio.watched import Timed, Watched
 LOG = logging.getLogger("reknit")
 
 TURN = 0.01  # seconds of sweeps before other trio tasks get their turn
-STAYS = 0.001  # seconds that this loop waits for more, where there was some: trio's costs a round trip
+STAYS = (
+    0.001  # seconds that this loop waits for more, where there was some: trio's costs a round trip
+)
 TIMERS = 8  # a sweep: thousands of sessions may be late in one moment
 ENDINGS = (
     32  # ended connections a sweep: an end costs more than a message, and may come in thousands
@@ -181,8 +183,7 @@ class Reactor:
             except Exception:
                 self.abandon(connection.link)
         for fd in list(islice(self._ended, ENDINGS)):
-            if fd in self._ended:  # else its end has closed that connection too
-                self._read_end(self._connections.get(fd), self._ended.pop(fd), now)
+            self._read_end(self._connections.get(fd), self._ended.pop(fd), now)
         if others:
             self._serve(others, now)
         more = bool(ready or self._ended)
@@ -200,7 +201,10 @@ class Reactor:
         return more
 
     def _read_end(self, connection: Connection | None, mask: int, now: float) -> None:
-        """A peer has ended the connection; if more is to be read, the poller will say so again."""
+        """A peer has ended the connection; if more is to be read, the poller will say so again.
+
+        It may be a later connection with the same descriptor: then nothing is read.
+        """
         if connection is None or connection.wire is None:
             return  # closed meanwhile
         try:
@@ -209,10 +213,7 @@ class Reactor:
             self.abandon(connection.link)
 
     def _serve(self, others: list[int], now: float) -> None:
-        """What is ready beside connections, which come first: a descriptor may be used again here.
-
-        What there is no time for is ready in the next sweep too.
-        """
+        """What is ready beside connections; what there is no time for will be in the next sweep."""
         for fd in others:
             watched = self._watched.get(fd)
             if watched is not None:  # else it was closed earlier in this sweep
@@ -332,7 +333,6 @@ class Reactor:
         """Close it now; nothing, if it is."""
         if self._connections.get(connection.fd) is connection:
             del self._connections[connection.fd]
-            self._ended.pop(connection.fd, None)  # the descriptor may be used again at once
             if connection.mask >= 0:
                 self._poller.unregister(connection.fd)
             connection.socket.close()

@@ -13,7 +13,7 @@ from reknit.sockets.stream_socket import StreamSocket, without_delay
 from reknit.sockets.tls import TlsError, TlsSocket
 from reknit.trio.reactor import Reactor
 from reknit.trio.transport.certificates import Certificates
-from reknit.trio.transport.names import Place, Places
+from reknit.trio.transport.names import Find, Place
 from reknit.trio.watched import Deadlines, Timed, Watched
 
 DIALS = 64  # at one time: after a server's restart thousands are due, and others want a turn too
@@ -116,19 +116,19 @@ class Securing(Watched):
 class Dialler(Timed):
     """Connects to the server, within `timeout` seconds each time; DIALS at most at one time.
 
-    `host`: as its certificate must name it, where it has one.
+    `host`: as its certificate must name it, where it has one. `find`: where it is, see Places.
     """
 
     def __init__(
         self,
         host: str,
-        places: Places,
+        find: Find,
         certificates: Certificates,
         timeout: float,
         reactor: Reactor,
     ) -> None:
         self._host = host
-        self._places = places
+        self._find = find
         self._certificates = certificates
         self._timeout = timeout
         self._reactor = reactor
@@ -170,7 +170,7 @@ class Dialler(Timed):
                 dialling.places = outcome[::-1]
             self._reactor.schedule(now, dialling)
 
-        places = self._places.find(told, now)
+        places = self._find(told, now)
         if places is not None:
             dialling.places = places[::-1]
             self._try(dialling, now)

@@ -13,6 +13,7 @@ HOLDS = 1.0  # seconds: a crowd that dials at once asks once
 Place = tuple[int, object]
 """A family of addresses, and an address of it as sockets have it."""
 Told = Callable[[list[Place] | OSError, float], None]
+Find = Callable[[Told, float], list[Place] | None]
 
 
 class Places:
