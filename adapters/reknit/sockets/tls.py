@@ -14,6 +14,7 @@ from reknit_core import Buffer
 from reknit.sockets.poller import READ, WRITE
 
 RECORD = 16384  # bytes of plain text in a TLS record at most (RFC 8446, section 5.1)
+_FULL = RECORD + 22  # bytes of such a record of TLS 1.3 on its way, by AEAD with a tag of 16 bytes
 UNREAD = 65536  # bytes of answers of TLS itself that may wait for a peer that doesn't read
 
 _OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
@@ -131,13 +132,18 @@ class TlsSocket:
 
     def send(self, data: Buffer) -> int:
         """Encrypt and send; how much is taken."""
-        return self.sendmsg((data,))
+        if self._owed or self._unsent or len(data) > RECORD:
+            return self.sendmsg((data,))
+        return self._send((data,), 0)  # mostly so
 
     def sendmsg(self, buffers: Iterable[Buffer]) -> int:
         """Encrypt and send; how much is taken."""
         self._flush()
-        taken, self._owed = self._owed, 0
-        for record in _records(buffers, taken):
+        owed, self._owed = self._owed, 0
+        return self._send(_records(buffers, owed), owed)
+
+    def _send(self, records: Iterable[Buffer], taken: int) -> int:
+        for record in records:
             try:
                 self._tls.write(record)
                 self._flush()
@@ -169,9 +175,10 @@ class TlsSocket:
     def _decrypt(self, data: bytes, pieces: list[bytes]) -> bool:
         """Append what these bytes hold; whether it is the last, by close_notify."""
         ended = False
-        for start in range(0, len(data) or 1, RECORD):  # OpenSSL keeps the room it once needed
+        view = memoryview(data)
+        for start in range(0, len(data) or 1, _FULL):  # OpenSSL keeps the room it once needed
             if data:
-                self._incoming.write(data[start : start + RECORD])
+                self._incoming.write(view[start : start + _FULL])
             ended = self._read_records(pieces)
         return ended
 
