@@ -120,7 +120,7 @@ def overview(results: Results) -> str:
 
 
 def details(results: Results) -> str:
-    """Everything: a row for each case and proxy; first the medians, then the least."""
+    """All but memory: a row for each case and proxy; the medians, and of the last the least."""
     table = [["case", "proxy", *COLUMNS.values(), "the least", "of its core"]]
     for case, proxies in results["summary"].items():
         if case in (IDLE, GONE):
@@ -132,11 +132,11 @@ def details(results: Results) -> str:
             if name == DIRECT:
                 cells[-1] = least = busy = "-"
             table.append([case, name, *cells, least, busy])
-    return _table(table)
+    return _table(table) if len(table) > 1 else ""
 
 
 def memory_table(results: Results) -> str:
-    """Memory and processor time of idle connections, and memory when all have gone."""
+    """Memory and processor time of idle connections, memory when all have gone; if measured."""
     titles = ["KiB per idle connection", "KiB without any", "% of a core for 1,000 idle"]
     table = [["proxy", *titles, "MiB more when a crowd has gone"]]
     idle, gone = (results["summary"].get(case, {}) for case in (IDLE, GONE))
@@ -144,7 +144,7 @@ def memory_table(results: Results) -> str:
         cells = [_cell(idle.get(name), "connection")]
         cells += [_value(idle.get(name), key) for key in ("base", "processor")]
         table.append([name, *cells, _value(gone.get(name), "held")])
-    return _table(table)
+    return _table(table) if len(table) > 1 else ""
 
 
 def footnote(results: Results) -> str:

@@ -56,7 +56,7 @@ def main() -> int:
         Path(options.json).write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     Path(options.chart).write_text(chart.draw(results))
     parts = (report.overview, report.details, report.memory_table, report.footnote)
-    print("\n\n".join(part(results) for part in parts))
+    print("\n\n".join(filter(None, (part(results) for part in parts))))
     for failure in results["failures"]:
         print(f"FAILED: {failure}", file=sys.stderr)
     return 1 if results["failures"] else 0

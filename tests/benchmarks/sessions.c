@@ -14,8 +14,9 @@
  *               with "p50" and "p99" of the round trips, in seconds
  *   leave       each client closes its session
  *
- * open, visit, return and leave have AT_ONCE of them under way. Every handshake is checked, and
- * every message compared; whatever else comes is an error, and so is an end that nobody asked for.
+ * open, visit, return and leave have AT_ONCE of them under way. A session is there when the server
+ * has it too: some proxies answer the client first. Every handshake is checked, and every message
+ * compared; whatever else comes is an error, and so is an end that nobody asked for.
  */
 
 #define _GNU_SOURCE
@@ -54,7 +55,8 @@ struct session {
 };
 
 static const char KEY[] = "dGhlIHNhbXBsZSBub25jZQ==";
-static int poll_fd, proxy_port, asked, done, dials;
+static const char GUID[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+static int own, poll_fd, proxy_port, asked, done, dials;
 static int first, opened; /* the sessions that are open: from that number up to before this */
 static enum task task;
 static struct session sessions[MOST];
@@ -152,7 +154,7 @@ static int get(struct end *end) /* bytes; 0: none now; -1: no more */
 static void accept_key(const char *key, char *accept) /* RFC 6455, 4.2.2 */
 {
     unsigned char both[128], digest[SHA_DIGEST_LENGTH];
-    int size = snprintf((char *)both, sizeof both, "%.24s258EAFA5-E914-47DA-95CA-C5AB0DC85B11", key);
+    int size = snprintf((char *)both, sizeof both, "%.24s%s", key, GUID);
     SHA1(both, size, digest);
     EVP_EncodeBlock((unsigned char *)accept, digest, sizeof digest);
 }
@@ -186,17 +188,27 @@ static void greet(struct end *client) /* it is connected: TLS, then the request 
     client->phase = GREETING;
     put(client, request,
         snprintf(request, sizeof request,
-                 "GET /%d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUser-Agent: Mozilla/5.0\r\n"
+                 "GET /%d/%d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUser-Agent: Mozilla/5.0\r\n"
                  "Origin: http://127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                  "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n"
-                 "X-Connection-Id: session-%d\r\n\r\n",
-                 client->session->number, proxy_port, KEY, client->session->number));
+                 "X-Connection-Id: session-%d-%d\r\n\r\n",
+                 own, client->session->number, proxy_port, KEY, own, client->session->number));
 }
 
 static void leave(struct session *session)
 {
     session->client->phase = LEAVING;
     put_frame(session->client, CLOSE, (const unsigned char *)"\x03\xe8", 2); /* 1000 */
+}
+
+static void see(struct session *session) /* of its two handshakes one more is done */
+{
+    if (!session->client || session->client->phase != GREETED || !session->server)
+        return;
+    if (task == VISIT)
+        leave(session);
+    else
+        done++;
 }
 
 static void read_answer(struct end *client, char *head)
@@ -208,18 +220,21 @@ static void read_answer(struct end *client, char *head)
         strncmp(field + sizeof name - 1, accept, strlen(accept)))
         fail("the answer to a handshake was %.*s", (int)strcspn(head, "\r\n\""), head);
     client->phase = GREETED;
-    if (task == VISIT)
-        leave(client->session);
-    else
-        done++;
+    see(client->session);
 }
 
 static void answer_request(struct end *server, char *head)
 {
     char *key = strcasestr(head, "\r\nsec-websocket-key:"), accept[64], answer[256];
-    int number;
-    if (!key || sscanf(head, "GET /%d HTTP/1.1", &number) != 1 || number < first || number >= opened)
-        fail("a request that is no session's");
+    int whose, number;
+    if (!key || sscanf(head, "GET /%d/%d HTTP/1.1", &whose, &number) != 2)
+        fail("a request that no client has made");
+    if (whose != own) { /* a proxy that hasn't forgotten a loader before this one */
+        drop(server, 0);
+        return;
+    }
+    if (number < first || number >= opened)
+        fail("a request of session %d, which is over", number);
     if (sessions[number].server)
         fail("session %d has two server connections", number);
     server->session = &sessions[number];
@@ -231,7 +246,7 @@ static void answer_request(struct end *server, char *head)
                  "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
                  "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n", accept));
     dials++;
-    done += task == REDIAL;
+    see(server->session);
 }
 
 /* -- Frames ------------------------------------------------------------------------------------ */
@@ -299,12 +314,12 @@ static int read_head(struct end *end) /* its bytes, when it is whole */
 
 static void serve(struct end *end)
 {
-    int size, used;
+    int size = 0, used;
     if (end->phase <= SECURING) {
         greet(end);
         return;
     }
-    while ((size = get(end)) > 0) {
+    while (end->fd >= 0 && (size = get(end)) > 0) {
         end->filled += size;
         do {
             used = end->phase == GREETING ? read_head(end) : read_frames(end);
@@ -424,6 +439,7 @@ int main(int count, char **words)
     setvbuf(stdin, NULL, _IONBF, 0);
     setvbuf(stdout, NULL, _IOLBF, 0);
     proxy_port = atoi(words[1]);
+    own = getpid();
     if (count > 3) {
         secure = SSL_CTX_new(TLS_client_method());
         SSL_CTX_set_verify(secure, SSL_VERIFY_PEER, NULL);

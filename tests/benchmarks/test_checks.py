@@ -292,6 +292,16 @@ def test_a_proxy_that_ends_a_session_is_noticed(loader: Path) -> None:
             ends.tell("redial")
 
 
+def test_who_comes_from_an_earlier_run_is_turned_away(loader: Path) -> None:
+    port, core = free_port(), min(os.sched_getaffinity(0))
+    with TemporaryFile("w") as log, sessions(loader, core, (port, port), "", log) as ends:
+        ends.tell("open 1")
+        with socket.create_connection(("127.0.0.1", port)) as late:
+            late.sendall(b"GET /1/0 HTTP/1.1\r\nSec-WebSocket-Key: of another run\r\n\r\n")
+            assert late.recv(1) == b""
+        assert ends.tell("ask 1").done == 1
+
+
 def test_a_proxy_that_keeps_no_session_has_no_client_that_returns(loader: Path) -> None:
     case = next(case for case in SESSION_CASES if case.measured == "return")
     with through(loader, bytes) as ends, pytest.raises(RunError, match="the server got 5"):
