@@ -8,13 +8,15 @@ from pathlib import Path
 
 from reknit_core.diagrams.text import render_all
 
+from reknit.settings.files import read_text
+
 DRAWN = "scenario_*.scn"  # those that explain the design; others are drawn when asked for
 
 
 def render(scenarios: Path) -> dict[str, str]:
     """The diagrams of the directory, by name. Raises OSError, UnicodeError, ScenarioError."""
     found = sorted(scenarios.glob(DRAWN))
-    return render_all({path.name: path.read_text(encoding="utf-8") for path in found})
+    return render_all({path.name: read_text(str(path)) for path in found})
 
 
 def differing(directory: Path, files: Mapping[str, str]) -> list[Path]:

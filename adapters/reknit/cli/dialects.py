@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
+from reknit_core.wire.reasons import shortened
 
 from reknit.cli.usage import Misuse, read_text
-from reknit.settings.config import one_line
 
 if TYPE_CHECKING:
     from reknit_core.dialect.registry import Registry
@@ -41,7 +41,7 @@ def dialects(context: click.Context, files: tuple[str, ...]) -> None:
 
 def _row(dialect: "Dialect", source: str) -> tuple[str, str, str, str]:
     loss = "end" if dialect.ends else "statements"
-    return dialect.name, loss, one_line(source), one_line(dialect.chosen_by) or _NAME_ONLY
+    return dialect.name, loss, shortened(source), shortened(dialect.chosen_by) or _NAME_ONLY
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
@@ -105,7 +105,7 @@ def _report(
 
     played = rehearse(dialect, recording)
     count = len(recording.said)
-    head = f"{one_line(recording.name)}: {count} message{'s' * (count != 1)}, as {dialect.name}"
+    head = f"{shortened(recording.name)}: {count} message{'s' * (count != 1)}, as {dialect.name}"
     lines = [head, *_choice(known, recording.offer)]
     if verbose:
         lines += played.each
@@ -120,7 +120,8 @@ def _choice(known: "Registry", offer: "Offer | None") -> list[str]:
     found = known.choose(offer)
     subprotocol = f" with subprotocol {offer.subprotocol}" if offer.subprotocol else ""
     name = "nothing" if found is None else found.name
-    return [one_line(f"--dialect auto chooses for {offer.target}{subprotocol}: {name}")]
+    shown = f"{shortened(offer.target)}{shortened(subprotocol)}"
+    return [f"--dialect auto chooses for {shown}: {name}"]
 
 
 def _indented(lines: Sequence[str]) -> list[str]:

@@ -3,14 +3,16 @@
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 from reknit_core.wire.reasons import reason_of
 
+from reknit.settings import files
 from reknit.settings.config import one_line
 from reknit.settings.options import OPTIONS, Option
+
+MOST_SAID = 1000  # characters of an error: what is allowed stands at its end
 
 # Headings of `serve --help`; an option belongs to the first pattern that its name matches.
 _HEADINGS = (
@@ -35,7 +37,7 @@ class Failure(click.ClickException):
     exit_code = 1
 
     def __init__(self, message: object) -> None:
-        super().__init__(one_line(message))
+        super().__init__(within(one_line(message), MOST_SAID))
 
     def show(self, file: Any = None) -> None:
         """Print it, on standard error."""
@@ -48,10 +50,15 @@ class Misuse(Failure):
     exit_code = 2
 
 
+def within(text: str, most: int) -> str:
+    """The text, but for its middle if it has more than so many characters."""
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
+
+
 def read_text(name: str) -> str:
     """The text of the file of that name. Raises Misuse."""
     try:
-        return Path(name).read_text(encoding="utf-8")
+        return files.read_text(name)
     except OSError as error:
         raise Misuse(f"can't read {name}: {reason_of(error)}") from None
     except ValueError as error:

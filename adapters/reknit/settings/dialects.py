@@ -7,13 +7,14 @@ A package has some by entry points of the group `reknit.dialects`, each a class 
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 
 from reknit_core.dialect.choice import NO_DIALECTS, Choice, Dialects
 from reknit_core.dialect.registry import NONE, Registry, registry
 from reknit_core.dialect.ruled.mistakes import DialectError, Report, ignore
 from reknit_core.dialect.speech import Dialect, Offer
 from reknit_core.wire.reasons import reason_of
+
+from reknit.settings.files import read_text
 
 GROUP = "reknit.dialects"
 
@@ -95,7 +96,7 @@ def _parts(dialect: str) -> list[str]:
 
 def _text(name: str) -> str:
     try:
-        return Path(name).read_text(encoding="utf-8")
+        return read_text(name)
     except UnicodeDecodeError:
         raise DialectError(f"{name}: not valid TOML: it is not in UTF-8") from None
     except (OSError, ValueError) as error:

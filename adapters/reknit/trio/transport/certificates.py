@@ -6,6 +6,7 @@ from pathlib import Path
 
 from reknit_core.wire.reasons import reason_of
 
+from reknit.settings.files import FileError, read_file
 from reknit.settings.options import TlsFiles
 
 _NONE = TlsFiles()
@@ -101,7 +102,10 @@ def _trust(context: ssl.SSLContext, option: str, name: str) -> None:
 def _check(option: str, name: str, label: str, what: str) -> None:
     """OpenSSL's word for a wrong file says nothing: look for what must be there."""
     try:
-        data = Path(name).read_bytes()
+        path = Path(name)
+        if path.exists() and not (path.is_file() or path.is_dir()):  # OpenSSL reads it once more
+            raise FileError("it is no file")
+        data = read_file(name)
     except (OSError, ValueError) as error:
         reason = reason_of(error)
         raise CertificateError(f"{option}: can't read {name}: {reason}") from None
