@@ -9,14 +9,15 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from reknit_core.dialect.statements import MAX_STATEMENT
-
 Unit = TypeVar("Unit")
+
+MAX_UNIT = 64 * 1024
+"""Bytes; a larger one is not kept: what is, is copied with each message that brings more of it."""
 
 MAX_UNITS = 8192
 """In one message, which is heard at once while others wait; writers flush far fewer at a time."""
 
-_MAX_SOUGHT = 64 * MAX_STATEMENT
+_MAX_SOUGHT = 64 * MAX_UNIT
 """Bytes looked through for one unit's end, again with each message that brings more of it."""
 
 
@@ -114,7 +115,7 @@ class StreamReader(Generic[Unit]):
             here = max(pos, before)
             end, unit = self.cut(data, pos)
             known = len(data) + 1 if end is None else end
-            if known - pos > MAX_STATEMENT:
+            if known - pos > MAX_UNIT:
                 self._skip = -1 if end is None else max(0, end - len(data))
                 yield Piece(data[here:known], unit)
             elif known <= len(data):

@@ -21,7 +21,7 @@ from reknit_core.dialect.speech import (
     State,
     Statement,
 )
-from reknit_core.dialect.statements import MAX_STATEMENT, NEVER, Kept, Statements
+from reknit_core.dialect.statements import NEVER, OVERHEAD, Kept, Statements
 from reknit_core.side import Side
 
 
@@ -203,7 +203,7 @@ class Interpreter:
         if self.is_lost or self.statements.keep(statement, end, confirms, in_place=in_place):
             return
         size = len(statement.said.data)
-        if size > MAX_STATEMENT:
+        if size + OVERHEAD > self.statements.limit:
             self.lose(f"a statement of {size:,} bytes is too large to be kept")
         else:
             self.lose("there are too many statements to be kept")

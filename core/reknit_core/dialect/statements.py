@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from reknit_core.dialect.speech import Key, Message, Statement
 
-MAX_STATEMENT = 64 * 1024  # bytes: a larger one is not kept, and the conversation is lost
 MAX_NAME = 1024  # characters of one that a conversation keeps beside its statements
 MAX_FORMERS = 8  # of one statement that is said anew before a server has heard the last
 NEVER = 1 << 62  # a position: no server hears so far
@@ -81,21 +80,21 @@ class _Prefixes:
 
 
 class Statements:
-    """The statements of one session. `limit`: bytes that they may take together."""
+    """The statements of one session. `limit`: bytes that they may take, one or all together."""
 
     __slots__ = (
         "_kept",
         "_leaving",
-        "_limit",
         "_places",
         "_said_anew",
         "_standing",
         "_unanswered",
+        "limit",
         "size",
     )
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._kept: dict[Key, Kept] = {}
         # Each statement is in one of these three.
         self._standing = _Prefixes()
@@ -125,7 +124,7 @@ class Statements:
         """
         kept = Kept(statement, end, confirms=confirms)
         former = self._kept.get(statement.key)
-        is_too_large = len(statement.said.data) > MAX_STATEMENT
+        is_too_large = kept.size > self.limit
         if former is None or former.until is not None or is_too_large or not in_place:
             self.settle(statement.key)
             if is_too_large:
@@ -133,7 +132,7 @@ class Statements:
             self._add(kept)
         else:
             self._say_anew(former, kept)
-        return self.size <= self._limit
+        return self.size <= self.limit
 
     def _say_anew(self, former: Kept, kept: Kept) -> None:
         formers = (

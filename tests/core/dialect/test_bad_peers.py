@@ -9,7 +9,7 @@ from dialect_session import DialectSession, text
 from reknit.verify.fuzz.conversations import STREAMS, WORDS
 from reknit_core.dialect.byte_stream import MAX_UNITS
 from reknit_core.dialect.speech import Message
-from reknit_core.dialect.statements import MAX_STATEMENT, OVERHEAD
+from reknit_core.dialect.statements import OVERHEAD
 
 LIMIT = 64 * 1024  # bytes of statements
 MOST_KEPT = 600_000  # bytes of all that is known of a session
@@ -75,7 +75,7 @@ def test_statements_without_end_end_the_session(name: str) -> None:
         if interpreter.is_lost and not lost_at:
             lost_at = number
     assert 100 < lost_at < ENOUGH
-    assert interpreter.statements.size <= LIMIT + MAX_STATEMENT + OVERHEAD
+    assert interpreter.statements.size <= LIMIT + LIMIT + OVERHEAD
     assert known(session) < MOST_KEPT
 
 

@@ -8,7 +8,6 @@ from reknit_core.dialect.interpreter import Interpreter, Verdict
 from reknit_core.dialect.registry import registry
 from reknit_core.dialect.ruled.builtin import built_in
 from reknit_core.dialect.speech import Message
-from reknit_core.dialect.statements import MAX_STATEMENT
 from reknit_core.side import Side
 
 LIMIT = 1 << 20
@@ -184,9 +183,12 @@ def test_a_beat_that_a_side_sends_by_itself() -> None:
 
 
 def test_too_much_to_keep_is_no_conversation_any_more() -> None:
-    session = Session()
-    session.client(message(type="subscribe", id="1", payload="x" * MAX_STATEMENT))
-    assert session.interpreter.is_lost
+    session = Session(limit=100_000)
+    session.client(message(type="subscribe", id="1", payload="x" * 99_000))
+    assert not session.interpreter.is_lost
+    session.client(message(type="subscribe", id="1", payload="x" * 100_000))
+    assert session.interpreter.why_lost.endswith(" bytes is too large to be kept")
+    assert not session.interpreter.statements.size
     session = Session(limit=1000)
     for number in range(10):
         session.client(message(type="subscribe", id=str(number)))

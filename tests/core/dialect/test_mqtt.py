@@ -2,10 +2,10 @@
 
 import pytest
 from dialect_session import DialectSession, binary
+from reknit_core.dialect.byte_stream import MAX_UNIT
 from reknit_core.dialect.interpreter import Verdict
 from reknit_core.dialect.protocols.packets import Kind, packet
 from reknit_core.dialect.speech import LostError, Message, Offer
-from reknit_core.dialect.statements import MAX_STATEMENT
 from reknit_core.side import Side
 
 CONNACK = b"\x20\x02\x00\x00"
@@ -249,13 +249,13 @@ def test_a_client_that_is_cut_within_a_packet_begins_it_anew() -> None:
 
 def test_a_client_that_is_cut_within_too_large_a_packet() -> None:
     session = connected()
-    data = publish(0, 0, bytes(2 * MAX_STATEMENT))
-    session.client(*binary(data[:MAX_STATEMENT], data[MAX_STATEMENT:]))
+    data = publish(0, 0, bytes(2 * MAX_UNIT))
+    session.client(*binary(data[:MAX_UNIT], data[MAX_UNIT:]))
     assert not session.is_lost
-    session.lose(session.end - len(data) + MAX_STATEMENT)
+    session.lose(session.end - len(data) + MAX_UNIT)
     assert session.is_lost
     session = connected()
-    session.client(*binary(publish(1, 1, bytes(2 * MAX_STATEMENT))))
+    session.client(*binary(publish(1, 1, bytes(2 * MAX_UNIT))))
     assert session.is_lost, "it can't be kept"
 
 
@@ -269,7 +269,7 @@ def test_a_broker_that_is_lost_within_a_packet() -> None:
     session = connected()
     assert session.passes(*binary(whole[:5], whole[5:] + whole[:5])) == binary(whole)
     assert session.passes(*binary(whole[5:])) == binary(whole)
-    large = publish(1, 0, bytes(MAX_STATEMENT))[:-9]
+    large = publish(1, 0, bytes(MAX_UNIT))[:-9]
     assert session.passes(*binary(large)) == binary(large)
     session.lose()
     assert session.is_lost, "the client has heard the half of it"

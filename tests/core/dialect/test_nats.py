@@ -2,9 +2,9 @@
 
 import pytest
 from dialect_session import DialectSession, binary
+from reknit_core.dialect.byte_stream import MAX_UNIT
 from reknit_core.dialect.interpreter import Verdict
 from reknit_core.dialect.speech import Message, Offer
-from reknit_core.dialect.statements import MAX_STATEMENT
 from reknit_core.side import Side
 
 INFO = b'INFO {"server_id":"A"}\r\n'
@@ -151,7 +151,7 @@ def test_payloads_are_passed_over_however_they_are_split() -> None:
     other = DialectSession("nats")
     other.client(*binary(*(bytes((byte,)) for byte in data)))
     assert session.keys == other.keys == [("connect",), ("hello",), ("sub", "2")]
-    large = b"PUB a %d\r\n" % (2 * MAX_STATEMENT) + bytes(2 * MAX_STATEMENT) + b"\r\n"
+    large = b"PUB a %d\r\n" % (2 * MAX_UNIT) + bytes(2 * MAX_UNIT) + b"\r\n"
     session.client(*binary(large[:70_000], large[70_000:] + b"SUB c 3\r\n"))
     assert session.keys[3:] == [("sub", "3")]
     assert not session.is_lost

@@ -2,9 +2,9 @@
 
 import pytest
 from dialect_session import DialectSession, binary, text
+from reknit_core.dialect.byte_stream import MAX_UNIT
 from reknit_core.dialect.interpreter import Verdict
 from reknit_core.dialect.speech import Beat, Message, Offer
-from reknit_core.dialect.statements import MAX_STATEMENT
 from reknit_core.side import Side
 
 
@@ -202,7 +202,7 @@ def test_a_server_that_is_lost_within_a_frame() -> None:
     assert session.passes(*text(whole[:-1])) == []
     session.lose()
     assert not session.is_lost, "the client has heard nothing of it"
-    large = text(whole[:-1] + "a" * MAX_STATEMENT)
+    large = text(whole[:-1] + "a" * MAX_UNIT)
     session = connected()
     assert session.passes(*large) == large
     session.lose()
@@ -229,7 +229,7 @@ def test_binary_messages_stay_binary() -> None:
 
 def test_large_frames_are_passed_over() -> None:
     session = connected()
-    large = "x" * MAX_STATEMENT
+    large = "x" * MAX_UNIT
     session.client(*text(frame("SEND", large, destination="/a"), SUBSCRIBE))
     sized = frame("SEND", large, destination="/a", content_length=str(len(large)))
     session.client(*text(sized[:99], sized[99:999], sized[999:], frame("BEGIN", transaction="t")))
@@ -248,7 +248,7 @@ def test_large_frames_are_passed_over() -> None:
         "SEND\ncontent-length:x\n\n\0",
         "SEND\nnonsense\n\n\0",
         "SEND\0",
-        "x" * (MAX_STATEMENT + 1),
+        "x" * (MAX_UNIT + 1),
     ],
 )
 def test_what_is_no_stomp_can_not_be_followed(data: str) -> None:

@@ -4,7 +4,6 @@ import pytest
 from reknit_core.dialect.registry import registry
 from reknit_core.dialect.ruled.rules_file import read_rules
 from reknit_core.dialect.speech import Conversation, Dialect, Heard, Message, State, Statement
-from reknit_core.dialect.statements import MAX_STATEMENT
 from reknit_core.leg.dialogue import MIN_SEEN
 from reknit_core.play.recording import Recording, Said
 from reknit_core.play.rehearsal import Rehearsal, rehearse, shown
@@ -142,7 +141,7 @@ def test_a_rule_that_matches_what_lacks_its_key() -> None:
 
 
 def test_a_conversation_that_can_not_be_followed() -> None:
-    large = '{"op":"sub","topic":"' + "a" * MAX_STATEMENT + '"}'
+    large = '{"op":"sub","topic":"' + "a" * (MIN_SEEN - 100) + '"}'
     played = play(read_rules(RULES, "m"), 'c {"type":"login"}', f"c {large}")
     (told,) = played.told
     why = f"a statement of {len(large):,} bytes is too large to be kept"

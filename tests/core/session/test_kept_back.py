@@ -123,7 +123,7 @@ def request(number: int, size: int) -> bytes:
 
 @pytest.mark.parametrize(
     ("requests", "size", "ends"),
-    [(1, 60_000, False), (1, 70_000, True), (3, 30_000, False), (4, 30_000, True)],
+    [(1, 99_000, False), (1, 100_000, True), (3, 30_000, False), (4, 30_000, True)],
 )
 def test_statements_that_are_too_much_mean_the_end(requests: int, size: int, ends: bool) -> None:
     """One too large to be kept, or together more than a queue may hold."""

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from math import inf
 
 import msgspec
+from reknit_core.dialect.byte_stream import MAX_UNIT
 from reknit_core.dialect.interpreter import Interpreter, Verdict
 from reknit_core.dialect.registry import registry
 from reknit_core.dialect.speech import Dialect, Message
-from reknit_core.dialect.statements import MAX_STATEMENT, OVERHEAD
+from reknit_core.dialect.statements import OVERHEAD
 
 from reknit.verify.fuzz.choices import Choices, pieces
 
@@ -171,7 +172,7 @@ def converse(
         if is_first and not is_stream:
             _check(passed == said, "a first server's word is left out")
         elif is_first:
-            _check(len(said) - len(passed) <= MAX_STATEMENT, "too much is held back")
+            _check(len(said) - len(passed) <= MAX_UNIT, "too much is held back")
 
 
 def feed_streams(data: bytes) -> None:
@@ -243,7 +244,7 @@ def _same(one: Verdict, other: Verdict) -> None:
 
 def _check_kept(interpreter: Interpreter) -> None:
     statements = interpreter.statements
-    most = LIMIT + MAX_STATEMENT + OVERHEAD
+    most = 2 * LIMIT + OVERHEAD
     _check(statements.size <= most, f"{statements.size} bytes of statements are kept")
     frozen = len(msgspec.msgpack.encode(interpreter.freeze()))
     _check(frozen <= MAX_FROZEN, f"{frozen} bytes are kept of a conversation")

@@ -10,6 +10,7 @@ be followed: then a server's loss ends the session, and the client connects anew
 from collections import Counter
 from typing import Any
 
+from reknit_core.dialect.byte_stream import MAX_UNIT
 from reknit_core.dialect.conversation import PASSES, StreamConversation
 from reknit_core.dialect.protocols.packets import (
     Kind,
@@ -31,7 +32,6 @@ from reknit_core.dialect.speech import (
     Statement,
     taken_up,
 )
-from reknit_core.dialect.statements import MAX_STATEMENT
 from reknit_core.side import Side
 
 SUBPROTOCOLS = frozenset(("mqtt", "mqttv3.1"))
@@ -218,7 +218,7 @@ class MqttConversation(StreamConversation[Packet]):
         head, filters = each.body[:start], _filters(each.body, start, 1)
         size = len(filters) * len(head) + len(each.body)  # each has the properties
         asked = len(filters) + self._asking.total()
-        if len(self._asked) >= _MAX_ASKED or asked > _MAX_FILTERS or size > MAX_STATEMENT:
+        if len(self._asked) >= _MAX_ASKED or asked > _MAX_FILTERS or size > MAX_UNIT:
             return Heard(lost=True)
         states = [Statement(("subscribe", identifier), Message(each.whole, False))]
         for name, entry in filters:

@@ -2,8 +2,7 @@
 
 from typing import NamedTuple
 
-from reknit_core.dialect.byte_stream import Cut, MalformedError, StreamReader
-from reknit_core.dialect.statements import MAX_STATEMENT
+from reknit_core.dialect.byte_stream import MAX_UNIT, Cut, MalformedError, StreamReader
 
 _WITH_PAYLOAD = frozenset(("PUB", "HPUB", "MSG", "HMSG"))
 _MAX_DIGITS = 10
@@ -29,7 +28,7 @@ class LineReader(StreamReader[Line]):
     def cut(self, data: bytes, pos: int) -> Cut[Line]:
         """The line that begins there, with its payload."""
         stop = data.find(b"\n", pos)
-        if (len(data) if stop < 0 else stop) - pos >= MAX_STATEMENT:
+        if (len(data) if stop < 0 else stop) - pos >= MAX_UNIT:
             raise MalformedError
         if stop < 0:
             return Cut(None, None)

@@ -6,8 +6,7 @@ Over WebSocket a packet may span messages, and a message may hold several (secti
 from enum import IntEnum
 from typing import NamedTuple
 
-from reknit_core.dialect.byte_stream import Cut, MalformedError, StreamReader
-from reknit_core.dialect.statements import MAX_STATEMENT
+from reknit_core.dialect.byte_stream import MAX_UNIT, Cut, MalformedError, StreamReader
 
 
 class Kind(IntEnum):
@@ -66,7 +65,7 @@ class PacketReader(StreamReader[Packet]):
             return Cut(None, None)
         start, size = found
         end = start + size
-        if end - pos > MAX_STATEMENT:
+        if end - pos > MAX_UNIT:
             return Cut(end, Packet(data[pos], b"", b""))
         if end > len(data):
             return Cut(end, None)

@@ -7,8 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from reknit_core.dialect.byte_stream import Cut, MalformedError, StreamReader
-from reknit_core.dialect.statements import MAX_STATEMENT
+from reknit_core.dialect.byte_stream import MAX_UNIT, Cut, MalformedError, StreamReader
 
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _BEAT = re.compile(rb"[\r\n]+")
@@ -45,7 +44,7 @@ class FrameReader(StreamReader[Frame]):
             return Cut(between.end(), BEAT)
         head = _HEAD_END.search(data, pos)
         size = (len(data) if head is None else head.end()) - pos
-        if size > MAX_STATEMENT or data.find(b"\0", pos, pos + size) >= 0:
+        if size > MAX_UNIT or data.find(b"\0", pos, pos + size) >= 0:
             raise MalformedError
         if head is None:
             return Cut(None, None)
@@ -55,7 +54,7 @@ class FrameReader(StreamReader[Frame]):
         _, command, headers = self._head
         end = _end(data, head.end(), headers.get("content-length"))
         size = len(data) - pos if end is None else end - pos
-        if size > MAX_STATEMENT:
+        if size > MAX_UNIT:
             return Cut(end, Frame(command, headers, b""))
         if end is None or end > len(data):
             return Cut(end, None)
@@ -69,7 +68,7 @@ def _end(data: bytes, body: int, length: str | None) -> int | None:
     if not length.isascii() or not length.isdigit() or len(length) > 12:
         raise MalformedError
     end = body + int(length) + 1
-    if end <= len(data) and end - body <= MAX_STATEMENT and data[end - 1] != 0:
+    if end <= len(data) and end - body <= MAX_UNIT and data[end - 1] != 0:
         raise MalformedError
     return end
 
