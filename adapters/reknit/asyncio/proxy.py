@@ -6,7 +6,6 @@ import socket
 import ssl
 from collections.abc import Coroutine
 from contextlib import suppress
-from logging import ERROR, WARNING
 from math import inf
 from typing import Any
 
@@ -18,20 +17,19 @@ from reknit_core.proxy.admission import Admission, Guest
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.proxy.drain import FAREWELL, schedule
 from reknit_core.proxy.view import SessionView
-from reknit_core.telemetry.seldom import Seldom
 from reknit_core.wire.handshake import ClientHandshake, Refusal, encode_refusal, refusal
 from reknit_core.wire.reasons import reason_of
 
 from reknit.asyncio.adapter import Session, SocketTransport
 from reknit.asyncio.readiness import Sockets
 from reknit.asyncio.streams import connect, receive, send_all, shake_hands
-from reknit.observe.logs import tell_seldom
+from reknit.observe.refusals import Refusals
 from reknit.observe.reports import Reports, label_of
 from reknit.settings.addresses import Address, address_of
 from reknit.sockets.listening import remove_dead
 from reknit.sockets.memory import give_back
 from reknit.sockets.stream_socket import StreamSocket, without_delay
-from reknit.sockets.tls import TlsSocket
+from reknit.sockets.tls import TLS_ONLY, TlsError, TlsSocket
 
 DIALS = 64  # at one time
 LINGERING = 64  # that are refused at the door and waited for: the answer needs it, a flood doesn't
@@ -64,7 +62,7 @@ class AsyncioProxy:
         self.sockets = Sockets(self._admission.leave)
         self._serving: dict[Guest, asyncio.Task[None]] = {}  # who are no session's yet
         self._lingering = 0
-        self._seldom = Seldom()
+        self._refusals = Refusals(self._contexts.counters)
         self._dials = asyncio.Semaphore(DIALS)
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -154,7 +152,7 @@ class AsyncioProxy:
             try:
                 sock, peer = await self._loop.sock_accept(listener)
             except OSError as error:
-                self._tell(ERROR, "accept_failed", "can't accept a connection", reason_of(error))
+                self._refusals.accept_failed(reason_of(error))
                 await asyncio.sleep(PAUSE)
                 continue
             sock.setblocking(False)
@@ -165,14 +163,13 @@ class AsyncioProxy:
         """Let a connection in, or refuse it at the door."""
         now = self._loop.time()
         if (idlest := self._admission.give_way(now)) is not None:
-            self._tell(WARNING, "limited", "a client gave way", "it asked for nothing")
+            self._refusals.gave_way(idlest.address)
             self._serving[idlest].cancel()
         guest = self._admission.arrive(address, now)
         if isinstance(guest, Guest):
             self._serving[guest] = self._start(self._welcome(sock, guest))
             return
-        self._contexts.counters.handshakes[guest.status] += 1
-        self._tell(WARNING, "limited", "a client is refused", guest.error)
+        self._refusals.limited(address, guest)
         if self._tls is None and self._lingering < LINGERING:
             self._start(self._linger(sock, encode_refusal(guest)))
         else:  # with TLS an answer would take a handshake first
@@ -189,6 +186,11 @@ class AsyncioProxy:
         entered = False
         try:
             entered = await self._serve(without_delay(sock), guest)
+        except TlsError as error:
+            self._refusals.tls_failed(guest.address, str(error))
+            if error.is_plain_http:
+                with suppress(OSError):
+                    sock.send(TLS_ONLY)
         except OSError:
             pass  # the client is gone
         finally:
@@ -204,7 +206,7 @@ class AsyncioProxy:
         answer = await self._enter(stream, guest, handshake)
         if answer is None:
             return True
-        self._contexts.counters.handshakes[answer.status] += 1
+        self._refusals.refused(guest.address, answer)
         self._admission.linger(guest, self._loop.time())
         await self._end(stream, handshake.refuse(answer))
         return False
@@ -266,7 +268,3 @@ class AsyncioProxy:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-    def _tell(self, level: int, event: str, what: str, reason: str) -> None:
-        """Say what any stranger can cause: of each kind at the 1st, 2nd, 4th, 8th, … time."""
-        tell_seldom(self._seldom, reason, level, event, what + ": %(reason)s", reason=reason)

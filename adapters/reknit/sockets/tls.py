@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from reknit_core import Buffer
+from reknit_core.wire.handshake import encode_refusal, refusal
 
 from reknit.sockets.poller import READ, WRITE
 
@@ -18,6 +19,10 @@ _FULL = RECORD + 22  # bytes of such a record of TLS 1.3 on its way, by AEAD wit
 UNREAD = 65536  # bytes of answers of TLS itself that may wait for a peer that doesn't read
 
 _OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+
+
+TLS_ONLY = encode_refusal(refusal(400, "tls_only", "this port takes TLS only: wss:// or https://"))
+"""What a client gets that speaks plain HTTP: without an answer it tries for long."""
 
 
 class TlsError(OSError):

@@ -21,6 +21,7 @@ from reknit_core.proxy.plain_http import PlainHttp
 from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 
 from reknit.observe.logs import tell
+from reknit.observe.refusals import Refusals
 from reknit.sockets.stream_socket import StreamSocket
 from reknit.state.directory import StateDir
 from reknit.state.store import Store
@@ -29,7 +30,6 @@ from reknit.trio.door.listener import Listener
 from reknit.trio.door.listeners import close_listeners
 from reknit.trio.door.newcomers import Newcomers
 from reknit.trio.door.passing import Passing
-from reknit.trio.door.refusals import Refusals
 from reknit.trio.draining import Drain
 from reknit.trio.links import Link
 from reknit.trio.reactor import Reactor

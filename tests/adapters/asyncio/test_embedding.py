@@ -88,6 +88,38 @@ def test_an_address_in_use_is_an_os_error(run: Any, open_proxy: Open) -> None:
             run(main)
 
 
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize(("run", "open_proxy"), RUNS, ids=IDS)
+def test_whoever_is_turned_away_at_the_door_is_told_why_and_so_is_the_log(
+    run: Any, open_proxy: Open, caplog: pytest.LogCaptureFixture, *, secure: bool
+) -> None:
+    caplog.set_level("INFO")
+    answers: list[bytes] = []
+
+    def ask(address: Listen) -> None:
+        with socket.create_connection((address.host, address.port), 60) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            answers.append(client.makefile("rb").read())
+
+    async def main() -> None:
+        tls = server_context(certificate("127.0.0.1")) if secure else None
+        async with open_proxy(POLICY, Upstream("127.0.0.1", 1), tls=tls) as proxy:
+            if run is trio.run:
+                await trio.to_thread.run_sync(ask, proxy.addresses[0])
+            else:
+                await asyncio.to_thread(ask, proxy.addresses[0])
+
+    run(main)
+    if secure:
+        assert answers[0].startswith(b"HTTP/1.1 400 ")
+        assert b"this port takes TLS only" in answers[0]
+        assert "client 127.0.0.1 refused: TLS: http request" in caplog.text
+    else:
+        assert answers[0].startswith(b"HTTP/1.1 426 ")
+        told = "426 upgrade_required (--http pass would pass its request to the server); 1 so far"
+        assert f"client 127.0.0.1 refused: {told}" in caplog.text
+
+
 def test_tls_on_both_legs() -> None:
     async def main() -> None:
         secure = server_context(certificate("127.0.0.1"))
@@ -108,21 +140,18 @@ def test_tls_on_both_legs() -> None:
                         await client.send("x" * size)
                         assert await client.recv() == "x" * size
                     assert [view.state for view in proxy.sessions] == [State.CONNECTED]
-                with pytest.raises(ConnectionResetError):
-                    await plain(address)
+                await plain(address)
                 async with connect(url, ssl=client_context()) as client:
                     await client.send("still here")
                     assert await client.recv() == "still here"
 
     async def plain(address: Listen) -> None:
-        """A client without TLS is let go, and nobody else is."""
+        """A client without TLS is told so and let go, and nobody else is."""
         reader, writer = await asyncio.open_connection(address.host, address.port)
         writer.write(b"GET / HTTP/1.1\r\n\r\n")
-        try:
-            if b"HTTP" not in await reader.read():
-                raise ConnectionResetError("closed")
-        finally:
-            writer.close()
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        writer.close()
+        await writer.wait_closed()
 
     asyncio.run(main())
 

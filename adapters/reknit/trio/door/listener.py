@@ -3,7 +3,6 @@
 import errno
 import socket
 from contextlib import suppress
-from logging import ERROR
 from sys import intern
 
 from reknit_core.counters import Counters
@@ -11,10 +10,10 @@ from reknit_core.proxy.admission import Admission, Guest
 from reknit_core.wire.handshake import Refusal, encode_refusal, refusal
 from reknit_core.wire.reasons import reason_of
 
+from reknit.observe.refusals import Refusals
 from reknit.sockets.poller import READ
 from reknit.sockets.stream_socket import without_delay
 from reknit.trio.door.newcomers import Newcomers
-from reknit.trio.door.refusals import Refusals
 from reknit.trio.door.spare_file import SpareFile
 from reknit.trio.reactor import Reactor
 from reknit.trio.transport.certificates import Certificates
@@ -108,7 +107,7 @@ class Listener:
                 if error.errno in _NO_ROOM:
                     self._accept_last(entrance, reason_of(error), now)
                 else:
-                    self._tell_failure(reason_of(error))  # of that connection: accept(2)
+                    self._refusals.accept_failed(reason_of(error))  # of that connection: accept(2)
                 break
             sock.setblocking(False)
             self._receive(sock, peer, now)
@@ -128,7 +127,7 @@ class Listener:
 
     def _turn_away(self, sock: socket.socket, reason: str) -> None:
         """There is no file for this client: tell it so, and have the spare one back."""
-        self._tell_failure(reason)
+        self._refusals.accept_failed(reason)
         self._counters.handshakes[_NO_FILE.status] += 1
         with suppress(OSError), sock:
             if self._certificates.for_clients is None:
@@ -136,10 +135,6 @@ class Listener:
                 sock.shutdown(socket.SHUT_WR)
                 sock.recv(4096)  # what is left unread would cost the client the answer
         self._spare.restore()
-
-    def _tell_failure(self, reason: str) -> None:
-        text = "can't accept a connection: %(reason)s"
-        self._refusals.tell(ERROR, "accept_failed", "no_file", text, reason=reason)
 
     def _receive(self, sock: socket.socket, peer: object, now: float) -> None:
         """Let a connection in, or refuse it at the door."""

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from logging import DEBUG, WARNING
+from logging import DEBUG
 from typing import assert_never
 
 from reknit_core.policy.policy import Policy
@@ -16,26 +16,23 @@ from reknit_core.wire.handshake import (
     ClientHandshake,
     Refusal,
     UpgradeRequest,
-    encode_refusal,
     refusal,
 )
 
 from reknit.observe.logs import tell
+from reknit.observe.refusals import Refusals
 from reknit.sockets.poller import READ
 from reknit.sockets.stream_socket import StreamSocket
-from reknit.sockets.tls import TlsError, TlsSocket
+from reknit.sockets.tls import TLS_ONLY, TlsError, TlsSocket
 from reknit.trio.door.leaving import Leaver, Leaving
 from reknit.trio.door.newcomer import Newcomer
 from reknit.trio.door.passing import Passing
-from reknit.trio.door.refusals import Refusals
 from reknit.trio.reactor import Reactor
 from reknit.trio.watched import Deadlines, Watched
 
 LOG = logging.getLogger("reknit")
 
 HEAD = 4096  # bytes a read
-
-_TLS_ONLY = encode_refusal(refusal(400, "tls_only", "this port takes TLS only: wss:// or https://"))
 
 Request = UpgradeRequest | PlainRequest
 Enter = Callable[[StreamSocket, Guest, ClientHandshake, UpgradeRequest], Refusal | None]
@@ -93,8 +90,7 @@ class Newcomers:
 
     def send_away(self, guest: Guest) -> None:
         """Another one gets its place."""
-        text = "client %(address)s gave way: it asked for nothing"
-        self._refusals.tell(WARNING, "limited", "gave_way", text, address=guest.address)
+        self._refusals.gave_way(guest.address)
         self._serving[guest].drop()
 
     def let_go(self) -> None:
@@ -140,7 +136,7 @@ class Newcomers:
             self._refusals.tls_failed(newcomer.guest.address, str(error))
             if error.is_plain_http:  # it can read an answer, and without one it tries for long
                 with suppress(OSError):
-                    tls.socket.send(_TLS_ONLY)
+                    tls.socket.send(TLS_ONLY)
             raise
         if mask:
             self._reactor.watch_also(newcomer, mask)

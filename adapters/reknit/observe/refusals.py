@@ -1,6 +1,6 @@
 """What is counted, and said, of clients that are refused."""
 
-from logging import INFO, WARNING
+from logging import ERROR, INFO, WARNING
 
 from reknit_core.counters import Counters
 from reknit_core.telemetry.seldom import Seldom
@@ -24,12 +24,22 @@ class Refusals:
         """What a client asked for is refused."""
         self._tell_refusal(INFO, "refused", address, answer)
 
+    def gave_way(self, address: str) -> None:
+        """A client had to leave its place to another one."""
+        text = "client %(address)s gave way: it asked for nothing"
+        self._tell(WARNING, "limited", "gave_way", text, address=address)
+
+    def accept_failed(self, reason: str) -> None:
+        """A client that waits can't be let in."""
+        text = "can't accept a connection: %(reason)s"
+        self._tell(ERROR, "accept_failed", reason, text, reason=reason)
+
     def tls_failed(self, address: str, reason: str) -> None:
         """A client got no answer, since it speaks no TLS that we understand."""
         text = "client %(address)s refused: %(reason)s"
-        self.tell(INFO, "tls_failed", reason, text, address=address, reason=reason)
+        self._tell(INFO, "tls_failed", reason, text, address=address, reason=reason)
 
-    def tell(self, level: int, event: str, kind: str, text: str, **fields: str | int) -> None:
+    def _tell(self, level: int, event: str, kind: str, text: str, **fields: str | int) -> None:
         """Log it: of each kind at the 1st, 2nd, 4th, 8th, … time."""
         tell_seldom(self._seldom, f"{event} {kind}", level, event, text, **fields)
 
@@ -39,4 +49,4 @@ class Refusals:
         text = "client %(address)s refused: %(status)d %(error)s"
         if answer is NO_UPGRADE:
             text += " (--http pass would pass its request to the server)"
-        self.tell(level, event, error, text, address=address, status=status, error=error)
+        self._tell(level, event, error, text, address=address, status=status, error=error)
