@@ -402,7 +402,7 @@ class Driver:
         context = self.context
         side = wire.side
         leg = context.client if side is _CLIENT else context.server
-        more = True
+        more = bool(leg.lane) or leg.source.sent < leg.source.tail
         while more and not wire.full and (buffers := leg.pending()):
             single = len(buffers) == 1
             try:

@@ -177,6 +177,8 @@ class Backlog(Stream):
     def _end_before(self, position: int) -> Mark:
         """The last message end at or before `position`."""
         start, count = self._last_mark(position)
+        if start == position:
+            return start, count
         end = start
         for offset in message_ends(self._bytes(start, position)):
             end = start + offset

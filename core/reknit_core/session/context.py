@@ -291,13 +291,18 @@ class ContextStateMachine:
 
     def next_deadline(self) -> float | None:
         """When handle_timeout is due (seconds); None if nothing is awaited."""
-        deadline = min(self.server.dialling.until, self._ending.grace, self._ending.close)
+        client, server = self.client, self.server
+        deadline = min(
+            server.dialling.until,
+            self._ending.grace,
+            self._ending.close,
+            client.heard if client.is_behind else client.deadline(),
+            server.heard if server.is_behind else server.deadline(),
+        )
         if self._telling is not None:
             deadline = min(deadline, self._telling.deadline)
-        if self.server.phase is Phase.HANDSHAKE:
-            deadline = min(deadline, self.server.dialling.begun + self._policy.connect_timeout)
-        for leg in (self.client, self.server):
-            deadline = min(deadline, leg.heard if leg.is_behind else leg.deadline())
+        if server.phase is Phase.HANDSHAKE:
+            deadline = min(deadline, server.dialling.begun + self._policy.connect_timeout)
         return None if deadline == inf else deadline
 
     def armed(self, deadline: float | None) -> None:

@@ -9,13 +9,13 @@ its Pong to a Ping that followed the answer. Before the first proof there is no 
 none is demanded.
 """
 
-import json
 from binascii import b2a_base64
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2s
 from hmac import compare_digest
+from json.encoder import encode_basestring_ascii
 
 from reknit_core.terms.claim import Claim
 from reknit_core.wire.handshake import UpgradeRequest
@@ -106,5 +106,6 @@ def _digest(key: bytes, names: tuple[str, ...], headers: HeaderList) -> bytes:
         else value_of(headers, name.encode())
         for name in names
     ]
-    data = json.dumps(shown).encode()
+    said = ["null" if value is None else encode_basestring_ascii(value) for value in shown]
+    data = f"[{', '.join(said)}]".encode()  # a list in JSON, in less time
     return blake2s(data, key=key, person=b"bind", digest_size=_SIZE).digest()

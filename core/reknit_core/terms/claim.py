@@ -48,7 +48,8 @@ class Claim:
     @classmethod
     def read(cls, policy: Policy, request: UpgradeRequest) -> "Claim | Refusal":
         """The claim, or the answer to one that can't be understood."""
-        headers, target = request.headers, request.target
+        target = request.target
+        headers = tuple([each for each in request.headers if each[0].startswith(RECONNECT)])
         resume = value_of(headers, RECONNECT_ID)
         if resume is None:
             resume = query_value(target, ID_QUERY)
@@ -68,7 +69,7 @@ class Claim:
             received,
             value_of(headers, TOKEN) or query_value(target, TOKEN_QUERY) or "",
             query_value(target, HELLO_QUERY) == "1",
-            named is not None or _speaks_of_returning(request),
+            named is not None or bool(headers) or _has_own_query(target),
         )
 
 
@@ -91,8 +92,6 @@ def _named(policy: Policy, request: UpgradeRequest) -> str | None:
     return named
 
 
-def _speaks_of_returning(request: UpgradeRequest) -> bool:
-    """Whether there is any header or query parameter that is made for coming back."""
-    return any(name.lower().startswith(RECONNECT) for name, _ in request.headers) or any(
-        query_value(request.target, name) is not None for name in OWN_QUERIES
-    )
+def _has_own_query(target: str) -> bool:
+    """Whether there is any query parameter that is made for coming back."""
+    return "?" in target and any(query_value(target, name) is not None for name in OWN_QUERIES)

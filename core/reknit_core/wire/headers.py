@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC
+from functools import lru_cache
 from urllib.parse import unquote
 
 HeaderList = tuple[tuple[bytes, bytes], ...]
@@ -28,6 +29,7 @@ _RECONNECT = b"x-reconnect"  # the proxy's own headers all begin so
 _HANDSHAKE = b"sec-websocket-"
 
 
+@lru_cache(maxsize=256)  # all say the same few names
 def normalised(name: bytes) -> bytes:
     """A header's name as it is compared: CGI and its heirs can't tell `_` from `-`."""
     return name.strip().lower().replace(b"_", b"-")

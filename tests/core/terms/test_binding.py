@@ -1,8 +1,10 @@
 """What a session is bound to, and the tokens that its client must show."""
 
 import inspect
+import json
 from base64 import b64decode
 from dataclasses import fields
+from hashlib import blake2s
 from itertools import permutations
 
 import pytest
@@ -190,3 +192,17 @@ def test_a_key_of_a_handshake_tells_no_token() -> None:
     tokens = {session.fresh_token() for _ in range(5)}
     keys = {b64decode(session.handshake_key(number)).hex().encode() for number in range(6)}
     assert not tokens & keys
+
+
+@given(st.lists(st.none() | st.text(st.characters(max_codepoint=255)), min_size=1, max_size=4))
+def test_a_digest_is_of_what_is_shown_as_json(shown: list[str | None]) -> None:
+    """Those that earlier versions have kept must stay as good."""
+    names = tuple(f"x-{number}" for number in range(len(shown)))
+    headers = tuple(
+        (name.encode(), value.encode("latin-1"))
+        for name, value in zip(names, shown, strict=True)
+        if value is not None
+    )
+    as_json = json.dumps(shown).encode()
+    expected = blake2s(as_json, key=KEY, person=b"bind", digest_size=16).digest()
+    assert binding._digest(KEY, names, headers) == expected

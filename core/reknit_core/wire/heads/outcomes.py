@@ -7,7 +7,7 @@ from reknit_core.wire.headers import HeaderList
 
 @dataclass(frozen=True, slots=True)
 class UpgradeRequest:
-    """A client's valid opening handshake."""
+    """A client's valid opening handshake. `headers`: names in lower case."""
 
     target: str
     host: str
