@@ -119,6 +119,30 @@ REQUESTS = {
     ),
 }
 
+PLAIN_REQUESTS = {
+    "chrome polls": _head(
+        b"GET /socket.io/?EIO=4&transport=polling&t=P1abcde HTTP/1.1",
+        b"Host: chat.example:8443",
+        b"Connection: keep-alive",
+        b"User-Agent: " + _AGENT,
+        b"Accept: */*",
+        b"Origin: https://chat.example",
+        b"Sec-Fetch-Site: same-origin",
+        b"Sec-Fetch-Mode: cors",
+        b"Referer: https://chat.example/",
+        b"Accept-Encoding: gzip, deflate, br",
+        b"Accept-Language: en-US,en;q=0.9",
+        b"Cookie: sid=abc; theme=dark",
+    ),
+    "curl": _head(
+        b"GET /health HTTP/1.1",
+        b"Host: 127.0.0.1:8080",
+        b"User-Agent: curl/7.88.1",
+        b"Accept: */*",
+    ),
+}
+"""Those that ask for no upgrade."""
+
 ANSWERS = {
     "node ws": (
         b"HTTP/1.1 101 Switching Protocols",

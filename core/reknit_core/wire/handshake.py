@@ -6,7 +6,6 @@ the head is split off and measured here. One of the common shape takes the short
 (`heads/shortcut.py`), which comes to the same; wsproto reads and writes all others.
 """
 
-import json
 import re
 
 import h11
@@ -22,16 +21,19 @@ from reknit_core.wire.headers import HeaderList, reason_phrase, says_upgrade, va
 from reknit_core.wire.heads import shortcut
 from reknit_core.wire.heads.ambiguity import MAX_HEADERS, ambiguity, origin_form
 from reknit_core.wire.heads.outcomes import (
+    NO_UPGRADE,
     NOT_HANDED_OVER,
     Accepted,
     Failed,
     Refusal,
     UpgradeRequest,
+    refusal,
 )
 from reknit_core.wire.heads.refused import AnswerReader
 from reknit_core.wire.wire_forms import FrozenAnswer, FrozenRequest, ServerRequest
 
 __all__ = [
+    "NO_UPGRADE",
     "Accepted",
     "ClientHandshake",
     "Failed",
@@ -85,12 +87,6 @@ def _told(error: ProtocolError) -> str:
     text = _QUOTED.sub("", str(error.__context__ or error))
     name = text.removeprefix("unrecognized subprotocol ")
     return text if name == text else "the server takes a subprotocol that was not offered"
-
-
-def refusal(status: int, error: str, message: str, headers: HeaderList = ()) -> Refusal:
-    """An answer of the proxy's own, with a JSON body for programs and people."""
-    body = json.dumps({"error": error, "message": message}).encode() + b"\n"
-    return Refusal(status, ((b"content-type", b"application/json"), *headers), body, error=error)
 
 
 def shutting_down(message: str) -> Refusal:
@@ -240,13 +236,6 @@ def _bad(message: str) -> Refusal:
     return refusal(400, "bad_request", message)
 
 
-NO_UPGRADE = refusal(  # what a request gets that is no handshake at all
-    426,
-    "upgrade_required",
-    "this is a WebSocket proxy: it takes WebSocket upgrade requests of HTTP/1.1 only; with "
-    "`--http pass` it also passes other requests to the server, as Socket.IO's polling",
-    ((b"upgrade", b"websocket"),),
-)
 _BAD_VERSION = refusal(
     426,
     "bad_version",

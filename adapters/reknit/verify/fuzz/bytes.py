@@ -21,6 +21,7 @@ from reknit_core.wire.frames import FrameScanner
 from reknit_core.wire.handshake import (
     MAX_ANSWER,
     MAX_HEAD,
+    NO_UPGRADE,
     ClientHandshake,
     Refusal,
     ServerHandshake,
@@ -77,7 +78,7 @@ def feed_request(data: bytes) -> None:
         if outcome is not None:
             break
         _check(len(handshake.head) < MAX_HEAD + len(_END), "more of a request is kept than 16 KiB")
-    if isinstance(outcome, UpgradeRequest):
+    if isinstance(outcome, UpgradeRequest) or outcome is NO_UPGRADE:
         long = read_long_way(handshake.head)
         _check(outcome == long, f"the shortcut takes {outcome}, the long one {long}")
     if isinstance(outcome, UpgradeRequest):

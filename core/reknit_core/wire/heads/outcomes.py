@@ -1,5 +1,6 @@
 """What an opening handshake comes to, on either leg."""
 
+import json
 from dataclasses import dataclass
 
 from reknit_core.wire.headers import HeaderList
@@ -59,3 +60,18 @@ class Failed:
 
     reason: str
     cut: bool = False
+
+
+def refusal(status: int, error: str, message: str, headers: HeaderList = ()) -> Refusal:
+    """An answer of the proxy's own, with a JSON body for programs and people."""
+    body = json.dumps({"error": error, "message": message}).encode() + b"\n"
+    return Refusal(status, ((b"content-type", b"application/json"), *headers), body, error=error)
+
+
+NO_UPGRADE = refusal(  # what a request gets that is no handshake at all
+    426,
+    "upgrade_required",
+    "this is a WebSocket proxy: it takes WebSocket upgrade requests of HTTP/1.1 only; with "
+    "`--http pass` it also passes other requests to the server, as Socket.IO's polling",
+    ((b"upgrade", b"websocket"),),
+)

@@ -2,7 +2,8 @@
 
 It takes what clients and servers mostly send, and comes to the very result that wsproto and the
 checks of handshake.py come to; tests hold the two against each other. None means no more than
-that the head is of another shape: wsproto reads or writes it then, and it alone refuses.
+that the head is of another shape: wsproto reads or writes it then. It alone refuses who asks for
+an upgrade.
 """
 
 import re
@@ -12,7 +13,13 @@ from hashlib import sha1
 from reknit_core.wire.deflate import NAME as DEFLATE
 from reknit_core.wire.headers import HeaderList
 from reknit_core.wire.heads.ambiguity import MAX_HEADERS
-from reknit_core.wire.heads.outcomes import NOT_HANDED_OVER, Accepted, UpgradeRequest
+from reknit_core.wire.heads.outcomes import (
+    NO_UPGRADE,
+    NOT_HANDED_OVER,
+    Accepted,
+    Refusal,
+    UpgradeRequest,
+)
 from reknit_core.wire.wire_forms import ServerRequest
 
 # Plain names and values, which can be read in one way only: no `_`, no tab, nothing but ASCII.
@@ -38,22 +45,25 @@ _ONCE = frozenset(  # or wsproto says which of them counts, or that none may
 _BODY = frozenset((b"content-length", b"transfer-encoding"))
 _NOT_IN_REQUEST = frozenset((b"host", b"sec-websocket-extensions", b"sec-websocket-protocol"))
 _UPGRADES = frozenset((b"upgrade", b"keep-alive, upgrade"))
+_NO_UPGRADES = frozenset((b"", b"keep-alive", b"close"))
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 
 
-def read_request(head: bytes) -> UpgradeRequest | None:
-    """A client's request; `head`: up to its blank line."""
+def read_request(head: bytes) -> UpgradeRequest | Refusal | None:
+    """A client's request; `head`: up to its blank line. NO_UPGRADE if it asks for none."""
     found = _REQUEST.fullmatch(head)
     if found is None:
         return None
     headers: list[tuple[bytes, bytes]] = []
     known = _sort(found[2], _NOT_IN_REQUEST, headers, lower=True)
+    if known is None or not _HOST.fullmatch(known.get(b"host", b"")):
+        return None
+    if b"upgrade" not in known and known.get(b"connection", b"").lower() in _NO_UPGRADES:
+        return NO_UPGRADE
     if (
-        known is None
-        or not _is_upgrade(known)
+        not _is_upgrade(known)
         or known.get(b"sec-websocket-version") != b"13"
         or not _KEY.fullmatch(known.get(b"sec-websocket-key", b""))
-        or not _HOST.fullmatch(known.get(b"host", b""))
     ):
         return None
     names = known.get(b"sec-websocket-protocol")

@@ -15,9 +15,10 @@ from handshake_bytes import ACCEPT, CRLF, KEY
 from heads_by_wsproto import wsproto_alone
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from real_heads import ANSWERS, REQUESTS
+from real_heads import ANSWERS, PLAIN_REQUESTS, REQUESTS
 from reknit_core.wire.handshake import (
     MAX_HEAD,
+    NO_UPGRADE,
     Accepted,
     ClientHandshake,
     ServerHandshake,
@@ -264,7 +265,8 @@ def lines_of(head: bytes) -> tuple[bytes, ...]:
     return tuple(head.removesuffix(END).split(CRLF))
 
 
-REQUEST_LINES = tuple(map(lines_of, REQUESTS.values()))
+ALL_REQUESTS = REQUESTS | PLAIN_REQUESTS
+REQUEST_LINES = tuple(map(lines_of, ALL_REQUESTS.values()))
 ANSWER_LINES = tuple(tuple(line.replace(b"%b", ACCEPT) for line in a) for a in ANSWERS.values())
 requests = heads(REQUEST_LINES)
 answers = heads(ANSWER_LINES)
@@ -322,7 +324,7 @@ def test_heads_are_written_as_wsproto_writes_them(request: ServerRequest) -> Non
     assert not writing_differs(request)
 
 
-@pytest.mark.parametrize("lines", REQUEST_LINES, ids=REQUESTS)
+@pytest.mark.parametrize("lines", REQUEST_LINES, ids=ALL_REQUESTS)
 def test_each_odd_thing_in_each_place_of_a_request(lines: tuple[bytes, ...]) -> None:
     assert not [data for data in single_edits(lines) if is_misread_request(data)]
 
@@ -341,10 +343,11 @@ def test_the_limits_are_those_of_the_long_way() -> None:
         assert not request_differs(data[:-2] + line + CRLF)
 
 
-@pytest.mark.parametrize("name", REQUESTS)
+@pytest.mark.parametrize("name", ALL_REQUESTS)
 def test_real_requests_take_the_shortcut(name: str) -> None:
-    assert shortcut.read_request(REQUESTS[name]) is not None
-    assert not request_differs(REQUESTS[name], range(0, 2000, 7))
+    found = shortcut.read_request(ALL_REQUESTS[name])
+    assert found is NO_UPGRADE if name in PLAIN_REQUESTS else isinstance(found, UpgradeRequest)
+    assert not request_differs(ALL_REQUESTS[name], range(0, 2000, 7))
 
 
 @pytest.mark.parametrize("name", ANSWERS)
@@ -362,6 +365,18 @@ def test_what_the_proxy_says_takes_the_shortcut() -> None:
 def test_odd_heads_go_to_wsproto() -> None:
     for line in (b"X_Y: z", b"X:y", b"X: \xe9", b"X: y ", b"Content-Length: 0", b"Host: a"):
         assert shortcut.read_request(REQUESTS["gorilla"][:-2] + line + END) is None
+
+
+def test_who_names_an_upgrade_at_all_goes_to_wsproto(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Upgrade, too: it may have to hear which version there is."""
+    lines = (*lines_of(PLAIN_REQUESTS["curl"]), b"Sec-WebSocket-Version: 8")
+    head = CRLF.join((*lines, b"Connection: Upgrade")) + END
+    assert shortcut.read_request(head) is None
+    for line in (b"Upgrade: websocket", b"Upgrade: h2c"):
+        assert shortcut.read_request(CRLF.join((*lines, line)) + END) is None
+    if not COMPILED:
+        monkeypatch.setattr(shortcut, "_NO_UPGRADES", {b"upgrade"})
+        assert is_misread_request(head)
 
 
 # -- They can fail -----------------------------------------------------------------------------
