@@ -34,6 +34,7 @@ NO_CONTENT = 204  # an answer that says nothing of a body (RFC 9110, 8.6; RFC 91
 
 _LENGTH = b"content-length"
 _CODING = b"transfer-encoding"
+_HEARD = frozenset((b"connection", _LENGTH, b"expect", b"host", _CODING, b"upgrade"))
 _OTHER = {Side.CLIENT: Side.SERVER, Side.SERVER: Side.CLIENT}
 
 
@@ -60,8 +61,8 @@ class PlainHttp:
         """What is to be done with a request that this handshake has turned out to be."""
         proto = "https" if handshake.secure else "http"
         told = self._proxies.headers(handshake.address, request.headers, request.host, proto)
-        begun, asked = handshake.head + handshake.rest, self._asked(request, told)
-        return Exchange(self, begun, asked, hop_names(request.headers), now)
+        begun = _framed(handshake.head, request.headers) + handshake.rest
+        return Exchange(self, begun, self._asked(request, told), hop_names(request.headers), now)
 
     def _asked(self, request: PlainRequest, told: HeaderList) -> h11.Request:
         """The request for the server. Without Via, by which many servers compress no more."""
@@ -330,6 +331,12 @@ def _explain(side: Side, error: h11.RemoteProtocolError) -> tuple[int, str]:
     if side is Side.CLIENT:
         return 400, "the request's body is malformed"
     return 502, "the server's answer is no valid one, or breaks off"
+
+
+def _framed(head: bytes, headers: HeaderList) -> bytes:
+    """What h11 has to hear of a head that was read: where the message ends, and what may follow."""
+    lines = [name + b": " + value for name, value in headers if name in _HEARD]
+    return b"\r\n".join((head.partition(b"\r\n")[0], *lines, b"", b""))
 
 
 def _framing(headers: HeaderList) -> HeaderList:
