@@ -147,6 +147,8 @@ class Ending:
         """Put a Close frame behind all that goes to a leg, which is in that phase then."""
         leg.say(close_frame(leg.side, code, reason), leg.source.tail)
         leg.phase = phase
+        if phase is Phase.LEAVING:
+            leg.scanner = None
         self.allow(now)
 
     def part(self, leg: Leg, state: State, now: float, code: int | None = None) -> Refusal | bool:
@@ -161,7 +163,8 @@ class Ending:
                 told = leg.source.sent == leg.source.tail
                 if leg.side is Side.SERVER and told and self.telling is not None:
                     self.telling.server_gone()  # nothing comes for which it had to be told more
-                self.close_leg(leg, Phase.CLOSING, code or common, reason, now)
+                phase = Phase.CLOSING if self._is_heard(leg) else Phase.LEAVING
+                self.close_leg(leg, phase, code or common, reason, now)
             case Farewell.REFUSAL:
                 return shutting_down(reason)
             case Farewell.WAIT | Farewell.WAIT_OR_DROP if self.owes(leg, state):
@@ -176,6 +179,17 @@ class Ending:
             case never:
                 assert_never(never)
         return False
+
+    def _is_heard(self, leg: Leg) -> bool:
+        """Whether what that leg's peer says behind our Close matters; if not, its stream ends too.
+
+        A client knows half a round trip sooner then that all is over, as soon as without a proxy.
+        What it says before is lost. It matters to a server that has closed (see Leg.delivers), and
+        its answer tells whether it has received all, if it can come back for that.
+        """
+        if leg.side is Side.SERVER:
+            return True
+        return leg.other.phase is Phase.CLOSE_RECEIVED or self.waits_for(leg)
 
     def answer(self, leg: Leg, now: float) -> bool:
         """Answer who asked for the end, once the other side has been told; whether it was so."""

@@ -8,6 +8,7 @@ from contract_worlds import World
 from far_ends import FarEnd
 from raw_websocket import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 from reknit_core.lifecycle import State
+from reknit_core.policy.policy import GraceFor, OnServerLoss
 
 
 class MakeWorld(Protocol):
@@ -246,6 +247,20 @@ def test_an_invalid_frame_ends_the_session(world: World) -> None:
     server.close(1002)
     server.ended()
     world.until(None)
+
+
+def test_the_stream_to_a_client_that_nobody_hears_ends_with_its_close(make: MakeWorld) -> None:
+    """It need not answer: only then it is over here before the time for that is."""
+    world = make(on_server_loss=OnServerLoss.END, grace_for=GraceFor.NAMED, close_timeout=1000.0)
+    client, server = world.pair()
+    server.say(TEXT, "last words")
+    server.end()
+    assert client.hear() == b"last words"
+    assert client.read_frame().close == (1012, "the server was lost")
+    client.ended()
+    world.until(None)
+    client.close(1012)
+    client.end()
 
 
 def test_a_drain_sends_all_away(world: World) -> None:

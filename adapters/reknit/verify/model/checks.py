@@ -39,6 +39,8 @@ def check(model: Model, context: ContextStateMachine) -> None:
         _check_pings(end, leg)
         _check_silence(model, end, leg)
         _check_bounds(model, end, leg)
+    if model.alone and model.client.here:
+        raise BrokenError("the stream to a client that nobody hears does not end with its Close")
     _check_budget(context)
     _check_state(context)
     if context.state is State.DRAINING and model.client.takes_all and model.server.takes_all:

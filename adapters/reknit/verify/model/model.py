@@ -75,6 +75,7 @@ class Model:
         self._resumes = policy.on_server_loss is OnServerLoss.RESUME
         self._named = True  # whether the client can come back, so that it is waited for
         self._cut = False  # whether one that can't was cut off, which cuts off the server
+        self.alone = False  # whether one that can't was told that all is over, and nobody hears it
         self._closes: set[str] = set()  # Close frames that an end or the operator has sent
         self._deadline = inf  # what the context waited for when the last event was over
 
@@ -404,6 +405,8 @@ class Model:
 
     def _close(self, end: End, what: str) -> None:
         end.told = True
+        heard = self.server.has_closed and self.server.here
+        self.alone |= end is self.client and not (self._named or end.closing or heard)
         if self._cut and end is self.server:
             raise BrokenError("the client was cut off, and the server got a Close")
         code = what.partition(" ")[2][:4]
