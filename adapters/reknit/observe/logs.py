@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
+from time import localtime, strftime, time
 from traceback import format_tb
-from typing import Any
 
 from reknit_core.telemetry.seldom import Seldom
 
@@ -32,7 +32,27 @@ def tell(level: int, event: str, text: str, **fields: str | int | float) -> None
     if LOG.isEnabledFor(level):
         if fields and _counts(text):
             text = _COUNTED.sub(lambda found: _in_number(found, fields), text)
-        LOG.log(level, text, *([fields] if fields else []), extra={"event": event})
+        LOG.handle(_record(level, event, text, fields))
+
+
+_FORM = vars(LOG.makeRecord(LOG.name, logging.INFO, "", 0, "", (), None))
+
+
+def _record(level: int, event: str, text: str, fields: Mapping[str, object]) -> logging.LogRecord:
+    """As logging makes one, without looking for the file, thread and process: nobody shows them."""
+    record = logging.LogRecord.__new__(logging.LogRecord)
+    created = time()
+    vars(record).update(
+        _FORM,
+        levelno=level,
+        levelname=logging.getLevelName(level),
+        event=event,
+        msg=text,
+        args=fields or (),
+        created=created,
+        msecs=int(created % 1 * 1000),
+    )
+    return record
 
 
 @cache
@@ -90,16 +110,22 @@ def trace_of(error: BaseException) -> str:
 class TextFormatter(logging.Formatter):
     """Time, level, message; what peers wrote into a message can't begin another line."""
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s")
+    _second = 0
+    _as_text = ""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        """All but a traceback."""
-        return one_line(super().formatMessage(record))
+    def format(self, record: logging.LogRecord) -> str:
+        """A line; an error has more."""
+        line = f"{self._time(record)} {record.levelname} {one_line(record.getMessage())}"
+        error = record.exc_info[1] if record.exc_info else None
+        return line if error is None else f"{line}\n{trace_of(error)}"
 
-    def formatException(self, ei: Any) -> str:  # noqa: N802
-        """A traceback."""
-        return trace_of(ei[1])
+    def _time(self, record: logging.LogRecord) -> str:
+        """Its local time, with milliseconds; thousands of lines may have the same second."""
+        second = int(record.created)
+        if second != self._second:
+            self._second = second
+            self._as_text = strftime("%Y-%m-%d %H:%M:%S", localtime(second))
+        return f"{self._as_text},{int(record.msecs):03d}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -132,9 +158,7 @@ class OutletHandler(logging.Handler):
 
     def _note(self, lost: int) -> bytes:
         text, fields = "%(number)d lines were lost: nobody took them", {"number": lost}
-        record = LOG.makeRecord(LOG.name, logging.WARNING, "", 0, text, (fields,), None)
-        record.event = "log_lost"
-        return self._encode(record)
+        return self._encode(_record(logging.WARNING, "log_lost", text, fields))
 
 
 def log_to_stderr(

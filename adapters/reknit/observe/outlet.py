@@ -18,7 +18,7 @@ from time import monotonic, sleep
 LINES = 10_000  # that wait at one time
 BYTES = 1024 * 1024  # of these lines
 CHUNK = 4096  # bytes a write: a pipe keeps so many together, whoever else writes (PIPE_BUF)
-GATHERS = 0.01  # seconds: lines that come within it go together, since each time wakes a thread
+GATHERS = 0.05  # seconds: lines that come within it go together, as each time wakes a thread
 LAST = 1.0  # seconds for what is left when the process ends
 
 
