@@ -6,6 +6,7 @@ stand in the queue anyway. One that awaits an answer holds back what follows it,
 out from here or once more from the queue.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -98,9 +99,11 @@ class Statements:
         self._kept: dict[Key, Kept] = {}
         # Each statement is in one of these three.
         self._standing = _Prefixes()
-        self._leaving: dict[Key, None] = {}  # until a server has heard so; the first first
+        # Until a server has heard so; the first first.
+        self._leaving: OrderedDict[Key, None] = OrderedDict()
         self._unanswered = _Prefixes()  # until a server says so
-        self._said_anew: dict[Key, None] = {}  # those with formers, in the order of their ends
+        # Those with formers, in the order of their ends.
+        self._said_anew: OrderedDict[Key, None] = OrderedDict()
         self._places = 0  # so many have been given
         self.size = 0  # bytes
 
@@ -244,7 +247,7 @@ class Statements:
             self._standing.discard(kept.statement.key)
             self._stand_until(self._kept[kept.statement.key])
         anew = sorted((kept for kept in self if kept.formers), key=lambda kept: kept.end)
-        self._said_anew = {kept.statement.key: None for kept in anew}
+        self._said_anew = OrderedDict.fromkeys(kept.statement.key for kept in anew)
 
     def _add(self, kept: Kept) -> None:
         self._places += 1

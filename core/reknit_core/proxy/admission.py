@@ -6,7 +6,7 @@ is known only when the request is complete. Where all places are taken, those wh
 give theirs up: else so many silent strangers would shut everybody out.
 """
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from ipaddress import IPv6Address
 from math import ceil
 
@@ -49,7 +49,9 @@ class Admission:
         self._proxies = TrustedProxies(policy.trust_forwarded)
         self._origins = Origins(policy.allow_origin)
         self._open: dict[bytes, int] = {}  # connections by address
-        self._waiting: dict[Guest, float] = {}  # since when they ask for nothing, the longest first
+        # Since when they ask for nothing, the longest first. A dict whose first entries go is slow
+        # to say which one is the first now: it looks through the holes that they have left.
+        self._waiting: OrderedDict[Guest, float] = OrderedDict()
         self.connections = 0
         self.refused: Counter[str] = Counter()
         """How many were refused so far, by the limit's name, or for their origin."""
@@ -198,7 +200,7 @@ class Pace:
     def __init__(self, rate: float) -> None:
         self._interval = 1 / rate if rate else 0.0
         self._burst = max(1.0 - self._interval, 0.0)  # seconds: one bucket without its last token
-        self._full_at: dict[bytes, float] = {}  # the least lately used first
+        self._full_at: OrderedDict[bytes, float] = OrderedDict()  # the least lately used first
 
     def __len__(self) -> int:
         return len(self._full_at)

@@ -12,6 +12,7 @@ Sessions that are open, and have lost the server, dial by their own policy, and 
 have met. Times in seconds, passed in.
 """
 
+from collections import OrderedDict
 from math import inf
 from typing import Generic, Protocol, TypeVar
 
@@ -33,8 +34,8 @@ class WaitingRoom(Generic[W]):
     """Told of each dial for a new session before it is made, and of what all dials come to."""
 
     def __init__(self) -> None:
-        self._waiting: dict[W, None] = {}  # the first first
-        self._tried: dict[W, float] = {}
+        self._waiting: OrderedDict[W, None] = OrderedDict()  # the first first
+        self._tried: OrderedDict[W, float] = OrderedDict()
         """Who wait behind them: those that missed the server, and when they would dial again."""
         self._dialling: set[W] = set()  # of those who wait, who has been let in
         self._width = 1  # so many of them at a time
