@@ -170,7 +170,7 @@ def _cell(entry: dict[str, Any] | None, key: str, unit: str = "") -> str:
 
 def _ratio(entry: dict[str, Any] | None, key: str) -> str:
     ratio = (entry or {}).get(f"{key}_ratio")
-    return _value(entry, key) if ratio is None else f"{ratio:#.3g}"
+    return _value(entry, key) if ratio is None else number(ratio)
 
 
 def _value(entry: dict[str, Any] | None, key: str, unit: str = "") -> str:
