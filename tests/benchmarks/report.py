@@ -11,7 +11,7 @@ from peers import OWN
 STANDARD = "HAProxy"  # what the ratios are to
 DIRECT = "no proxy"
 IDLE = "one idle connection"
-GONE = "memory when 100 clients with 64 KiB messages have gone"
+GONE = "memory when a crowd has gone"
 
 Numbers = dict[str, float | None]
 

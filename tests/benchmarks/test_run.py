@@ -25,7 +25,7 @@ def test_the_command_measures_all_kinds_of_rows(loader: Path, tmp_path: Path) ->
         "1 connection",
         "TLS: 10 connections",
         "one idle",
-        "have gone",
+        "has gone",
     )
     command = [sys.executable, str(HERE / "run.py"), "--rounds", "1", "--seconds", "0.05"]
     command += ["--sessions", "20", "--only", "reknit, at-least-once", "--server-port", "0"]
