@@ -88,10 +88,11 @@ def sessions(
         raise RunError(f"{answer.done} done, and the server got {answer.dials} connections")
     for command in case.after:
         loader.tell(command)
+    p50, p99 = answer.trip(0.5), answer.trip(0.99)
     return Sample(
         rate=answer.done / answer.seconds,
-        p50=answer.p50 and answer.p50 * 1e6,
-        p99=answer.p99 and answer.p99 * 1e6,
+        p50=p50 and p50 * 1e6,
+        p99=p99 and p99 * 1e6,
         processor=used / answer.done * 1e6,
         busy=used / answer.seconds,
     )

@@ -7,11 +7,11 @@
  * usage: sessions PROXY_PORT SERVER_PORT [FILE with the authority of the proxy's certificate]
  *
  *   open N      so many more sessions, each with a connection id by which it can return
- *   visit N     so many come and leave, each as soon as it is there
+ *   visit N     so many come and leave, each as soon as it is there; no other may be open
  *   return      each client's connection breaks, and it comes back with its id
  *   redial      all the server's connections break at once; done when the proxy has dialled anew
  *   ask N       N times each client in turn: a message, which the server answers with the same;
- *               with "p50" and "p99" of the round trips, in seconds
+ *               with all round trips, in seconds, as "trips"
  *   leave       each client closes its session
  *
  * open, visit, return and leave have AT_ONCE of them under way. A session is there when the server
@@ -379,18 +379,13 @@ static void lose_server(struct session *session)
     drop(session->server, 1);
 }
 
-static int by_size(const void *one, const void *other)
-{
-    double difference = *(const double *)one - *(const double *)other;
-    return (difference > 0) - (difference < 0);
-}
-
-static void run(enum task what, void start(struct session *), int count, int at_once)
+static void run(enum task what, void start(struct session *), int count)
 {
     double began = now();
     int started = 0, there = opened - first, is_new = what == OPEN || what == VISIT;
-    if (count < 1 || (is_new && opened + count > MOST))
-        fail("%d sessions", count);
+    int at_once = what == REDIAL ? count : what == ASK ? 1 : AT_ONCE;
+    if (count < 1 || (is_new && opened + count > MOST) || (what == VISIT && there))
+        fail("%d sessions, and %d are open", count, there);
     task = what;
     done = dials = 0;
     trips = calloc(count, sizeof *trips);
@@ -399,36 +394,33 @@ static void run(enum task what, void start(struct session *), int count, int at_
             start(&sessions[is_new ? opened : first + started % there]);
     if (what == VISIT || what == LEAVE)
         first = opened;
-    printf("{\"done\": %d, \"dials\": %d, \"seconds\": %.6f", done, dials, now() - began);
-    if (what == ASK) {
-        qsort(trips, count, sizeof *trips, by_size);
-        printf(", \"p50\": %.9f, \"p99\": %.9f", trips[count / 2], trips[count * 99L / 100]);
-    }
-    puts("}");
+    printf("{\"done\": %d, \"dials\": %d, ", done, dials);
+    printf("\"seconds\": %.6f, \"trips\": [", now() - began);
+    for (int i = 0; what == ASK && i < done; i++)
+        printf(i ? ", %.9f" : "%.9f", trips[i]);
+    puts("]}");
     free(trips);
 }
 
 static void obey(void)
 {
+    static const struct {
+        const char *word;
+        enum task task;
+        void (*start)(struct session *);
+    } known[] = {{"open", OPEN, begin}, {"visit", VISIT, begin}, {"return", RETURN, come_back},
+                 {"redial", REDIAL, lose_server}, {"ask", ASK, say}, {"leave", LEAVE, leave}};
     char line[64], word[16] = "";
-    int count = 0, there = opened - first;
+    int count = 1, there = opened - first;
     if (!fgets(line, sizeof line, stdin))
         exit(0);
     sscanf(line, "%15s %d", word, &count);
-    if (!strcmp(word, "open"))
-        run(OPEN, begin, count, AT_ONCE);
-    else if (!strcmp(word, "visit") && !there)
-        run(VISIT, begin, count, AT_ONCE);
-    else if (!strcmp(word, "return"))
-        run(RETURN, come_back, there, AT_ONCE);
-    else if (!strcmp(word, "redial"))
-        run(REDIAL, lose_server, there, there);
-    else if (!strcmp(word, "ask"))
-        run(ASK, say, count * there, 1);
-    else if (!strcmp(word, "leave"))
-        run(LEAVE, leave, there, AT_ONCE);
-    else
-        fail("%s is no command here", word);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(word, known[i].word)) {
+            run(known[i].task, known[i].start, known[i].task > VISIT ? count * there : count);
+            return;
+        }
+    fail("%s is no command", word);
 }
 
 int main(int count, char **words)

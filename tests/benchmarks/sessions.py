@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import IO
 
@@ -17,13 +18,19 @@ NEEDED = "it needs a C compiler and OpenSSL's headers: apt install gcc libc6-dev
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a command did: sessions or messages, connections that the server got, seconds."""
+    """What a command did: sessions or messages, connections that the server got, seconds.
+
+    `trips`: how long each message's round trip took, in seconds.
+    """
 
     done: int
     dials: int
     seconds: float
-    p50: float | None = None
-    p99: float | None = None
+    trips: list[float]
+
+    def trip(self, part: float) -> float | None:
+        """The round trip that this part of all is not slower than."""
+        return sorted(self.trips)[ceil(len(self.trips) * part) - 1] if self.trips else None
 
 
 class Sessions:
