@@ -3,14 +3,15 @@
 import json
 from collections.abc import Callable
 
+import h11
 import pytest
 from reknit_core.counters import Counters
 from reknit_core.policy.policy import Http, Policy
 from reknit_core.policy.upstream import Upstream
-from reknit_core.proxy.plain_http import BOUND, EVENTS, Exchange, PlainHttp
+from reknit_core.proxy.plain_http import BOUND, EVENTS, Exchange, PlainHttp, _framed
 from reknit_core.proxy.plain_request import PlainRequest, read_request
 from reknit_core.side import Side
-from reknit_core.wire.handshake import ClientHandshake
+from reknit_core.wire.handshake import ClientHandshake, header_lines
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 POST = b"POST / HTTP/1.1\r\nHost: h\r\n"
@@ -530,3 +531,29 @@ def test_a_trusted_proxy_is_believed() -> None:
     assert headers[b"x-forwarded-for"] == b"198.51.100.1, 192.0.2.7"
     assert headers[b"x-forwarded-proto"] == b"https"
     assert headers[b"connection"] == b"close"
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"",
+        b"Connection: close\r\n",
+        b"Connection: keep-alive\r\nCONNECTION: x, close\r\n",
+        b"Connection: Upgrade\r\nUpgrade: h2c\r\n",
+        b"Content-Length: 3\r\n",
+        b"Content-Length: 3\r\nExpect: 100-continue\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+    ],
+)
+def test_h11_hears_what_frames_a_request(lines: bytes, version: bytes) -> None:
+    head = b"POST /a HTTP/" + version + b"\r\nHost: h\r\nX: y\r\nCookie: z\r\n" + lines + b"\r\n"
+    heard = []
+    for data in (head, _framed(head, header_lines(head))):
+        reader = h11.Connection(h11.SERVER)
+        reader.receive_data(data)
+        reader.next_event()
+        next_one = type(reader.next_event())
+        waits = reader.they_are_waiting_for_100_continue
+        heard.append((reader.states, reader.their_http_version, waits, next_one))
+    assert heard[0] == heard[1]
