@@ -21,7 +21,7 @@ from reknit_core.play.recording import Recording, Said
 from reknit_core.policy.policy import Policy
 from reknit_core.side import Side
 from reknit_core.wire.messages import too_large
-from reknit_core.wire.reasons import printable
+from reknit_core.wire.reasons import printable, shortened
 
 _SHOWN = 100  # characters of a message
 
@@ -162,6 +162,10 @@ class _Play:
             if key in self._keys() or key in self._origin:
                 self._answers.append(number)
                 yield f"answers message {self._origin.get(key, 0)}"
+            else:
+                what = f"answers nothing that was said ({shortened(_named(key))})"
+                self._warnings.append(f"warning: message {number} {what}")
+                yield f"warning: it {what}"
         if heard.greets:
             self._answers.append(number)
             yield "a greeting: left out, when a new server says it"

@@ -140,6 +140,32 @@ def test_a_rule_that_matches_what_lacks_its_key() -> None:
     assert played.each[-1].strip() == f"warning: it {what}"
 
 
+ANSWERED = RULES.replace('key = "topic"', 'key = "topic"\nanswered_by = { op = "subbed" }')
+
+
+def test_an_answer_to_nothing_that_was_said() -> None:
+    rules = read_rules(ANSWERED, "m")
+    sub = 'c {"op":"sub","topic":"a"}'
+    assert play(rules, sub, 's {"op":"subbed","topic":"a"}').findings == [
+        "left out, when a new server says it again: message 2"
+    ]
+    played = play(rules, sub, 's {"op":"subbed","topic":"b"}')
+    what = "answers nothing that was said (key 'b')"
+    assert played.findings == [f"warning: message 2 {what}"]
+    assert played.each[-1].strip() == f"warning: it {what}"
+    played = play(rules, 's {"type":"welcome"}')
+    assert played.findings == ["warning: message 1 answers nothing that was said (without a key)"]
+
+
+def test_an_answer_that_lacks_the_key_of_its_statement() -> None:
+    rules = read_rules(ANSWERED, "m")
+    played = play(rules, 'c {"op":"sub","topic":"a"}', 's {"op":"subbed","room":"a"}')
+    what = (
+        "matches what answers [[statement]] 2, but has no text or whole number at 'topic', its key"
+    )
+    assert played.findings == [f"warning: message 2 {what}"]
+
+
 def test_a_conversation_that_can_not_be_followed() -> None:
     large = '{"op":"sub","topic":"' + "a" * (MIN_SEEN - 100) + '"}'
     played = play(read_rules(RULES, "m"), 'c {"type":"login"}', f"c {large}")

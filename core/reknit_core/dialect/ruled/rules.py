@@ -228,29 +228,37 @@ class RuledConversation:
                 said = Statement(key, message, awaits=awaits, is_request=rule.is_request)
                 return (Heard(states=(said,), begins=rule.begins, lost=not is_kept),)
         for place in unnamed:
-            self._remark(place, document)
+            self._remark(f"matches [[statement]] {place + 1}", place, document)
         settled = self._settled(document, Side.CLIENT)
         return self._beat(Side.CLIENT, document, message, settled)
 
-    def _remark(self, place: int, document: object) -> None:
-        """A client's message is not what its rule must have meant: a key's path may be wrong."""
+    def _remark(self, which: str, place: int, document: object) -> None:
+        """A message is not what that rule must have meant: a key's path may be wrong."""
         rules = self._rules
         for path in rules.statements[place].key:
             if not _names((path,), document):
                 where = ".".join(map(str, path))
-                what = f"matches [[statement]] {place + 1}, but has no text or whole number at"
-                rules.remark(rules.source, f"{what} '{where}', its key")
+                what = f"{which}, but has no text or whole number at '{where}', its key"
+                rules.remark(rules.source, what)
 
     def _from_server(self, document: object) -> tuple[Heard, ...]:
         answers: list[Key] = []
         refuses: list[Key] = []
+        unnamed: list[StatementRule] = []
         for rule in self._index.answering:
             says = _any(rule.awaits, document) or _any(rule.answered_by, document)
             refuses_it = _any(rule.refused_by, document)
-            key = self._answered(rule, document) if says or refuses_it else None
+            if not (says or refuses_it):
+                continue
+            key = self._answered(rule, document)
+            if _key(rule, document) is None:
+                unnamed.append(rule)
             if key is not None:
                 answers += [key] if says else []
                 refuses += [key] if refuses_it else []
+        for rule in unnamed if not (answers or refuses) else ():
+            place = self._rules.statements.index(rule)
+            self._remark(f"matches what answers [[statement]] {place + 1}", place, document)
         settled = self._settled(document, Side.SERVER)
         greets = _any(self._rules.greetings, document)
         if answers or refuses or greets:
