@@ -7,7 +7,7 @@ from half_open import drop_packets, needs_packet_filter
 from patience import LIMIT
 from proxy_process import ProxyProcess
 from raw_websocket import PING, PONG, TEXT, Frame, RawConnection, close_frame, frame
-from slow_link import SHAPED, SlowLink, on_a_shaped_link
+from slow_link import SHAPED, SlowLink, again_where_links_stand_still, on_a_shaped_link
 from socket_bench import Bench, closed, socket_test
 
 QUICK = ("--heartbeat-interval", "0.4", "--heartbeat-timeout", "0.4")
@@ -19,6 +19,7 @@ DELIVERIES = pytest.mark.parametrize("delivery", ["at-most-once", "at-least-once
 
 @DELIVERIES
 @pytest.mark.parametrize("slow", ["client", "server"])
+@again_where_links_stand_still
 @socket_test
 async def test_a_large_message_arrives_on_a_slow_link(
     bench: Bench, slow: str, delivery: str
@@ -47,6 +48,7 @@ async def test_a_large_message_arrives_on_a_slow_link(
     assert not any(state.endswith("down") for state, _ in proxy.transitions[:2])
 
 
+@again_where_links_stand_still
 @socket_test
 async def test_a_session_that_ends_waits_for_a_slow_client(bench: Bench) -> None:
     await bench.upstream.start()
