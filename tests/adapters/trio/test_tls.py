@@ -11,7 +11,7 @@ import pytest
 from message_flood import Flood, receive_flood
 from patience import patience
 from proxy_process import ProxyProcess
-from raw_websocket import TEXT, frame, raw_connect, request
+from raw_websocket import TEXT, close_frame, frame, raw_connect, request
 from socket_bench import Bench, closed, socket_test
 from tls_files import (
     certificate,
@@ -397,3 +397,54 @@ async def test_a_refusal_arrives_whole(bench: Bench, tmp_path: Path) -> None:
         await bench.connect("/", {"x-reconnect-id": "unknown"})
     assert caught.value.response.status_code == 404
     assert b"unknown_session" in caught.value.response.body
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
+@pytest.mark.parametrize("who", ["server", "client"])
+@pytest.mark.parametrize("begins", [True, False], ids=["it closes", "it is told to close"])
+@socket_test
+async def test_an_end_without_close_notify_behind_a_close_is_an_end(
+    bench: Bench, tmp_path: Path, who: str, *, begins: bool, reset: bool
+) -> None:
+    """As many servers do: the Close handshake has said that nothing more comes."""
+    proxy = await secure(bench, tmp_path, "--heartbeat-interval", "0")
+    await bench.raw_upstream.start()
+    client, server = await bench.raw_pair()
+    ends, other = (client, server) if who == "client" else (server, client)
+    if begins:
+        ends.send(close_frame(1000, "done", masked=ends is client))
+    else:
+        other.send(close_frame(1000, "done", masked=other is client))
+        assert (await ends.read_message()).close == (1000, "done")
+        ends.send(close_frame(1000, "done", masked=ends is client))
+    if begins:
+        assert (await other.read_message()).close == (1000, "done")
+    ends.abort(reset=reset)
+    if begins:
+        other.send(close_frame(1000, "done", masked=other is client))
+    else:
+        assert (await other.read_message()).close == (1000, "done")
+    await proxy.logged(" closed by ")
+    assert not any(state.endswith("down") for state, _ in proxy.transitions)
+    assert not any("lost" in line for line in proxy.lines)
+
+
+@pytest.mark.parametrize("who", ["server", "client"])
+@socket_test
+async def test_a_close_and_an_end_without_close_notify_in_one_go_are_an_end(
+    bench: Bench, tmp_path: Path, who: str
+) -> None:
+    proxy = await secure(bench, tmp_path, "--heartbeat-interval", "0")
+    await bench.raw_upstream.start()
+    client, server = await bench.raw_pair()
+    ends, other = (client, server) if who == "client" else (server, client)
+    ends.send(
+        frame(TEXT, b"last", masked=ends is client)
+        + close_frame(1000, "done", masked=ends is client)
+    )
+    ends.abort(reset=False)
+    assert (await other.read_message()).payload == b"last"
+    assert (await other.read_message()).close == (1000, "done")
+    other.send(close_frame(1000, "done", masked=other is client))
+    await proxy.logged(" closed by ")
+    assert not any(state.endswith("down") for state, _ in proxy.transitions)
