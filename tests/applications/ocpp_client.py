@@ -3,11 +3,18 @@
 import asyncio
 import sys
 
-from ocpp.v16 import ChargePoint, call
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-url, every = sys.argv[1], int(sys.argv[2]) / 1000
+url, every, version = sys.argv[1], int(sys.argv[2]) / 1000, sys.argv[3]
+if version == "1.6":
+    from ocpp.v16 import ChargePoint, call
+
+    BOOT = call.BootNotification("model", "vendor")
+else:
+    from ocpp.v201 import ChargePoint, call
+
+    BOOT = call.BootNotification({"model": "model", "vendor_name": "vendor"}, "PowerUp")
 
 
 def say(text: str) -> None:
@@ -15,7 +22,7 @@ def say(text: str) -> None:
 
 
 async def talk(point: ChargePoint, ended: asyncio.Task[str]) -> None:
-    booted = await point.call(call.BootNotification("model", "vendor"))
+    booted = await point.call(BOOT)
     assert booted.status == "Accepted"
     say("open")
     while not ended.done():
@@ -30,7 +37,7 @@ async def talk(point: ChargePoint, ended: asyncio.Task[str]) -> None:
 
 async def main() -> None:
     ended = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
-    async for connection in connect(url, subprotocols=["ocpp1.6"]):
+    async for connection in connect(url, subprotocols=[f"ocpp{version}"]):
         point = ChargePoint("numbers", connection, response_timeout=60)
         working = {asyncio.create_task(each) for each in (point.start(), talk(point, ended))}
         done, waiting = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)

@@ -6,9 +6,14 @@ import sys
 from datetime import UTC, datetime
 
 from ocpp.routing import on
-from ocpp.v16 import ChargePoint, call_result
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+
+port, version = int(sys.argv[1]), sys.argv[2]
+if version == "1.6":
+    from ocpp.v16 import ChargePoint, call_result
+else:
+    from ocpp.v201 import ChargePoint, call_result
 
 
 class Central(ChargePoint):
@@ -31,7 +36,7 @@ async def main() -> None:
         with contextlib.suppress(ConnectionClosed):
             await central.start()
 
-    async with serve(handle, "127.0.0.1", int(sys.argv[1]), subprotocols=["ocpp1.6"]):
+    async with serve(handle, "127.0.0.1", port, subprotocols=[f"ocpp{version}"]):
         await asyncio.Event().wait()
 
 

@@ -12,6 +12,7 @@ from applications import Application, Fault, Outcome, compared
 from patience import patience
 
 COUNT = 60  # things that a client says at least
+FEW = 12  # that one says which takes its time
 SOON = patience(10.0)  # seconds by which an outage may be longer here; run.py measures it
 
 
@@ -20,7 +21,8 @@ async def both(application: Application, state: Path) -> list[tuple[Outcome, Out
 
     And it dies once more before it has answered what it is told, if anything is told at all.
     """
-    deaths = (Fault.KILL, Fault.KILL_TWICE)
+    deaths = (Fault.KILL_TWICE,) if application.slow else (Fault.KILL, Fault.KILL_TWICE)
+    count = FEW if application.slow else COUNT
     cuts = (Fault.CUT_SERVER, Fault.CUT_CLIENT)
     runs = []
     for name, faults in (
@@ -28,7 +30,7 @@ async def both(application: Application, state: Path) -> list[tuple[Outcome, Out
         ("cuts", (Fault.KILL_TOLD, *cuts) if application.stays else cuts),
     ):
         (state / name).mkdir()
-        runs.append(compared(application, state / name, faults, COUNT))
+        runs.append(compared(application, state / name, faults, count))
     return await asyncio.gather(*runs)
 
 

@@ -59,7 +59,7 @@ class Application:
 
     `stays`: through reknit its client notices nothing of a server's death. `options`: of reknit.
     `unanswered`: what may be on its way when a connection is lost, where the protocol acknowledges
-    nothing.
+    nothing. `slow`: it takes seconds to start, or to say much.
     """
 
     name: str
@@ -69,6 +69,7 @@ class Application:
     path: str = "/"
     stays: bool = False
     unanswered: int = 0
+    slow: bool = False
     needs: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
 
