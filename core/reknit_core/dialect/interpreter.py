@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from reknit_core.dialect.halves import Halves
 from reknit_core.dialect.speech import (
+    NEEDLESS,
     NOTHING,
     Beat,
     Conversation,
@@ -275,7 +276,7 @@ class Interpreter:
                 failed = self._conversation.fails(statement)
                 if failed is None:
                     self.lose("a request must not be repeated, and the client can't be told")
-                else:
+                elif failed != NEEDLESS:
                     told.append(failed)
             else:
                 self._to_say.append(statement.key)

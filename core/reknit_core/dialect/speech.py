@@ -101,6 +101,10 @@ NOTHING: tuple[Heard, ...] = ()
 """A message that the dialect has no interest in: most are."""
 
 
+NEEDLESS = Message(b"", False)
+"""See Conversation.fails()."""
+
+
 class Beat(NamedTuple):
     """A heartbeat that a side sends by itself: the message, and the seconds between two."""
 
@@ -132,7 +136,10 @@ class Conversation(Protocol):
         return None
 
     def fails(self, statement: Statement) -> Message | None:
-        """What tells the client that this request is not asked again; None: nothing can."""
+        """What tells the client that this request is not asked again; None: nothing can.
+
+        NEEDLESS: it need not be told.
+        """
         return None
 
     def begins_again(self) -> None:

@@ -17,9 +17,13 @@ def name(value: str) -> bytes:
     return len(value).to_bytes(2, "big") + value.encode()
 
 
-def connect(level: int = 4, keepalive: int = 60) -> bytes:
+def connect(level: int = 4, keepalive: int = 60, *, clean: bool = True) -> bytes:
     properties = b"\x00" if level == 5 else b""
-    head = name("MQTT") + bytes((level, 2)) + keepalive.to_bytes(2, "big")
+    head = (
+        name("MQTT" if level > 3 else "MQIsdp")
+        + bytes((level, 2 * clean))
+        + keepalive.to_bytes(2, "big")
+    )
     return packet(0x10, head + properties + name("me"))
 
 
@@ -114,10 +118,69 @@ def test_a_publish_stands_until_it_is_acknowledged(qos: int) -> None:
         session.server(*binary(about(Kind.PUBREC, 7)))
         pubrel = about(Kind.PUBREL, 7)
         session.client(*binary(pubrel))
-        assert reconnected(session) == [pubrel], "the message itself has arrived"
+        assert reconnected(session) == [again, pubrel], "the lost broker had the message alone"
+        assert session.passes(*binary(about(Kind.PUBREC, 7))) == [], "the client has had one"
         puback = about(Kind.PUBCOMP, 7)
     assert session.passes(*binary(puback)) == binary(puback)
     assert reconnected(session) == []
+
+
+RECEIVED = publish(7, 2, b"\0x")  # of version 5, too: it has no properties
+AGAIN = bytes((RECEIVED[0] | 8,)) + RECEIVED[1:]
+
+
+def released(first: bytes, connack: bytes) -> DialectSession:
+    """A session whose client has sent a PUBLISH of QoS 2, and its PUBREL."""
+    session = connected(first=first, connack=connack)
+    session.client(*binary(RECEIVED))
+    assert session.passes(*binary(about(Kind.PUBREC, 7))) == binary(about(Kind.PUBREC, 7))
+    session.client(*binary(about(Kind.PUBREL, 7)))
+    return session
+
+
+@pytest.mark.parametrize("level", [3, 4, 5])
+def test_a_broker_that_may_have_the_session_has_what_was_received(level: int) -> None:
+    """Of version 3.1 none says that it has."""
+    rest = b"\0" if level == 5 else b""
+    connack = packet(0x20, bytes((level > 3, 0)) + rest)
+    session = released(connect(level, clean=False), connack)
+    assert reconnected(session, connack=connack) == [about(Kind.PUBREL, 7)]
+
+
+def test_a_publish_that_was_received_is_not_said_again_at_most_once() -> None:
+    session = released(connect(5), CONNACK)
+    assert session.lose(repeats=False) == [], "the client knows that it was received"
+    assert session.words() == [connect(5)]
+    session.server(*binary(CONNACK))
+    assert session.words() == [about(Kind.PUBREL, 7)]
+
+
+def test_what_was_received_and_not_yet_released_is_received_once() -> None:
+    session = connected()
+    session.client(*binary(RECEIVED))
+    session.server(*binary(about(Kind.PUBREC, 7)))
+    assert reconnected(session) == [AGAIN]
+    assert session.passes(*binary(about(Kind.PUBREC, 7))) == []
+    session.client(*binary(about(Kind.PUBREL, 7)))
+    assert reconnected(session) == [AGAIN, about(Kind.PUBREL, 7)]
+
+
+def test_a_broker_that_receives_very_much_can_not_be_followed() -> None:
+    session = connected()
+    for each in range(1, 4097):
+        session.server(*binary(about(Kind.PUBREC, each)))
+    assert not session.interpreter.is_lost
+    session.server(*binary(about(Kind.PUBREC, 4097)))
+    assert session.interpreter.is_lost
+
+
+def test_an_identifier_that_is_used_again_was_not_received() -> None:
+    session = released(connect(5), CONNACK)
+    session.server(*binary(about(Kind.PUBCOMP, 7)))
+    session.client(*binary(RECEIVED))
+    assert reconnected(session) == [AGAIN]
+    pubrec = binary(about(Kind.PUBREC, 7))
+    assert session.passes(*pubrec) == pubrec
 
 
 def test_quality_of_service_0_is_not_repeated() -> None:

@@ -144,6 +144,7 @@ class GraphqlServer:
 _TOPIC = b"\0\1t"
 _SUBSCRIBE = b"\x82\6\xff\xff" + _TOPIC + b"\0"
 _PUBLISH, _DUP_PUBLISH, _PUBACK = 0x32, 0x3A, 0x40
+_PUBLISH_2, _DUP_PUBLISH_2, _PUBREC, _PUBREL, _PUBCOMP = 0x34, 0x3C, 0x50, 0x62, 0x70
 
 
 class _Packets:
@@ -162,12 +163,13 @@ class _Packets:
 
 
 class MqttClient:
-    """Subscribes once, then publishes with QoS 1; a packet's id is the request's number."""
+    """Subscribes once, then publishes; a packet's id is the request's number. Even ones: QoS 2."""
 
     def __init__(self, diary: Diary) -> None:
         self._diary = diary
         self._packets = _Packets()
         self._answers: Counter[int] = Counter()
+        self._received: set[bytes] = set()
 
     def begin(self) -> list[bytes]:
         """Connect, with a clean session."""
@@ -175,7 +177,8 @@ class MqttClient:
 
     def ask(self, number: int) -> bytes:
         """Publish."""
-        return bytes((_PUBLISH, 5)) + _TOPIC + number.to_bytes(2, "big")
+        first = _PUBLISH if number % 2 else _PUBLISH_2
+        return bytes((first, 5)) + _TOPIC + number.to_bytes(2, "big")
 
     def hear(self, message: bytes) -> list[bytes]:
         """The answers, and what comes for the subscription."""
@@ -183,7 +186,10 @@ class MqttClient:
         for packet in self._packets.read(message):
             kind = packet[0]
             self._answers[kind] += 1
-            if kind == _PUBACK:
+            if kind == _PUBREC:
+                said.append(bytes((_PUBREL, 2)) + packet[2:4])
+                self._note_received(packet)
+            elif kind in (_PUBACK, _PUBCOMP):
                 self._diary.answered[int.from_bytes(packet[2:4], "big")] += 1
             elif kind == 0x20 and self._answers[kind] == 1:
                 said.append(_SUBSCRIBE)
@@ -193,14 +199,20 @@ class MqttClient:
                 self._diary.wrong.append(f"a client heard {packet!r}")
         return said
 
+    def _note_received(self, packet: bytes) -> None:
+        if packet in self._received:
+            self._diary.wrong.append(f"a client heard {packet!r} again")
+        self._received.add(packet)
+
 
 class MqttServer:
-    """A broker that keeps no sessions."""
+    """A broker that keeps no sessions. What is published with QoS 2 is done when it is released."""
 
     def __init__(self, diary: Diary) -> None:
         self._diary = diary
         self._packets = _Packets()
         self._heard: Counter[int] = Counter()
+        self._received: set[bytes] = set()
 
     def hear(self, message: bytes) -> list[bytes]:
         """Acknowledges at once."""
@@ -217,6 +229,12 @@ class MqttServer:
                 said.append(b"\x90\3" + packet[2:4] + b"\0")
             elif kind in (_PUBLISH, _DUP_PUBLISH):
                 said.append(self._published(packet))
+            elif kind in (_PUBLISH_2, _DUP_PUBLISH_2):
+                self._received.add(packet[5:7])
+                said.append(bytes((_PUBREC, 2)) + packet[5:7])
+            elif kind == _PUBREL and packet[2:4] in self._received:
+                self._diary.done[int.from_bytes(packet[2:4], "big")] += 1
+                said.append(bytes((_PUBCOMP, 2)) + packet[2:4])
             else:
                 self._diary.wrong.append(f"a server heard {packet!r}")
         return said

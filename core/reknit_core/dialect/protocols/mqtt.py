@@ -3,8 +3,10 @@
 CONNECT is repeated as it was. Each topic filter is a statement of its own, subscribed under a
 packet identifier that the client does not use; a SUBSCRIBE without an answer is repeated whole.
 A PUBLISH of QoS 1 or 2 stands until it is acknowledged, and is sent again with DUP (3.1.1, section
-4.4). What can't be repeated, topic aliases and an AUTH exchange (5), is a conversation that can't
-be followed: then a server's loss ends the session, and the client connects anew.
+4.4). So is one of QoS 2 that was received, if the new broker has nothing of the session: the lost
+one has taken the message with it. What can't be repeated, topic aliases and an AUTH exchange
+(5), is a conversation that can't be followed: then a server's loss ends the session, and the client
+connects anew.
 """
 
 from collections import Counter
@@ -22,6 +24,7 @@ from reknit_core.dialect.protocols.packets import (
     text_end,
 )
 from reknit_core.dialect.speech import (
+    NEEDLESS,
     Beat,
     Heard,
     Key,
@@ -44,11 +47,13 @@ _KIND = 0xF0  # in the first byte of a packet (2.2.1)
 _QOS_0 = 0x30  # the first byte of a PUBLISH of QoS 0 (3.3.1)
 _WITHOUT_DUP_RETAIN = 0xF6
 _TOPIC_ALIAS = 0x23
+_CLEAN = 0x02  # of the flags of CONNECT: no earlier session is taken up (3.1.2.4)
 _LAST_ID = 0xFFFF
 _PING: Key = ("ping",)
 _UNSPECIFIED = b"\x80"  # 2.4: unspecified error
 _MAX_ASKED = 256  # SUBSCRIBEs that are unanswered
 _MAX_FILTERS = 16384  # of all of them
+_MAX_RECEIVED = 4096  # PUBLISHes that wait for their PUBCOMP
 
 
 class Mqtt:
@@ -75,12 +80,15 @@ class MqttConversation(StreamConversation[Packet]):
         "_again",
         "_asked",
         "_asking",
+        "_forgets",
         "_had_session",
         "_is_5",
         "_is_connected",
         "_keepalive",
         "_next",
         "_pinged",
+        "_received",
+        "_shows_session",
     )
 
     def __init__(self) -> None:
@@ -89,7 +97,10 @@ class MqttConversation(StreamConversation[Packet]):
         self._keepalive = 0.0  # seconds
         self._is_connected = False  # whether a server has accepted the client
         self._had_session = False  # whether the client was told that its session is taken up
+        self._shows_session = True  # whether a CONNACK says if the session is taken up
+        self._forgets = False  # whether the server has said that it has nothing of the session
         self._pinged = False  # whether a PINGREQ of the client is unanswered
+        self._received: set[int] = set()  # of QoS 2, whose PUBREC the client has had
         self._asked: dict[int, list[Key]] = {}  # by the identifier of a SUBSCRIBE of the client
         self._asking: Counter[Key] = Counter()  # how many of these have that filter
         self._again: dict[int, list[Key]] = {}  # by that of one of the proxy
@@ -104,7 +115,9 @@ class MqttConversation(StreamConversation[Packet]):
         """A PUBLISH is marked as a duplicate; a SUBSCRIBE gets an identifier of the proxy's."""
         data = statement.said.data
         match statement.key[0]:
-            case "publish" if data[0] >> 4 == Kind.PUBLISH:
+            case "publish":
+                if statement.key[1] in self._received and not self._forgets:
+                    return None  # its PUBREL says it, or will
                 return Message(bytes((data[0] | _DUP,)) + data[1:], False)
             case "filter":
                 if statement.key in self._asking:
@@ -125,6 +138,8 @@ class MqttConversation(StreamConversation[Packet]):
 
     def fails(self, statement: Statement) -> Message | None:
         """MQTT 5 has a reason code for a PUBLISH that was not taken (3.4.2.1)."""
+        if statement.key[1] in self._received:
+            return NEEDLESS  # it was taken
         if not self._is_5:
             return None
         ((_, each),) = PacketReader().read(statement.said.data)
@@ -146,6 +161,9 @@ class MqttConversation(StreamConversation[Packet]):
             "is_connected": self._is_connected,
             "had_session": self._had_session,
             "pinged": self._pinged,
+            "shows_session": self._shows_session,
+            "forgets": self._forgets,
+            "received": [*self._received],
             **super().freeze(),
             "asked": [[number, [[*key] for key in keys]] for number, keys in self._asked.items()],
             "again": [[number, [[*key] for key in keys]] for number, keys in self._again.items()],
@@ -160,6 +178,9 @@ class MqttConversation(StreamConversation[Packet]):
         self._is_connected = each["is_connected"]
         self._had_session = each["had_session"]
         self._pinged = each["pinged"]
+        self._shows_session = each["shows_session"]
+        self._forgets = each["forgets"]
+        self._received = set(each["received"])
         super().thaw(state)
         self._asked = {number: [tuple(key) for key in keys] for number, keys in each["asked"]}
         self._again = {number: [tuple(key) for key in keys] for number, keys in each["again"]}
@@ -189,7 +210,7 @@ class MqttConversation(StreamConversation[Packet]):
             case Kind.PUBLISH if self._is_5 and _has_alias(body, text_end(body, 0)):
                 return Heard(lost=True)
             case Kind.PUBREL:  # said twice, it does nothing twice
-                return Heard(states=(Statement(("publish", number(body, 0)), said),))
+                return Heard(states=(Statement(("release", number(body, 0)), said),))
             case Kind.PINGREQ:
                 self._pinged = True
                 return Heard(states=(Statement(_PING, said),))
@@ -202,7 +223,10 @@ class MqttConversation(StreamConversation[Packet]):
         level = text_end(each.body, 0)
         self._is_5 = each.body[level : level + 1] == b"\x05"
         self._keepalive = float(number(each.body, level + 2))
+        is_clean = bool(each.body[level + 1] & _CLEAN)
+        self._shows_session = is_clean or each.body[level : level + 1] >= b"\x04"
         self._is_connected = self._had_session = self._pinged = False
+        self._received.clear()
         self._asked.clear()
         self._asking.clear()
         said = Statement(_CONNECT, Message(each.whole, False), awaits=True)
@@ -234,6 +258,7 @@ class MqttConversation(StreamConversation[Packet]):
         if self._is_5 and _has_alias(each.body, topic + 2):
             return Heard(lost=True)
         key = ("publish", number(each.body, topic))
+        self._received.discard(number(each.body, topic))
         return Heard(states=(Statement(key, Message(each.whole, False), is_request=True),))
 
     def _from_server(self, each: Packet) -> Heard:
@@ -248,9 +273,9 @@ class MqttConversation(StreamConversation[Packet]):
             case Kind.UNSUBACK:
                 return Heard(settles=(("unsubscribe", number(body, 0)),))
             case Kind.PUBACK | Kind.PUBCOMP:
-                return Heard(settles=(("publish", number(body, 0)),))
-            case Kind.PUBREC if self._is_5 and body[2:3] >= b"\x80":
-                return Heard(settles=(("publish", number(body, 0)),))
+                return self._published(number(body, 0))
+            case Kind.PUBREC:
+                return self._taken(number(body, 0), fails=body[2:3] >= b"\x80")
             case Kind.PINGRESP:
                 was_asked, self._pinged = self._pinged, False
                 return Heard(settles=(_PING,), is_beat=not was_asked)
@@ -260,10 +285,22 @@ class MqttConversation(StreamConversation[Packet]):
                 return Heard(lost=True)
         return PASSES
 
+    def _published(self, identifier: int) -> Heard:
+        self._received.discard(identifier)
+        return Heard(settles=(("publish", identifier), ("release", identifier)))
+
+    def _taken(self, identifier: int, *, fails: bool) -> Heard:
+        if fails and self._is_5:
+            return Heard(settles=(("publish", identifier),))
+        self._received.add(identifier)
+        lost = len(self._received) > _MAX_RECEIVED
+        return Heard(answers=(("publish", identifier),), lost=lost)
+
     def _connected(self, body: bytes) -> Heard:
         """A client that was told that its session is taken up relies on what that holds."""
         refused = body[1:2] != b"\x00"
         has_session = body[:1] == b"\x01"
+        self._forgets = self._shows_session and not has_session
         if self._is_connected:
             refused |= self._had_session and not has_session
         elif not refused:
