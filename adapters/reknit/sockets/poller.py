@@ -31,8 +31,11 @@ class Poller(Protocol):
     def unregister(self, fd: int) -> None:
         """Watch it no longer."""
 
-    def poll(self, timeout: float) -> list[tuple[int, int]]:
-        """The descriptors that are ready, waiting at most `timeout` seconds for the first."""
+    def poll(self, timeout: float, maxevents: int = -1, /) -> list[tuple[int, int]]:
+        """The descriptors that are ready, waiting at most `timeout` seconds for the first.
+
+        With `maxevents` about so many of them, or all.
+        """
 
     def fileno(self) -> int:
         """A descriptor that is readable when poll() would return something."""
@@ -62,8 +65,8 @@ class SelectorPoller:
         if fd in self._selector.get_map():
             self._selector.unregister(fd)
 
-    def poll(self, timeout: float) -> list[tuple[int, int]]:
-        """The descriptors that are ready."""
+    def poll(self, timeout: float, maxevents: int = -1, /) -> list[tuple[int, int]]:
+        """The descriptors that are ready, all of them."""
         return [(key.fd, _mask(events)) for key, events in self._selector.select(timeout)]
 
     def fileno(self) -> int:

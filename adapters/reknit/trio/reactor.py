@@ -33,6 +33,7 @@ STAYS = (
     0.001  # seconds that this loop waits for more, where there was some: trio's costs a round trip
 )
 TIMERS = 8  # a sweep: thousands of sessions may be late in one moment
+EVENTS = 1024  # of the poller, at least
 ENDINGS = (
     32  # ended connections a sweep: an end costs more than a message, and may come in thousands
 )
@@ -157,7 +158,9 @@ class Reactor:
 
         False if nothing is left to do now.
         """
-        ready = self._poller.poll(patience)
+        # As many as there are: else, where thousands end at once, it is long until one that doesn't
+        # has its turn.
+        ready = self._poller.poll(patience, max(EVENTS, len(self._connections)))
         if patience:
             now = trio.current_time()
         connections = self._connections
