@@ -44,6 +44,19 @@ from reknit_core.wire.wire_forms import FrozenAnswer, FrozenRequest, FrozenScann
 
 UPSTREAM = Upstream("server.test", 80)
 
+
+def slots(kind: type) -> set[str]:
+    """The names of all its attributes, whether it is compiled or not."""
+    compiled = getattr(kind, "__mypyc_attrs__", None)
+    if compiled is not None:
+        return set(compiled)
+    if kind is ClientHandshake:
+        return set(vars(ClientHandshake()))
+    if kind is ServerHandshake:
+        return set(vars(ServerHandshake(ServerRequest("/", "host", (), (), None), b"")))
+    return {name for base in kind.__mro__ for name in getattr(base, "__slots__", ())}
+
+
 LEFT_OUT = {
     # Of the policy, the upstream and each other: they come from the new process.
     Backlog: {"eager", "budget", "_window", "_stride"}
@@ -57,7 +70,7 @@ LEFT_OUT = {
     # What is known of the messages is the context's.
     IncomingWebSocket: {"dialogue", "other", "policy", "source"},
     OutgoingWebSocket: {"dialogue", "other", "policy", "source"},
-    Dialling: set(Retry.__slots__),  # of these there is a form in the form
+    Dialling: slots(Retry),  # of these there is a form in the form
     Retry: {"_policy", "_seed"},
     # What is known of the messages is the context's.
     Ending: {"_pinned", "_policy", "telling"},
@@ -90,18 +103,6 @@ NAMES = {  # where a form has another name for an attribute
     OutgoingWebSocket: {"dialling": "retry"},
     ContextStateMachine: {"_armed": "asked"},
 }
-
-
-def slots(kind: type) -> set[str]:
-    """The names of all its attributes, whether it is compiled or not."""
-    compiled = getattr(kind, "__mypyc_attrs__", None)
-    if compiled is not None:
-        return set(compiled)
-    if kind is ClientHandshake:
-        return set(vars(ClientHandshake()))
-    if kind is ServerHandshake:
-        return set(vars(ServerHandshake(ServerRequest("/", "host", (), (), None), b"")))
-    return {name for base in kind.__mro__ for name in getattr(base, "__slots__", ())}
 
 
 def fields(form: type[Form]) -> set[str]:
