@@ -64,6 +64,7 @@ MODULES = (
     "core/reknit_core/wire/heads/shortcut.py",
     "core/reknit_core/wire/inband.py",
     "core/reknit_core/wire/messages.py",
+    "adapters/reknit/observe/reports.py",
     "adapters/reknit/trio/links.py",
     "adapters/reknit/trio/reactor.py",
     "adapters/reknit/trio/watched.py",

@@ -59,9 +59,8 @@ def without_delay(sock: socket.socket) -> socket.socket:
 
     What the system has taken can no longer be given to another connection.
     """
-    if sock.family != socket.AF_UNIX:
-        with suppress(OSError):  # the peer is gone already, says macOS
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if _NOTSENT_LOWAT is not None:
-                sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, NOTSENT)
+    with suppress(OSError):  # a Unix socket has no such options, and needs none
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if _NOTSENT_LOWAT is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, NOTSENT)
     return sock

@@ -18,7 +18,14 @@ from reknit_core.terms.binding import Binding
 from reknit_core.terms.claim import OWN_QUERIES, RECEIVED, RECONNECT, RECONNECT_ID, TOKEN
 from reknit_core.wire import deflate
 from reknit_core.wire.handshake import Accepted, Refusal, UpgradeRequest
-from reknit_core.wire.headers import HeaderList, for_server, is_via, value_of, without_query
+from reknit_core.wire.headers import (
+    HeaderList,
+    as_lines,
+    for_server,
+    is_via,
+    value_of,
+    without_query,
+)
 from reknit_core.wire.wire_forms import ServerRequest
 
 BAD_REQUEST = 400
@@ -81,7 +88,7 @@ class Pinned:
             Binding.from_request(policy.bind, request, key),
             intern(request.host),  # one for all sessions that name it: memory counts
             without_query(request.target, OWN_QUERIES | {policy.id_query}),
-            b"\n".join(name + b": " + value for name, value in headers),
+            as_lines(headers),
             request.subprotocols,
             request.extensions,
             named,

@@ -77,6 +77,11 @@ def _passing(headers: HeaderList) -> list[tuple[bytes, bytes, bytes]]:
     return [header for header in keyed if header[0] not in dropped]
 
 
+def as_lines(headers: HeaderList) -> bytes:
+    """Them as `name: value` lines, without a line's end behind the last."""
+    return b"\n".join([name + b": " + value for name, value in headers])
+
+
 def for_server(headers: HeaderList, id_header: bytes) -> HeaderList:
     """A client's headers without those that the proxy says itself."""
     own_id = normalised(id_header)
