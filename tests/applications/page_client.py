@@ -1,6 +1,7 @@
 """Chromium with the page of a development server: a number is written, and then the page says it.
 
-What a page has not said after a while is written once more, as people save once more.
+What a page has not said after a while is written once more, and the page loaded again, as people
+do: webpack's stands still when it has missed a part of an update, also where nothing is in between.
 """
 
 import asyncio
@@ -10,10 +11,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from playwright.async_api import ConsoleMessage, async_playwright
+from playwright.async_api import ConsoleMessage, Error, Page, async_playwright
 
 url, state = sys.argv[1], Path(sys.argv[2])
-AGAIN = 2.0  # seconds
+AGAIN = 5.0  # seconds
 PAUSE = 0.1  # seconds: of two changes within half of that Vite's watcher sees one
 
 
@@ -21,8 +22,8 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-class Page:
-    """What it says."""
+class Shown:
+    """What a page says."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Condition()
@@ -38,18 +39,20 @@ class Page:
             self._number = int(number)
             self._changed.notify_all()
 
-    async def show(self, number: int) -> None:
-        async with self._changed:
-            while self._number < number:
-                (state / "number.js").write_text(f"export default {number};\n")
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(AGAIN):
-                        await self._changed.wait_for(lambda: self._number >= number)
+    async def show(self, page: Page, number: int) -> None:
+        while True:
+            (state / "number.js").write_text(f"export default {number};\n")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN), self._changed:
+                    await self._changed.wait_for(lambda: self._number >= number)
+                    return
+            with contextlib.suppress(Error):  # the server is away
+                await page.reload()
 
 
 async def main() -> None:
     ended = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
-    shown = Page()
+    shown = Shown()
     async with async_playwright() as play:
         browser = await play.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
@@ -62,7 +65,7 @@ async def main() -> None:
             if ended.done():
                 break
             say(f"sent {number}")
-            await shown.show(number)
+            await shown.show(page, number)
             await asyncio.sleep(PAUSE)
         await asyncio.Event().wait()
 

@@ -13,4 +13,10 @@ const compiler = webpack({
   infrastructureLogging: { level: 'none' },
   stats: 'none',
 });
-new WebpackDevServer({ host: '127.0.0.1', port: Number(port), static: { directory: state, watch: false } }, compiler).start();
+const options = {
+  host: '127.0.0.1',
+  port: Number(port),
+  static: { directory: state, watch: false },
+  client: { webSocketURL: 'auto://0.0.0.0:0/ws' }, // where the page came from
+};
+new WebpackDevServer(options, compiler).start();
