@@ -7,6 +7,7 @@ touches a timer.
 """
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 from itertools import islice
@@ -77,6 +78,7 @@ class Reactor:
         self._watched: dict[int, Watched] = {}
         self._timers: list[tuple[float, Timed]] = []
         self._ended: dict[int, int] = {}  # by descriptor: the poller's word of it
+        self._others: OrderedDict[int, None] = OrderedDict()  # ready beside connections, first come
         self._sleep: trio.CancelScope | None = None
         self._idle = trio.Event()
 
@@ -164,11 +166,10 @@ class Reactor:
         if patience:
             now = trio.current_time()
         connections = self._connections
-        others: list[int] = []
         for fd, mask in ready:
             connection = connections.get(fd)
             if connection is None:
-                others.append(fd)
+                self._others[fd] = None  # one that waits for its turn keeps its place
                 continue
             wire = connection.wire
             if wire is None:
@@ -187,8 +188,7 @@ class Reactor:
                 self.abandon(connection.link)
         for fd in list(islice(self._ended, ENDINGS)):
             self._read_end(self._connections.get(fd), self._ended.pop(fd), now)
-        if others:
-            self._serve(others, now)
+        self._serve(now)
         more = bool(ready or self._ended)
         for _ in range(TIMERS):
             if not self._timers or self._timers[0][0] > now:
@@ -215,11 +215,16 @@ class Reactor:
         except Exception:
             self.abandon(connection.link)
 
-    def _serve(self, others: list[int], now: float) -> None:
-        """What is ready beside connections; what there is no time for will be in the next sweep."""
-        for fd in others:
+    def _serve(self, now: float) -> None:
+        """What is ready beside connections, each in its turn; the next sweep goes on from there.
+
+        The poller names them in much the same order each time: the first ones could always be
+        ready, and take all the time.
+        """
+        while self._others:
+            fd, _ = self._others.popitem(last=False)
             watched = self._watched.get(fd)
-            if watched is not None:  # else it was closed earlier in this sweep
+            if watched is not None:  # else it was closed meanwhile
                 self._tell_ready(watched, now)
             if trio.current_time() > now + DOOR:
                 break

@@ -115,7 +115,8 @@ class Slow(Watched):
         raise AssertionError
 
 
-def test_who_comes_in_has_a_share_of_a_sweep_only() -> None:
+def test_who_comes_in_has_a_share_of_a_sweep_only_and_each_its_turn() -> None:
+    """Also where those that were served are ready again at once, as with large answers."""
     clock = trio.testing.MockClock()
 
     async def run() -> None:
@@ -125,9 +126,10 @@ def test_who_comes_in_has_a_share_of_a_sweep_only() -> None:
         for each, (_, far) in zip(slow, pairs, strict=True):
             reactor.watch_also(each, READ)
             far.send(b"x")
-        for sweep in range(1, 4):
+        for sweep in range(1, 2 * len(slow) + 1):
             assert reactor._sweep(trio.current_time())
             assert sum(each.served for each in slow) == sweep
+            assert max(each.served for each in slow) - min(each.served for each in slow) <= 1
         for each in slow:
             reactor.release(each)
         for pair in pairs:
