@@ -1,15 +1,19 @@
 """The door inside: what no client costs, and what one client can't do to the others."""
 
+import errno
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 import trio.testing
 from in_trio import LIMIT, in_trio, until
 from reknit.settings.addresses import Listen
 from reknit.sockets.poller import READ
 from reknit.trio.door.leaving import Leaver, Leaving
+from reknit.trio.door.listener import PAUSE
 from reknit.trio.door.listeners import open_listeners
 from reknit.trio.proxy import Proxy
 from reknit.trio.reactor import DOOR, Reactor
@@ -138,3 +142,40 @@ def test_who_comes_in_has_a_share_of_a_sweep_only_and_each_its_turn() -> None:
         reactor._poller.close()
 
     trio.run(run, clock=clock)
+
+
+class NoRoom(socket.socket):
+    """A listening socket of a system that has no room for what connects, though files are left."""
+
+    asked = 0
+
+    def accept(self) -> tuple[socket.socket, object]:
+        self.asked += 1
+        raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
+
+
+def test_where_the_system_has_no_room_the_door_is_closed_for_a_while(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Else it is asked again and again, and the sessions have half of the time at most."""
+    clock = trio.testing.MockClock()
+
+    async def run() -> None:
+        proxy = Proxy(Policy(), Upstream(HOST, 1), Certificates())
+        near, far = socket.socketpair()
+        door = NoRoom(fileno=near.detach())
+        far.send(b"x")  # it can be read, as if there was a client
+        proxy.listener.listen([door])
+        for pause in range(1, 4):
+            for _ in range(5):
+                proxy.reactor._sweep(trio.current_time())
+            assert door.asked == 2 * pause  # the second time with the spare file's place
+            clock.jump(PAUSE)
+        proxy.listener.stop()
+        proxy.reactor._poller.close()
+        door.close()
+        far.close()
+
+    trio.run(run, clock=clock)
+    (first, *_) = caplog.messages
+    assert first.startswith(f"can't accept a connection: {os.strerror(errno.ENFILE)}")

@@ -113,17 +113,23 @@ class Listener:
             self._receive(sock, peer, now)
 
     def _accept_last(self, entrance: Entrance, reason: str, now: float) -> None:
-        """Files have run out."""
-        accepted = self._spare.accept(entrance.socket)
-        has_room = self._spare.restore()
-        if accepted is None:
-            return
-        if has_room:
+        """Files have run out, or the system's memory for them."""
+        accepted, is_waiting = None, True
+        try:
+            accepted = self._spare.accept(entrance.socket)
+        except BlockingIOError:
+            is_waiting = False  # accept(2) looks for room before it looks for a client
+        except OSError as error:
+            reason = reason_of(error)
+        if self._spare.restore() and accepted is not None:
             self._receive(*accepted, now)
-        else:
+            return
+        if accepted is not None:
             self._turn_away(accepted[0], reason)
-            self._reactor.release(entrance)
-            self._reactor.schedule(now + PAUSE, entrance)
+        elif is_waiting:
+            self._refusals.accept_failed(reason)
+        self._reactor.release(entrance)
+        self._reactor.schedule(now + PAUSE, entrance)
 
     def _turn_away(self, sock: socket.socket, reason: str) -> None:
         """There is no file for this client: tell it so, and have the spare one back."""

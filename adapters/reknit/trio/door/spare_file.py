@@ -19,17 +19,14 @@ class SpareFile:
                 self._number = os.open(os.devnull, os.O_RDONLY)
         return self._number is not None
 
-    def accept(self, listening: socket.socket) -> tuple[socket.socket, object] | None:
+    def accept(self, listening: socket.socket) -> tuple[socket.socket, object]:
         """The client that waits longest, in this file's place, and where it comes from.
 
-        None if it has gone meanwhile.
+        Raises OSError as accept() does.
         """
         if self._number is not None:
             os.close(self._number)
             self._number = None
-        try:
-            sock, peer = listening.accept()
-        except OSError:
-            return None
+        sock, peer = listening.accept()
         sock.setblocking(False)
         return sock, peer
