@@ -80,15 +80,15 @@ class Deadlines(Timed, Generic[T]):
 
     def due(self, now: float) -> None:
         """Look who is late."""
-        self._is_set = False
         for _ in range(EXPIRING):
             if not self._until:
-                return
+                break
             member, until = next(iter(self._until.items()))
             if until > now:
                 break
             del self._until[member]
             self._expire(member, now)
+        self._is_set = False  # only now: who is late may begin anew, and needs no second timer
         self._set(next(iter(self._until.values()), inf))
 
     def _set(self, until: float) -> None:

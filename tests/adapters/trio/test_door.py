@@ -18,7 +18,7 @@ from reknit.trio.door.listeners import open_listeners
 from reknit.trio.proxy import Proxy
 from reknit.trio.reactor import DOOR, Reactor
 from reknit.trio.transport.certificates import Certificates
-from reknit.trio.watched import Watched
+from reknit.trio.watched import Deadlines, Timed, Watched
 from reknit_core.policy.policy import Http, Policy
 from reknit_core.policy.upstream import Upstream
 
@@ -179,3 +179,25 @@ def test_where_the_system_has_no_room_the_door_is_closed_for_a_while(
     trio.run(run, clock=clock)
     (first, *_) = caplog.messages
     assert first.startswith(f"can't accept a connection: {os.strerror(errno.ENFILE)}")
+
+
+def test_one_timer_is_enough_for_who_begin_anew_when_they_are_late() -> None:
+    timers: list[float] = []
+    late: list[tuple[str, float]] = []
+
+    def schedule(until: float, timed: Timed) -> None:
+        assert timed is deadlines
+        timers.append(until)
+
+    def begin_anew(member: str, now: float) -> None:
+        late.append((member, now))
+        deadlines.begin(member, now)
+
+    deadlines: Deadlines[str] = Deadlines(1.0, schedule, begin_anew)
+    deadlines.begin("one", 0.0)
+    deadlines.begin("another", 0.5)
+    for _ in range(6):
+        (until,) = timers
+        timers.clear()
+        deadlines.due(until)
+    assert late == [(who, at / 2) for at, who in enumerate(["one", "another"] * 3, start=2)]
