@@ -4,6 +4,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -124,6 +125,27 @@ async def test_the_first_address_says_why_there_is_no_connection(deaf: Deaf) -> 
         calls.dialler.dial(0.0, calls.told)
         await calls.reached(1)
         assert str(calls.outcomes[0]) == "no connection in 0.05 seconds"
+
+
+@in_trio
+async def test_a_full_queue_of_a_unix_socket_is_waited_for(tmp_path: Path) -> None:
+    """The system says so at once, where it is patient with TCP."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "server"))
+        server.listen(0)
+        place: Place = (socket.AF_UNIX, str(tmp_path / "server"))
+        async with dialling([place]) as calls:
+            for _ in range(5):
+                calls.dialler.dial(0.0, calls.told)
+            for count in range(1, 6):  # there is room for one at a time
+                await calls.reached(count)
+                server.accept()[0].close()
+            assert not any(isinstance(outcome, DialError) for outcome in calls.outcomes)
+        async with dialling([place], timeout=0.05) as calls:
+            for count in range(1, 3):
+                calls.dialler.dial(0.0, calls.told)
+                await calls.reached(count)
+            assert str(calls.outcomes[1]) == "no connection in 0.05 seconds"
 
 
 @in_trio

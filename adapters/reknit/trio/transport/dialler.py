@@ -17,6 +17,7 @@ from reknit.trio.transport.names import Find, Place
 from reknit.trio.watched import Deadlines, Timed, Watched
 
 DIALS = 64  # at one time: after a server's restart thousands are due, and others want a turn too
+AGAIN = 0.02  # seconds until a Unix socket is tried again whose queue is full
 STAGGER = 0.25  # seconds until the next address is tried too (RFC 8305, section 5)
 
 _UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY, errno.EINTR)
@@ -69,11 +70,11 @@ class Dialling(Timed):
 class Attempt(Watched):
     """A socket that is being connected to an address."""
 
-    __slots__ = ("_dialler", "_place", "dialling", "socket")
+    __slots__ = ("_dialler", "dialling", "place", "socket")
 
     def __init__(self, dialler: "Dialler", dialling: Dialling, place: Place) -> None:
-        family, self._place = place
-        self.socket = socket.socket(family, socket.SOCK_STREAM)
+        self.place = place
+        self.socket = socket.socket(place[0], socket.SOCK_STREAM)
         self.socket.setblocking(False)
         super().__init__(self.socket.fileno())
         self._dialler = dialler
@@ -81,7 +82,7 @@ class Attempt(Watched):
 
     def connect(self) -> int:
         """Go on with it: 0 when it is connected, else the system's error number."""
-        number = self.socket.connect_ex(self._place)  # type: ignore[arg-type]
+        number = self.socket.connect_ex(self.place[1])  # type: ignore[arg-type]
         return 0 if number in _CONNECTED else number
 
     def ready(self, now: float) -> None:
@@ -186,7 +187,8 @@ class Dialler(Timed):
             dialling.attempts.append(attempt)
             if self._connect(attempt, now):
                 if dialling.places:
-                    self._reactor.schedule(now + STAGGER, dialling)
+                    wait = STAGGER if dialling.attempts else AGAIN
+                    self._reactor.schedule(now + wait, dialling)
                 return
         if not dialling.attempts:
             self._fail(dialling, now)
@@ -207,6 +209,9 @@ class Dialler(Timed):
         self._reactor.release(attempt)
         if number:
             attempt.socket.close()
+            if number == errno.EAGAIN and attempt.socket.family is socket.AF_UNIX:
+                dialling.places.append(attempt.place)  # its queue is full: TCP would wait, too
+                return True
             dialling.note(OSError(number, os.strerror(number)))
             return False
         self._drop_attempts(dialling)
