@@ -8,13 +8,20 @@ import os
 import pytest
 import trio
 from journal import Outcome, outcome
-from kill_run import ENOUGH, Blow, Plan, Promise, Stack, play
+from kill_run import ENOUGH, Blow, Plan, Promise, Stack, ends_a_session, play
 
 pytest.importorskip("aiohttp", reason="needs aiohttp, a stack whose handlers run inline")
 
 KILLED = (Blow.KILL_SERVER, Blow.KILL_CLIENT)
 CUT = (Blow.CUT_SERVER, Blow.CUT_CLIENT)
 TIMES = int(os.environ.get("DELIVERY_BLOWS", "4"))
+
+
+def test_a_server_that_closes_its_connection_is_no_end_of_a_session() -> None:
+    outage = "WARNING the server is out: 1 of 1 session waits: the server closed the connection"
+    assert not ends_a_session(outage)
+    assert ends_a_session("INFO 7f527d23b9ce closed by legs_closed")
+    assert ends_a_session("INFO 7f527d23b9ce closing by session_ended: client lost")
 
 
 def run(promise: Promise, stack: Stack, blows: tuple[Blow, ...], *, slow: bool = False) -> None:
