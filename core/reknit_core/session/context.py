@@ -497,7 +497,8 @@ class ContextStateMachine:
                 leg.scanner = None
                 self._settle(now)
             case Meaning.ANSWERED:
-                self._ending.parting = close
+                if leg.other.phase is Phase.CLOSE_RECEIVED:  # for who has asked, and nobody else
+                    self._ending.parting = close
                 self._done(leg, now, self._policy.close_timeout)
             case Meaning.LOST:
                 linger = self._policy.close_timeout
