@@ -20,6 +20,7 @@ BEYOND = {  # what the model does not know of
     "dialect_client_begins_anew_and_closes_at_once": "what is valid",
     "dialect_client_begins_anew_mqtt": "other dialects",
     "dialect_beats_for_the_server": "other dialects",
+    "dialect_mqtt_received_and_lost": "other dialects",
     "dialect_beats_of_a_millisecond": "other dialects",
     "dialect_mqtt_received_and_lost": "other dialects",
     "dialect_server_lost_within_a_frame": "other dialects",
