@@ -71,7 +71,9 @@ class Dialogue:
         self.is_forgotten = False
         """Whether another process understood its messages, and this one does not."""
         self._stuck: dict[str, object] | None = None  # what it is stuck in
-        self.begins_anew = False  # whether the client knows nothing of what it has begun
+        self.begins_anew = False
+        """Whether the client knows nothing of what it has begun: what it says is for nobody, until
+        begin_anew()."""
         self.begins_elsewhere = False
         """Whether a client that begins anew needs another session for that."""
         self.anew_at: int | None = None
@@ -149,6 +151,8 @@ class Dialogue:
         if interpreter is None:
             return None if self.is_stuck and side is Side.SERVER else message
         verdict: Verdict
+        if side is Side.CLIENT and self.begins_anew:
+            return None  # it is to say that in another session
         if side is Side.CLIENT:
             away = away or self.anew_at is not None
             returned = generation > self.since

@@ -138,8 +138,7 @@ class Telling:
                 (self._client if side is Side.CLIENT else self._server).say_for(message)
                 follows = Next.SPOKEN
         server = self._server
-        if dialogue.begins_anew:
-            dialogue.begins_anew = False
+        if dialogue.begins_anew and not ends:
             follows = Next.BEGINS_ANEW
         elif dialogue.falls_back:
             follows = Next.REFUSED
