@@ -40,6 +40,27 @@ def thaw(contexts: Contexts, data: bytes, now: float) -> ContextStateMachine:
     return contexts.take_in(decode(data), now)
 
 
+class _Pinned(msgspec.Struct):
+    connection_id: str
+
+
+class _Named(msgspec.Struct):
+    pinned: _Pinned
+
+
+def id_of(data: bytes) -> str:
+    """The id of the session that freeze() made `data` of, without thawing it. Raises FrozenError.
+
+    Whether the rest of it is good is for thaw() to say.
+    """
+    try:
+        return msgspec.msgpack.decode(
+            memoryview(data)[_HEAD.size :], type=_Named
+        ).pinned.connection_id
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise FrozenError(f"a frozen context that can't be read: {error}") from None
+
+
 def encode(form: FrozenContext) -> bytes:
     """A form as bytes."""
     return with_head(msgspec.msgpack.encode(form))

@@ -91,6 +91,15 @@ class Admission:
         self.leave(idlest)
         return idlest
 
+    def bring(self, address: str) -> Guest | Refusal:
+        """A connection that another worker let in and brings here; `address`: its other end's.
+
+        Its pace was looked at where it came in.
+        """
+        if self.connections >= self._limit:
+            return self._refuse(503, "connection_limit", "too many connections", RETRY_AFTER)
+        return self.readmit(address)
+
     def readmit(self, address: str) -> Guest:
         """A connection that another process let in and hands over, whatever the limits say."""
         guest = Guest(address)

@@ -13,6 +13,7 @@ from reknit_core.policy.dialects import dialects_of
 from reknit_core.policy.forwarded import TrustedProxies
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
+from reknit_core.proxy.share import ALONE, Share
 from reknit_core.queue.budget import Budget
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.forms import FrozenContext
@@ -53,7 +54,8 @@ class Contexts:
     """Every session that can be resumed. `randomness` gives that many random bytes.
 
     `dialects`: what is known of the messages; None: those that come with the proxy, as the
-    policy says. Raises PolicyError if it names none of them.
+    policy says. `share`: which sessions are this one's, where several proxies are one. Raises
+    PolicyError if the policy names no dialect.
     """
 
     def __init__(
@@ -62,8 +64,10 @@ class Contexts:
         upstream: Upstream,
         randomness: Callable[[int], bytes],
         dialects: Dialects | None = None,
+        share: Share = ALONE,
     ) -> None:
         self._policy = policy
+        self._share = share
         self._randomness = randomness
         self._proxies = TrustedProxies(policy.trust_forwarded)
         self.budget = Budget(policy.queue_total)
@@ -127,6 +131,17 @@ class Contexts:
             return self._turn_away(claim, _CANNOT_RESUME, problem)
         known.handle(ClientConnected(handshake, claim.received, claim.hello), now)
         return known
+
+    def elsewhere(self, request: UpgradeRequest) -> int | None:
+        """To which other worker the session belongs that a request names; None: to no other.
+
+        Then connect() is for that one to call.
+        """
+        claim = Claim.read(self._policy, request)
+        if isinstance(claim, Refusal) or claim.connection_id is None:
+            return None
+        owner = self._share.owner(claim.connection_id)
+        return None if owner == self._share.number else owner
 
     def take_in(self, form: FrozenContext, now: float) -> ContextStateMachine:
         """A context that another process had; time stood still between the form's `now` and this.
@@ -194,7 +209,7 @@ class Contexts:
             after = ((b"retry-after", b"5"),)
             return refusal(503, "session_limit", "too many sessions at one time", after)
         request = claim.request
-        connection_id = claim.connection_id or self._randomness(ID_BYTES).hex()
+        connection_id = claim.connection_id or self._make_id()
         proto = "https" if handshake.secure else "http"
         told = self._proxies.headers(handshake.address, request.headers, request.host, proto)
         key = self._randomness(KEY_BYTES)
@@ -208,6 +223,13 @@ class Contexts:
         self.counters.began(context.state)
         context.handle(ClientConnected(handshake, hello=claim.hello), now)
         return context
+
+    def _make_id(self) -> str:
+        """One of this proxy's own: a client that comes back is most likely to come here."""
+        while True:
+            connection_id = self._randomness(ID_BYTES).hex()
+            if self._share.owns(connection_id):
+                return connection_id
 
     def _turn_away(self, claim: Claim, no: _No, problem: str) -> Refusal:
         """A client can't have the session that it names. A browser can't read a status."""

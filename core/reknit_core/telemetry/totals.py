@@ -1,5 +1,11 @@
 """What has been counted so far, as data: for another process, which goes on counting from there."""
 
+from collections import Counter
+from collections.abc import Iterable
+from functools import reduce
+from operator import add
+from typing import Any
+
 import msgspec
 
 from reknit_core.counters import Counters, DialResult, Resume, Towards
@@ -58,6 +64,11 @@ def take_totals(contexts: Contexts) -> Totals:
     )
 
 
+def sum_totals(several: Iterable[Totals]) -> Totals:
+    """What several processes have counted together."""
+    return reduce(_plus, several, _NONE)
+
+
 def add_totals(counters: Counters, totals: Totals) -> None:
     """Go on from what another process has counted."""
     counters.transitions.update(totals.transitions)
@@ -93,3 +104,22 @@ def _add_way(towards: Towards, way: Way) -> None:
     towards.round_trips.add(*way.round_trips)
     for name in _COUNTED:
         setattr(towards, name, getattr(towards, name) + getattr(way, name))
+
+
+_NO_FLOW = Flow(0, 0, 0)
+_NONE = Totals({}, {}, {}, {}, 0, 0, {}, _way(Towards(), _NO_FLOW), _way(Towards(), _NO_FLOW))
+
+
+def _plus(one: Any, other: Any) -> Any:
+    """The sum of two counts, field by field."""
+    match one:
+        case msgspec.Struct():
+            names = one.__struct_fields__
+            return type(one)(*(_plus(getattr(one, name), getattr(other, name)) for name in names))
+        case dict():
+            return dict(Counter(one) + Counter(other))
+        case tuple():
+            counts, total = one
+            return [*map(add, counts, other[0])], total + other[1]
+        case _:
+            return one + other

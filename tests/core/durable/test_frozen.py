@@ -286,3 +286,12 @@ def test_a_thawed_context_that_is_over_does_not_take_a_newer_ones_place() -> Non
     assert list(sessions) == [newer, older]
     sessions.forget(older)
     assert list(sessions) == [newer]
+
+
+@pytest.mark.parametrize("version", [frozen.VERSION, BEFORE])
+def test_whose_session_it_is_can_be_read_without_thawing_it(version: int) -> None:
+    data = Path(__file__).with_name(f"frozen_context_{version}.bin").read_bytes()
+    assert frozen.id_of(data) == thaw(data).connection_id
+    for damaged in (b"", data[:20], data[:12] + b"\xc1"):
+        with pytest.raises(FrozenError):
+            frozen.id_of(damaged)
