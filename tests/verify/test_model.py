@@ -22,7 +22,6 @@ BEYOND = {  # what the model does not know of
     "dialect_beats_for_the_server": "other dialects",
     "dialect_mqtt_received_and_lost": "other dialects",
     "dialect_beats_of_a_millisecond": "other dialects",
-    "dialect_mqtt_received_and_lost": "other dialects",
     "dialect_server_lost_within_a_frame": "other dialects",
     "message_too_big": "the message limit",
     "message_too_big_in_fragments": "the message limit",
