@@ -12,7 +12,7 @@ from reknit_core.dialect.speech import Message
 from reknit_core.dialect.statements import Kept, Statements
 from reknit_core.lifecycle import State, Trigger
 
-PLAN = SpokenPlan(sessions=6, duration=1200.0)
+PLAN = SpokenPlan(sessions=6, duration=1200.0, forget=0.0)
 EACH = pytest.mark.parametrize("language", LANGUAGES.values(), ids=list(LANGUAGES))
 
 
@@ -26,7 +26,7 @@ def check(result: SpokenResult) -> None:
 
 @pytest.mark.long
 @EACH
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [2, 3, 4])
 @pytest.mark.parametrize("leave_every", [0.0, 300.0])
 def test_all_is_answered_though_servers_die(
     language: Language, seed: int, leave_every: float
@@ -46,8 +46,20 @@ def test_a_server_that_is_harsh_may_end_its_session_and_nothing_is_lost(language
     assert result.begun > PLAN.sessions
 
 
+@EACH
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_client_that_has_forgotten_all_begins_anew(language: Language, seed: int) -> None:
+    """On its connection or, where it has counted or its first word is cut, in another session."""
+    plan = SpokenPlan(sessions=4, duration=600.0, leave_every=40.0, forget=0.7)
+    result = converse(seed, language, plan)
+    assert result.broken == []
+    assert result.answered == result.asked
+    assert min(result.anew, result.elsewhere) > 0
+    assert result.triggers[Trigger.CLIENT_BEGAN_ANEW] > 0
+
+
 def test_a_seed_gives_the_same_course_each_time() -> None:
-    plan = replace(PLAN, sessions=2)
+    plan = replace(PLAN, sessions=2, forget=0.3)
     first, again, other = (converse(seed, LANGUAGES["mqtt"], plan) for seed in (1, 1, 2))
     assert first == again
     assert first != other
@@ -103,7 +115,7 @@ def test_the_ends_are_strict(language: Language) -> None:
     assert server.event() is None
     server.hear(client.ask(1))
     assert len(diary.wrong) == 1  # before it has begun
-    (word,) = client.begin()
+    word = client.begin()
     server = language.server(diary)
     (answer,) = server.hear(word)
     server.hear(word)
@@ -129,7 +141,7 @@ def test_the_ends_speak_the_dialect(language: Language) -> None:
     assert conversation is not None
     interpreter = Interpreter(conversation, 1 << 20)
     client = language.client(Diary())
-    for word in (*client.begin(), client.ask(1)):
+    for word in (client.begin(), client.ask(1)):
         message = Message(word, language.is_text)
         assert interpreter.from_client(message, len(word), server_away=False).passes == message
     assert len(interpreter.statements) == 2

@@ -3,6 +3,9 @@
 A server's connection knows nothing of any before it, and takes nothing out of turn. A client has
 begun once, and notices nothing of its servers' deaths: whatever it is told twice, or was never to
 be told, is noted. What clients have asked is in a `Diary`, which outlives all connections.
+
+A client that has forgotten all begins another life. Its first word says which, and so does what
+servers say to that: neither end may hear of another life than its own.
 """
 
 import json
@@ -22,11 +25,40 @@ class Diary:
     """What servers have said to its subscription, and it has heard."""
     wrong: list[str] = field(default_factory=list)
     """What an end heard that it must not hear."""
+    lives: list[int] = field(default_factory=lambda: [0])
+    """How many requests had been asked when each of the client's lives began."""
+    heard: int = 0
+    """The last request that a server has heard for the first time."""
+
+    @property
+    def life(self) -> int:
+        """The client's present one; the first is 0."""
+        return len(self.lives) - 1
 
     @property
     def unanswered(self) -> list[int]:
-        """Requests without an answer."""
-        return [number for number in range(1, self.asked + 1) if not self.answered[number]]
+        """Requests of the client's present life without an answer."""
+        first = self.lives[-1] + 1
+        return [number for number in range(first, self.asked + 1) if not self.answered[number]]
+
+    def forget(self) -> None:
+        """The client knows of no request any more."""
+        self.lives.append(self.asked)
+
+    def hear(self, number: int, life: int) -> None:
+        """A server with a client of that life hears that request: of no other one, and in order."""
+        until = self.lives[life + 1] if life < self.life else self.asked
+        if not self.lives[life] < number <= until:
+            self.wrong.append(f"a server hears request {number}, which is not of life {life}")
+        if number > self.heard + 1 and self.heard > self.lives[life]:
+            self.wrong.append(f"a server hears request {number}, and {self.heard} was the last")
+        self.heard = max(self.heard, number)
+
+    def answer(self, number: int) -> None:
+        """The client hears the answer to that request."""
+        if number <= self.lives[-1]:
+            self.wrong.append(f"a client hears the answer to {number}, which a former life asked")
+        self.answered[number] += 1
 
 
 class Client(Protocol):
@@ -35,7 +67,7 @@ class Client(Protocol):
     def __init__(self, diary: Diary) -> None:
         """`diary`: the client's."""
 
-    def begin(self) -> list[bytes]:
+    def begin(self) -> bytes:
         """What it says at first."""
 
     def ask(self, number: int) -> bytes:
@@ -47,6 +79,9 @@ class Client(Protocol):
 
 class Server(Protocol):
     """A server's end of one connection."""
+
+    life: int | None
+    """Which one of its client's it hears; None: it has not begun."""
 
     def __init__(self, diary: Diary) -> None:
         """`diary`: the client's."""
@@ -81,11 +116,12 @@ class GraphqlClient:
 
     def __init__(self, diary: Diary) -> None:
         self._diary = diary
+        self._life = {"life": diary.life}
         self._is_welcome = False
 
-    def begin(self) -> list[bytes]:
+    def begin(self) -> bytes:
         """Initialise the connection."""
-        return [_document("connection_init")]
+        return _document("connection_init", payload=self._life)
 
     def ask(self, number: int) -> bytes:
         """A query."""
@@ -94,15 +130,17 @@ class GraphqlClient:
     def hear(self, message: bytes) -> list[bytes]:
         """The answers, and the subscription's events."""
         match json.loads(message):
-            case {"type": "connection_ack"} if not self._is_welcome:
+            case {"type": "connection_ack", "payload": life} if (
+                life == self._life and not self._is_welcome
+            ):
                 self._is_welcome = True
                 return [_document("subscribe", "events", payload={"query": "subscription{a}"})]
-            case {"type": "next", "id": "events"}:
+            case {"type": "next", "id": "events", "payload": life} if life == self._life:
                 self._diary.events += 1
             case {"type": "next", "id": str(name)} if int(name[1:]) in self._diary.unanswered:
                 pass  # a query may run twice
             case {"type": "complete", "id": str(name)}:
-                self._diary.answered[int(name[1:])] += 1
+                self._diary.answer(int(name[1:]))
             case {"type": "ping"}:
                 return [_document("pong")]
             case _:
@@ -115,20 +153,22 @@ class GraphqlServer:
 
     def __init__(self, diary: Diary) -> None:
         self._diary = diary
-        self._has_begun = self._has_subscribed = False
+        self.life: int | None = None
+        self._has_subscribed = False
 
     def hear(self, message: bytes) -> list[bytes]:
         """Answers queries at once."""
-        match json.loads(message), self._has_begun:
-            case {"type": "connection_init"}, False:
-                self._has_begun = True
-                return [_document("connection_ack")]
-            case {"type": "subscribe", "id": "events"}, True if not self._has_subscribed:
+        match json.loads(message), self.life:
+            case {"type": "connection_init", "payload": {"life": int(life)}}, None:
+                self.life = life
+                return [_document("connection_ack", payload={"life": life})]
+            case {"type": "subscribe", "id": "events"}, int() if not self._has_subscribed:
                 self._has_subscribed = True
-            case {"type": "subscribe", "id": str(name)}, True if name != "events":
+            case {"type": "subscribe", "id": str(name)}, int(life) if name != "events":
+                self._diary.hear(int(name[1:]), life)
                 self._diary.done[int(name[1:])] += 1
                 return [_document("next", name, payload={}), _document("complete", name)]
-            case {"type": "pong"}, True:
+            case {"type": "pong"}, int():
                 pass
             case _:
                 self._diary.wrong.append(f"a server heard {message!r}")
@@ -136,13 +176,14 @@ class GraphqlServer:
 
     def event(self) -> bytes | None:
         """For the subscription."""
-        return _document("next", "events", payload={}) if self._has_subscribed else None
+        event = _document("next", "events", payload={"life": self.life})
+        return event if self._has_subscribed else None
 
 
 # -- MQTT 3.1.1 ------------------------------------------------------------------------------------
 
 _TOPIC = b"\0\1t"
-_SUBSCRIBE = b"\x82\6\xff\xff" + _TOPIC + b"\0"
+_CONNECT = b"\x10\x0f\0\4MQTT\4\2\0\0\0\3"  # and three digits
 _PUBLISH, _DUP_PUBLISH, _PUBACK = 0x32, 0x3A, 0x40
 _PUBLISH_2, _DUP_PUBLISH_2, _PUBREC, _PUBREL, _PUBCOMP = 0x34, 0x3C, 0x50, 0x62, 0x70
 
@@ -168,12 +209,14 @@ class MqttClient:
     def __init__(self, diary: Diary) -> None:
         self._diary = diary
         self._packets = _Packets()
+        self._life = b"%03d" % diary.life
+        self._subscription = (0xFFFF - diary.life).to_bytes(2, "big")
         self._answers: Counter[int] = Counter()
         self._received: set[bytes] = set()
 
-    def begin(self) -> list[bytes]:
+    def begin(self) -> bytes:
         """Connect, with a clean session."""
-        return [b"\x10\x0e\0\4MQTT\4\2\0\0\0\2me"]
+        return _CONNECT + self._life
 
     def ask(self, number: int) -> bytes:
         """Publish."""
@@ -190,12 +233,12 @@ class MqttClient:
                 said.append(bytes((_PUBREL, 2)) + packet[2:4])
                 self._note_received(packet)
             elif kind in (_PUBACK, _PUBCOMP):
-                self._diary.answered[int.from_bytes(packet[2:4], "big")] += 1
+                self._diary.answer(int.from_bytes(packet[2:4], "big"))
             elif kind == 0x20 and self._answers[kind] == 1:
-                said.append(_SUBSCRIBE)
-            elif kind == 0x30:
+                said.append(b"\x82\6" + self._subscription + _TOPIC + b"\0")
+            elif kind == 0x30 and packet.endswith(self._life):
                 self._diary.events += 1
-            elif not (kind == 0x90 and self._answers[kind] == 1):
+            elif packet[2:4] != self._subscription or self._answers[kind] != 1:
                 self._diary.wrong.append(f"a client heard {packet!r}")
         return said
 
@@ -210,6 +253,7 @@ class MqttServer:
 
     def __init__(self, diary: Diary) -> None:
         self._diary = diary
+        self.life: int | None = None
         self._packets = _Packets()
         self._heard: Counter[int] = Counter()
         self._received: set[bytes] = set()
@@ -219,19 +263,16 @@ class MqttServer:
         said = []
         for packet in self._packets.read(message):
             kind = packet[0]
-            is_first = not self._heard
             self._heard[kind] += 1
-            if is_first is not (kind == 0x10):
-                self._diary.wrong.append(f"a server heard {packet!r} out of turn")
-            elif kind == 0x10:
+            if self.life is None and packet.startswith(_CONNECT):
+                self.life = int(packet[len(_CONNECT) :])
                 said.append(b"\x20\2\0\0")
-            elif packet[:2] + packet[4:] == _SUBSCRIBE[:2] + _SUBSCRIBE[4:]:
+            elif self.life is None or kind == _CONNECT[0]:
+                self._diary.wrong.append(f"a server heard {packet!r} out of turn")
+            elif packet[:2] + packet[4:] == b"\x82\6" + _TOPIC + b"\0":
                 said.append(b"\x90\3" + packet[2:4] + b"\0")
-            elif kind in (_PUBLISH, _DUP_PUBLISH):
-                said.append(self._published(packet))
-            elif kind in (_PUBLISH_2, _DUP_PUBLISH_2):
-                self._received.add(packet[5:7])
-                said.append(bytes((_PUBREC, 2)) + packet[5:7])
+            elif kind in (_PUBLISH, _DUP_PUBLISH, _PUBLISH_2, _DUP_PUBLISH_2):
+                said.append(self._published(packet, self.life))
             elif kind == _PUBREL and packet[2:4] in self._received:
                 self._diary.done[int.from_bytes(packet[2:4], "big")] += 1
                 said.append(bytes((_PUBCOMP, 2)) + packet[2:4])
@@ -239,14 +280,20 @@ class MqttServer:
                 self._diary.wrong.append(f"a server heard {packet!r}")
         return said
 
-    def _published(self, packet: bytes) -> bytes:
+    def _published(self, packet: bytes, life: int) -> bytes:
         number = int.from_bytes(packet[5:7], "big")
+        self._diary.hear(number, life)
+        if packet[0] in (_PUBLISH_2, _DUP_PUBLISH_2):
+            self._received.add(packet[5:7])
+            return bytes((_PUBREC, 2)) + packet[5:7]
         self._diary.done[number] += 1
         return bytes((_PUBACK, 2)) + packet[5:7]
 
     def event(self) -> bytes | None:
         """For the subscription, with QoS 0."""
-        return b"\x30\4" + _TOPIC + b"x" if self._heard[0x82] else None
+        if self.life is None or not self._heard[0x82]:
+            return None
+        return b"\x30\6" + _TOPIC + b"%03d" % self.life
 
 
 LANGUAGES = {

@@ -1,6 +1,8 @@
 """Who speaks in a simulated dialect: a client over all its connections, a server over one."""
 
 from functools import partial
+from itertools import accumulate
+from math import inf
 from typing import TYPE_CHECKING
 
 from reknit_core.codes import SERVICE_RESTART
@@ -15,8 +17,19 @@ if TYPE_CHECKING:
     from reknit.verify.simulation.spoken import Spoken
 
 
+BEGINS_ANEW = "the client begins anew"  # the reason of a Close
+
+
 class Talker:
-    """A client: it begins once, and comes back to its session when its connection is lost."""
+    """A client: it begins once, and comes back to its session when its connection is lost.
+
+    Or it has forgotten all but its id, and begins its protocol anew. Then it can't count: it does
+    not know what of the session was its own. It forgets at each loss from then on.
+
+    Up to a `_mark` in its stream (bytes) it hears what was said to its former life. That stands
+    where the proxy has sought another server for its first word, or a server has heard that as its
+    first one; at infinity until then.
+    """
 
     def __init__(self, stage: "Spoken", name: str) -> None:
         self.diary = Diary()
@@ -26,6 +39,15 @@ class Talker:
         self._stack: Stack | None = None
         self._received = 0
         self._sent: list[bytes] = []
+        self._has_forgotten = False
+        self._counts = self._may_count = False  # whether the proxy knows that it counts
+        self._first = 0  # which of its messages ends its first word
+        self._is_whole = True  # whether that is one message, or at the beginning of one
+        self._said_at = inf  # where that message ends in what was sent (bytes)
+        self._mark: float = 0
+        self._is_anew = False  # whether the proxy has sought another server
+        self._is_ended = False  # or has ended the session
+        self._is_within = False  # and this within a message for the client
 
     @property
     def is_here(self) -> bool:
@@ -40,12 +62,53 @@ class Talker:
     def begin(self) -> None:
         """A new session, in which all is asked again that was not answered."""
         self._session += 1
-        self._stage.diaries[self.session] = self.diary
+        self._stage.talkers[self.session] = self
+        self._has_forgotten = self._counts = self._may_count = False
+        self._begin(0)
+
+    def _begin(self, mark: float) -> None:
+        self._mark = mark
+        self._is_anew = self._is_ended = self._is_within = False
         self._received, self._sent = 0, []
         self._client = self._stage.language.client(self.diary)
-        words = [*self._client.begin(), *map(self._client.ask, self.diary.unanswered)]
+        word = self._client.begin()
         self._dial({"X-Connection-Id": self.session})
-        self._say(words)
+        self._say([word, *map(self._client.ask, self.diary.unanswered)])
+        sizes = accumulate(map(len, self._sent))
+        self._first = next(place for place, size in enumerate(sizes) if size >= len(word))
+        self._is_whole = self._first == 0
+
+    def _forget(self) -> None:
+        """As a page that is loaded again and has stored its id: another life begins."""
+        self.diary.forget()
+        self._has_forgotten = True
+        self._begin(inf)
+
+    def gets_another_server(self) -> None:
+        """The proxy seeks a server that knows nothing of the session."""
+        if self._is_taken:
+            self._mark, self._is_anew = self._place, True
+            self._stage.began_anew(elsewhere=False)
+
+    def is_ended(self) -> None:
+        """The proxy ends the session: what it still hears is of that."""
+        if self._is_taken:
+            self._mark, self._is_ended = self._place, True
+
+    def is_heard(self) -> None:
+        """A server has heard its first word."""
+        if self._mark == inf:
+            self._mark = self._place
+
+    @property
+    def _is_taken(self) -> bool:
+        """Whether the proxy has read its first word, which is not the session's."""
+        return self._stack is not None and self._stack.socket.accepted >= self._said_at
+
+    @property
+    def _place(self) -> int:
+        """How much of its stream the proxy has sent (bytes)."""
+        return 0 if self._stack is None else self._stack.socket.peer.sent
 
     def ask(self) -> None:
         """One more request, also while it is away."""
@@ -60,8 +123,24 @@ class Talker:
 
     def received(self, message: bytes) -> None:
         """As an Application."""
+        assert self._stack is not None
         self._received += 1
+        start, end = self._stack.frame
+        self._is_within |= start < self._mark < end
+        if start < self._mark or self._is_ended:
+            return  # for its former life
+        if self._is_anew:
+            self._is_anew = False
+            self._check(can_begin=False)
         self._say(self._client.hear(message))
+
+    def _check(self, *, can_begin: bool) -> None:
+        """It could begin anew on its connection, or could not: so it must be."""
+        for_nothing = self._is_ended and self._is_whole
+        if can_begin and for_nothing and not (self._may_count or self._is_within):
+            self._stage.note(f"{self.session} could begin anew on its connection")
+        if not can_begin and (self._counts or self._is_within or not self._is_whole):
+            self._stage.note(f"{self.session} can't begin anew on its connection")
 
     def gone(self, stack: Stack) -> None:
         """As an Application."""
@@ -72,7 +151,11 @@ class Talker:
         if closed is None:
             self._return()
         elif closed[0] == SERVICE_RESTART:
-            self._stage.began_anew(closed[1])
+            if self._has_forgotten and closed[1] == BEGINS_ANEW:
+                self._stage.began_anew(elsewhere=True)
+                self._check(can_begin=True)
+            else:
+                self._stage.ended(closed[1])
             self.begin()
         else:
             self._stage.note(f"{self.session} was closed: {closed}")
@@ -82,10 +165,17 @@ class Talker:
         self._stage.later(2.0, self._come_back)
 
     def _come_back(self) -> None:
-        if self._stack is None:
+        if self._stack is not None:
+            return
+        forget = self._stage.plan.forget
+        if self._has_forgotten or (forget and self._stage.random.random() < forget):
+            self._forget()
+        else:
+            self._may_count = True
             self._dial({"X-Reconnect-Id": self.session, RECEIVED: str(self._received)})
 
     def _dial(self, headers: dict[str, str]) -> None:
+        self._said_at = inf
         headers = {**headers, "Sec-WebSocket-Protocol": self._stage.language.subprotocol}
         connected = partial(self._dialled, headers)
         self._stage.network.dial(PROXY, DIAL_TIMEOUT, connected)
@@ -101,8 +191,11 @@ class Talker:
         if not line.startswith("HTTP/1.1 101"):
             self._stage.note(f"{self.session} was refused: {line}")
             return
-        taken = int(headers.get(RECEIVED, 0))
-        stack.send(self._sent[taken:], is_text=self._stage.language.is_text)
+        taken = 0 if self._has_forgotten else int(headers.get(RECEIVED, 0))
+        self._counts = self._may_count
+        ends = stack.send(self._sent[taken:], is_text=self._stage.language.is_text)
+        if self._has_forgotten:
+            self._said_at = ends[self._first]
 
     def _say(self, words: list[bytes]) -> None:
         messages = [*self._stage.cut(words)]
@@ -115,13 +208,16 @@ class Talker:
 class Answerer:
     """A server's end of one connection: it knows nothing of any other.
 
-    `is_told`: by the proxy, which must wait for the first answer.
+    `session`: the connection id. `is_told`: by the proxy, which must wait for the first answer.
     """
 
-    def __init__(self, stage: "Spoken", stack: Stack, diary: Diary, *, is_told: bool) -> None:
+    def __init__(
+        self, stage: "Spoken", stack: Stack, talker: Talker, session: str, *, is_told: bool
+    ) -> None:
         self._stage = stage
-        self._server = stage.language.server(diary)
-        self.diary = diary
+        self._server = stage.language.server(talker.diary)
+        self.talker = talker
+        self.session = session
         self.stack = stack
         self.is_mute = stage.is_mute
         self._is_told = is_told
@@ -134,9 +230,13 @@ class Answerer:
             return
         now = self._stage.network.now
         if self._is_told and self._begins_at > now:
-            self.diary.wrong.append(f"a server heard {message!r} before it had answered the first")
+            self.talker.diary.wrong.append(
+                f"a server heard {message!r} before it had answered the first"
+            )
         self._free_at = max(self._free_at, now) + self._stage.thinks()
         words = self._server.hear(message)
+        if self._server.life == self.talker.diary.life:
+            self.talker.is_heard()
         if words and not self._begins_at:
             self._begins_at = self._free_at
         self._stage.network.at(self._free_at, partial(self.say, words))

@@ -1,8 +1,9 @@
 """Sessions in a dialect over simulated hours: servers die and forget, and no client notices.
 
 Clients ask numbered requests while connections are cut, the server dies and comes back in many
-ways, or is mute for a while. In the end all is left in peace: then every request is answered, and
-every subscription lives.
+ways, or is mute for a while. Clients that lose their connection forget at times, too, as a page
+does that is loaded again: they come back with their id, and begin anew. In the end all is left in
+peace: then every request that a client knows of is answered, and every subscription lives.
 """
 
 from collections import Counter
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 
+from reknit_core.commands import Command, Dial, Transitioned
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.policy.policy import Delivery, Policy
 from reknit_core.policy.upstream import Upstream
@@ -18,11 +20,12 @@ from reknit_core.policy.upstream import Upstream
 from reknit.memory.adapter import MemoryProxy
 from reknit.memory.network import Conditions, MemoryNetwork, MemorySocket
 from reknit.verify.simulation.auditor import Auditor
-from reknit.verify.simulation.languages import Diary, Language
+from reknit.verify.simulation.languages import Language
 from reknit.verify.simulation.scene import PROXY, SERVER
 from reknit.verify.simulation.speakers import Answerer, Talker
 from reknit.verify.simulation.stack import Cut, Stack
 
+PARTING = 10.0  # seconds in which a server's connection ends, once its client has another
 PEACE = 300.0  # seconds at the end in which nothing goes wrong
 
 
@@ -37,6 +40,8 @@ class SpokenPlan:
     """Between two cuts of one session's connection to the server."""
     leave_every: float = 400.0
     """Between two losses of one client's connection; 0: none."""
+    forget: float = 0.3
+    """How likely a client that has lost its connection has forgotten all but its id."""
     restart_every: float = 300.0
     outage: float = 5.0
     think: float = 0.5
@@ -48,12 +53,18 @@ class SpokenPlan:
 
 @dataclass(slots=True)
 class SpokenResult:
-    """What it came to: `begun` counts sessions, `repeated` requests that a server heard again."""
+    """What it came to: `begun` counts sessions, `repeated` requests that a server heard again.
+
+    `asked`: but for those which clients have forgotten. `anew`: how often a client that had
+    forgotten all began on its connection, `elsewhere`: after a Close of 1012.
+    """
 
     asked: int = 0
     answered: int = 0
     repeated: int = 0
     begun: int = 0
+    anew: int = 0
+    elsewhere: int = 0
     events: int = 0
     deaths: int = 0
     triggers: Counter[Trigger] = field(default_factory=Counter)
@@ -68,6 +79,7 @@ def spoken_policy() -> Policy:
         retry_interval=0.5,
         retry_limit=10**6,
         client_grace=1000.0,
+        handshake_wait=1000.0,
         connect_timeout=5.0,
         confirm_after=1.0,
         heartbeat_interval=30.0,
@@ -88,7 +100,7 @@ class Spoken:
         self.random = Random(seed)  # noqa: S311 (a simulation must be repeatable)
         conditions = Conditions(latency=(0.0005, 0.05), capacity=16384, partial=0.1, part=50)
         self.network = MemoryNetwork(self.random, conditions, None)
-        self.diaries: dict[str, Diary] = {}
+        self.talkers: dict[str, Talker] = {}  # by connection id
         self.answerers: dict[Answerer, None] = {}  # in the order in which they came
         self.is_mute = False
         self.plan = plan
@@ -98,9 +110,7 @@ class Spoken:
         policy = spoken_policy()
         self._auditor = Auditor(self.network, policy, lambda _: True)
         self.network.listen(SERVER, self._accept)
-        self._proxy = MemoryProxy(
-            self.network, PROXY, policy, Upstream(*SERVER), self._auditor.observe
-        )
+        self._proxy = MemoryProxy(self.network, PROXY, policy, Upstream(*SERVER), self._observe)
         self._talkers = [Talker(self, f"t{number}") for number in range(plan.sessions)]
 
     def run(self) -> SpokenResult:
@@ -126,7 +136,12 @@ class Spoken:
         """Something is not as it must be."""
         self._result.broken.append(f"@{self.network.now:.3f} {what}")
 
-    def began_anew(self, reason: str) -> None:
+    def began_anew(self, *, elsewhere: bool) -> None:
+        """A client that had forgotten all has begun its session anew, or has to in another one."""
+        self._result.elsewhere += elsewhere
+        self._result.anew += not elsewhere
+
+    def ended(self, reason: str) -> None:
         """A client was closed with 1012."""
         if not self.plan.harsh:
             self.note(f"a client must begin anew: {reason}")
@@ -164,9 +179,8 @@ class Spoken:
         self.later(every, once)
 
     def _answerer(self, talker: Talker) -> Answerer | None:
-        mine = self.diaries[talker.session]
-        own = (each for each in self.answerers if each.diary is mine and each.stack.open)
-        return next(own, None)
+        own = (each for each in self.answerers if each.session == talker.session)
+        return next((each for each in own if each.stack.open), None)
 
     def _cut_server(self, talker: Talker) -> None:
         answerer = self._answerer(talker)
@@ -210,16 +224,34 @@ class Spoken:
         Stack(socket, self._asked)
 
     def _asked(self, stack: Stack, line: str, headers: dict[str, str]) -> None:
-        diary = self.diaries[headers["x-connection-id"]]
-        answerer = Answerer(self, stack, diary, is_told="x-reconnect" in headers)
+        session = headers["x-connection-id"]
+        talker = self.talkers[session]
+        formers = [each for each in self.answerers if each.session == session]
+        self.network.after(PARTING, partial(self._look_for, formers))
+        answerer = Answerer(self, stack, talker, session, is_told="x-reconnect" in headers)
         stack.application = answerer
         self.answerers[answerer] = None
         stack.answer(headers, {"Sec-WebSocket-Protocol": self.language.subprotocol})
+
+    def _look_for(self, formers: list[Answerer]) -> None:
+        """Their client has another server: they must have seen an end."""
+        for each in formers:
+            if each in self.answerers:
+                self.note(f"a server still has a connection that {each.session} has left")
+
+    def _observe(self, name: str, command: Command) -> None:
+        self._auditor.observe(name, command)
+        match command:
+            case Dial(attempt=0):
+                self.talkers[name].gets_another_server()
+            case Transitioned(trigger=Trigger.SESSION_ENDED):
+                self.talkers[name].is_ended()
 
     # -- In the end --------------------------------------------------------------------------------
 
     def _judge(self) -> SpokenResult:
         result = self._result
+        self._look_for([each for each in self.answerers if each.session != each.talker.session])
         for talker in self._talkers:
             diary = talker.diary
             before = diary.events
@@ -227,7 +259,7 @@ class Spoken:
             self.network.run(self.network.now + 5.0)
             if diary.events != before + 1:
                 self.note(f"{talker.session} has a subscription that is dead")
-            result.asked += diary.asked
+            result.asked += len(diary.answered) + len(diary.unanswered)
             result.answered += len(diary.answered)
             result.repeated += sum(diary.done.values()) - len(diary.done)
             result.events += diary.events
@@ -237,11 +269,12 @@ class Spoken:
                 if times > 1 and not self.plan.harsh:
                     self.note(f"{talker.session} has {times} answers to {number}")
             for number in range(1, diary.asked + 1):
-                if not diary.done[number]:
+                is_known = number > diary.lives[-1] or diary.answered[number]
+                if is_known and not diary.done[number]:
                     self.note(f"no server has heard request {number} of {talker.session}")
             for what in diary.wrong:
                 self.note(f"{talker.session}: {what}")
-        result.begun = len(self.diaries)
+        result.begun = len(self.talkers)
         result.triggers, result.states = self._auditor.triggers, self._auditor.states
         result.broken += self._auditor.broken
         return result

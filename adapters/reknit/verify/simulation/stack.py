@@ -57,6 +57,7 @@ class Stack:
 
     __slots__ = (
         "_accepted",
+        "_arrived",
         "_close_sent",
         "_ends",
         "_handshaking",
@@ -71,6 +72,7 @@ class Stack:
         "application",
         "close_received",
         "dropped",
+        "frame",
         "open",
         "pongs",
         "socket",
@@ -87,11 +89,14 @@ class Stack:
         """Whether the proxy has ended it without a Close, though it was open and did read."""
         self.close_received: tuple[int, str] | None = None
         self.pongs: list[bytes] = []
+        self.frame = (0, 0)
+        """Where the last frame that was read stands in all that has come (bytes)."""
         self.application: Application | None = None
         self._heard = heard
         self._mask = mask
         self._handshaking = True
         self._in = b""
+        self._arrived = 0
         self._parts: list[bytes] = []  # of a fragmented message
         self._out = b""  # what the socket has not taken yet
         self._written = 0
@@ -122,9 +127,13 @@ class Stack:
         self._say([f"HTTP/1.1 {status} No", "Content-Length: 0", "Connection: close"], {})
         self._refused = True
 
-    def send(self, messages: list[bytes], fragments: int = 1, *, is_text: bool = True) -> None:
-        """Send these messages in one write, each in that many frames."""
+    def send(self, messages: list[bytes], fragments: int = 1, *, is_text: bool = True) -> list[int]:
+        """Send these messages in one write, each in that many frames.
+
+        Returns where each of them ends in all that was sent on this connection (bytes).
+        """
         data = bytearray()
+        ends = []
         for message in messages:
             size = -(-len(message) // fragments)
             for index in range(fragments):
@@ -132,8 +141,10 @@ class Stack:
                 final = _FINAL if index == fragments - 1 else 0
                 opcode = 0 if index else TEXT if is_text else BINARY
                 data += self._frame(final | opcode, part)
-            self._ends.append(self._written + len(data))
+            ends.append(self._written + len(data))
+        self._ends += ends
         self._write(bytes(data))
+        return ends
 
     def ping(self, payload: bytes) -> None:
         """Send a Ping; the answers gather in `pongs`."""
@@ -187,6 +198,7 @@ class Stack:
     def on_data(self, data: bytes) -> None:
         """Bytes were read."""
         self._in += data
+        self._arrived += len(data)
         if self._handshaking:
             head, end, rest = self._in.partition(_END)
             if not end:
@@ -231,6 +243,7 @@ class Stack:
     def _read_frames(self) -> None:
         data = self._in
         size = len(data)
+        before = self._arrived - size
         pos = 0
         while size - pos >= 2 and self.socket.open and self.close_received is None:
             first, second = data[pos], data[pos + 1]
@@ -249,6 +262,7 @@ class Stack:
             payload = data[start : start + length]
             if second & 0x80:
                 payload = _masked(payload, data[start - 4 : start])
+            self.frame = (before + pos, before + start + length)
             pos = start + length
             self._read_frame(first, payload)
         self._in = data[pos:]
