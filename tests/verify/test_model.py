@@ -19,6 +19,8 @@ BEYOND = {  # what the model does not know of
     "dialect_at_most_once": "what a dialect says for a request that is not asked again",
     "dialect_client_begins_anew_and_closes_at_once": "what is valid",
     "dialect_client_begins_anew_mqtt": "other dialects",
+    "dialect_client_begins_anew_mqtt_in_two_parts": "other dialects",
+    "dialect_client_begins_anew_mqtt_within_a_packet": "other dialects",
     "dialect_beats_for_the_server": "other dialects",
     "dialect_mqtt_received_and_lost": "other dialects",
     "dialect_beats_of_a_millisecond": "other dialects",

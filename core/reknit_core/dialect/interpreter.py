@@ -109,6 +109,11 @@ class Interpreter:
         return len(self.statements) > 0
 
     @property
+    def client_is_cut(self) -> bool:
+        """Whether what the client has said ends within something."""
+        return self._halves.at(self._last_end) is not None
+
+    @property
     def size(self) -> int:
         """Bytes that are kept: of statements, of halves, and what has not passed on yet."""
         return self.statements.size + self._halves.size + max(0, self._held_back)
@@ -129,7 +134,7 @@ class Interpreter:
         if server_away and (left := _for_nobody(heard)) is not None:
             return left
         if returned and self.begun and any(part.begins for part in heard):
-            within = not heard[0].begins or self._halves.at(self._last_end) is not None
+            within = not heard[0].begins or self.client_is_cut
             return Verdict(None, begins_anew=True, within=within)
         for place, part in enumerate(heard):
             self._note(part)

@@ -29,7 +29,9 @@ class Dialogue:
     """
 
     __slots__ = (
+        "_afresh",
         "_dialect",
+        "_is_afresh_cut",
         "_limit",
         "_noted",
         "_stuck",
@@ -71,6 +73,8 @@ class Dialogue:
         self.is_forgotten = False
         """Whether another process understood its messages, and this one does not."""
         self._stuck: dict[str, object] | None = None  # what it is stuck in
+        self._afresh: Conversation | None = None  # what a client says that may have forgotten all
+        self._is_afresh_cut = False  # whether that ends within something
         self.begins_anew = False
         """Whether the client knows nothing of what it has begun: what it says is for nobody, until
         begin_anew()."""
@@ -153,6 +157,9 @@ class Dialogue:
         verdict: Verdict
         if side is Side.CLIENT and self.begins_anew:
             return None  # it is to say that in another session
+        if side is Side.CLIENT and self._afresh is not None and self._begins(self._afresh, message):
+            self.begins_anew = True
+            return None
         if side is Side.CLIENT:
             away = away or self.anew_at is not None
             returned = generation > self.since
@@ -167,6 +174,29 @@ class Dialogue:
         self.begins_anew |= verdict.begins_anew
         self.begins_elsewhere |= verdict.within
         return verdict.passes
+
+    def client_returned(self) -> None:
+        """A client is back that does not count: within what it was saying, if it has not forgotten.
+
+        Its first word would else be taken for the rest of that.
+        """
+        is_cut = self.interpreter is not None and self.interpreter.client_is_cut
+        self._is_afresh_cut = False
+        self._afresh = self._dialect.converse() if is_cut and self._dialect is not None else None
+
+    def _begins(self, afresh: Conversation, message: Message) -> bool:
+        """Whether this is a beginning, or the end of one, to who knows nothing of what came before.
+
+        One that is cut has passed in part: it must be said elsewhere.
+        """
+        heard = afresh.hear(Side.CLIENT, message)
+        begins = any(part.begins for part in heard)
+        if begins:
+            self.begins_elsewhere |= self._is_afresh_cut or not heard[0].begins
+        self._is_afresh_cut = bool(heard) and heard[-1].is_cut
+        if begins or not self._is_afresh_cut:
+            self._afresh = None
+        return begins
 
     def begin_anew(self, at: int, generation: int) -> None:
         """What was said before that place in the client's queue is void: another one begins there.

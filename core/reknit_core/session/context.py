@@ -670,6 +670,8 @@ class ContextStateMachine:
         self._counters.resumes[Side.CLIENT, outcome] += 1
         go_on(client, event.received, self._counters)
         self._note_counts(counts=event.received is not None)
+        if self.dialogue is not None and event.received is None:
+            self.dialogue.client_returned()
         self._open_client((), now, returned=True)
         if self.state is State.CLOSING:
             self._part(client, now)
