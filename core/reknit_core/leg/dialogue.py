@@ -102,6 +102,9 @@ class Dialogue:
                 conversation = dialect.converse(state["conversation"])
         dialogue = cls(form.name, dialect, conversation, limit, form.since)
         dialogue.begins_elsewhere = form.begins_elsewhere
+        dialogue._is_afresh_cut = form.is_afresh_cut
+        if dialect is not None and conversation is not None and form.afresh is not None:
+            dialogue._afresh = dialect.converse(form.afresh)
         dialogue.made = dict(zip(Side, form.made, strict=True))
         if dialogue.interpreter is not None and state is not None:
             dialogue.interpreter.thaw(state)
@@ -115,7 +118,16 @@ class Dialogue:
         interpreter = self.interpreter
         state = self._stuck if interpreter is None else dict(interpreter.freeze(whole=whole))
         made = [self.made[side] for side in Side]
-        return FrozenDialogue(self.name, state, made, self.since, self.begins_elsewhere)
+        afresh = None if self._afresh is None else dict(self._afresh.freeze())
+        return FrozenDialogue(
+            self.name,
+            state,
+            made,
+            self.since,
+            self.begins_elsewhere,
+            afresh,
+            self._is_afresh_cut,
+        )
 
     @property
     def is_stuck(self) -> bool:

@@ -80,3 +80,5 @@ class FrozenDialogue(Form):
     made: list[int]
     since: int
     begins_elsewhere: bool
+    afresh: dict[str, Any] | None = None
+    is_afresh_cut: bool = False
