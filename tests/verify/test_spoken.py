@@ -4,15 +4,27 @@ from dataclasses import replace
 
 import pytest
 from compiled_form import REPLACES_A_FUNCTION
+from reknit.memory.network import Conditions
 from reknit.verify.simulation.languages import LANGUAGES, Diary, Language
 from reknit.verify.simulation.spoken import SpokenPlan, SpokenResult, converse
 from reknit_core.dialect.interpreter import Interpreter
 from reknit_core.dialect.registry import registry
 from reknit_core.dialect.speech import Message
 from reknit_core.dialect.statements import Kept, Statements
+from reknit_core.leg.leg import Leg
 from reknit_core.lifecycle import State, Trigger
+from reknit_core.queue.backlog import Backlog
 
 PLAN = SpokenPlan(sessions=6, duration=1200.0, forget=0.0)
+FORGETFUL = SpokenPlan(
+    sessions=4,
+    duration=600.0,
+    ask_every=2.0,
+    leave_every=15.0,
+    forget=0.8,
+    conditions=Conditions(latency=(0.0005, 0.05), capacity=256, partial=0.3, part=50),
+)
+"""Sockets are full: a client's first word comes before all is sent that was for its former life."""
 EACH = pytest.mark.parametrize("language", LANGUAGES.values(), ids=list(LANGUAGES))
 
 
@@ -50,8 +62,7 @@ def test_a_server_that_is_harsh_may_end_its_session_and_nothing_is_lost(language
 @pytest.mark.parametrize("seed", [2, 3, 4])
 def test_a_client_that_has_forgotten_all_begins_anew(language: Language, seed: int) -> None:
     """On its connection or, where it has counted or its first word is cut, in another session."""
-    plan = SpokenPlan(sessions=4, duration=600.0, leave_every=40.0, forget=0.7)
-    result = converse(seed, language, plan)
+    result = converse(seed, language, FORGETFUL)
     assert result.broken == []
     assert result.answered == result.asked
     assert min(result.anew, result.elsewhere) > 0
@@ -106,6 +117,26 @@ def test_a_queue_that_goes_on_before_the_answer_is_found(
     monkeypatch.setattr(Interpreter, "_hold_on", at_once)
     plan = replace(PLAN, sessions=3, ask_every=0.5)
     assert converse(1, language, plan).broken
+
+
+@REPLACES_A_FUNCTION
+@EACH
+def test_what_is_kept_of_a_former_life_is_found(
+    language: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(self: Backlog, position: int) -> tuple[int, int]:
+        return 0, 0
+
+    monkeypatch.setattr(Backlog, "begin_at", nothing)
+    assert converse(2, language, FORGETFUL).broken
+
+
+@REPLACES_A_FUNCTION
+@EACH
+def test_a_close_for_nothing_is_found(language: Language, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Leg, "_can_begin_anew", lambda self, dialogue: False)
+    broken = converse(2, language, FORGETFUL).broken
+    assert any("could begin anew on its connection" in what for what in broken), broken
 
 
 @EACH

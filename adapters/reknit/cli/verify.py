@@ -217,7 +217,9 @@ def _simulate(sessions: int, seed: int) -> None:
             raise Failure(f"found with --simulate --examples {sessions} --seed {seed}")
         click.echo(
             f"{name}: {spoken.deaths} server connections lost, {spoken.answered} of {spoken.asked} "
-            f"requests answered, {spoken.repeated} heard again; --seed {seed}"
+            f"requests answered, {spoken.repeated} heard again; clients that had forgotten "
+            f"all began anew on their connection {spoken.anew} times, elsewhere "
+            f"{spoken.elsewhere}; --seed {seed}"
         )
 
 

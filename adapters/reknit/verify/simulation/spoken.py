@@ -46,6 +46,9 @@ class SpokenPlan:
     outage: float = 5.0
     think: float = 0.5
     """How long a server takes for an answer."""
+    conditions: Conditions = Conditions(
+        latency=(0.0005, 0.05), capacity=16384, partial=0.1, part=50
+    )
     harsh: bool = False
     """Whether a server may vanish without a word, die within one, or be back and answer nothing:
     then a client may have to begin anew."""
@@ -98,8 +101,7 @@ class Spoken:
     def __init__(self, seed: int, language: Language, plan: SpokenPlan) -> None:
         self.language = language
         self.random = Random(seed)  # noqa: S311 (a simulation must be repeatable)
-        conditions = Conditions(latency=(0.0005, 0.05), capacity=16384, partial=0.1, part=50)
-        self.network = MemoryNetwork(self.random, conditions, None)
+        self.network = MemoryNetwork(self.random, plan.conditions, None)
         self.talkers: dict[str, Talker] = {}  # by connection id
         self.answerers: dict[Answerer, None] = {}  # in the order in which they came
         self.is_mute = False
