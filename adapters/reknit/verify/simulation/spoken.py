@@ -26,6 +26,7 @@ from reknit.verify.simulation.speakers import Answerer, Talker
 from reknit.verify.simulation.stack import Cut, Stack
 
 PARTING = 10.0  # seconds in which a server's connection ends, once its client has another
+LONGEST_THOUGHT = 4.0  # seconds: less than a server that is told may take (spoken_policy())
 PEACE = 300.0  # seconds at the end in which nothing goes wrong
 
 
@@ -132,7 +133,7 @@ class Spoken:
 
     def thinks(self) -> float:
         """How long a server takes for an answer (seconds)."""
-        return self.random.expovariate(1 / self.plan.think)
+        return min(self.random.expovariate(1 / self.plan.think), LONGEST_THOUGHT)
 
     def note(self, what: str) -> None:
         """Something is not as it must be."""
