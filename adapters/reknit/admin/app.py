@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import trio
 from reknit_core.counters import Histogram
@@ -16,7 +16,7 @@ from reknit.admin.lag import measure_lag
 from reknit.admin.metrics import Metrics
 from reknit.admin.page import Page
 from reknit.admin.requests import RequestCalls
-from reknit.admin.router import Router
+from reknit.admin.router import Route, Router
 from reknit.admin.server import Server
 from reknit.settings.addresses import Address, Listen, UnixPath, is_loopback
 from reknit.state.store import Store
@@ -46,14 +46,19 @@ class Admin:
         store: Store | None = None,
     ) -> None:
         self._lag = Histogram()
-        self._feed = Feed(sessions)
-        self._routes = (
-            *Page().routes(),
-            *self._feed.routes(),
-            *health.routes(is_ready, drain, store),
-            *Metrics(sessions, admission, self._lag, untold, store).routes(),
+        self.feed = Feed(sessions)
+        self.metrics = Metrics(sessions, admission, self._lag, untold, store)
+        self.calls = (
             *ContextCalls(sessions, reactor).routes(),
             *RequestCalls(sessions, reactor, is_allowed=requests).routes(),
+        )
+        """The routes of what is asked about single sessions."""
+        self._routes = (
+            *Page().routes(),
+            *self.feed.routes(),
+            *health.routes(is_ready, drain, store),
+            *self.metrics.routes(),
+            *self.calls,
         )
 
     async def run(self, listeners: list[socket.socket], token: str | None) -> None:
@@ -61,19 +66,34 @@ class Admin:
 
         Without a token they must be private.
         """
-        over_tcp = any(listener.family != socket.AF_UNIX for listener in listeners)
-        guard = Guard(token, loopback=token is None and over_tcp)
-        server = Server(Router(self._routes, guard), guard.knows)
-        wrapped = [
-            trio.SocketListener(trio.socket.from_stdlib_socket(listener)) for listener in listeners
-        ]
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(measure_lag, self._lag)
-                nursery.start_soon(self._feed.run)
-                nursery.start_soon(trio.serve_listeners, server.serve, wrapped)
-        finally:
-            close_listeners(listeners)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.keep_time)
+            await answer_on(listeners, token, self._routes)
+
+    async def keep_time(self) -> None:
+        """Look what is to be looked at again and again, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(measure_lag, self._lag)
+            nursery.start_soon(self.feed.run)
+
+
+async def answer_on(
+    listeners: list[socket.socket], token: str | None, routes: Iterable[Route]
+) -> None:
+    """Answer by these routes until cancelled, then close the listeners.
+
+    Without a token they must be private.
+    """
+    over_tcp = any(listener.family != socket.AF_UNIX for listener in listeners)
+    guard = Guard(token, loopback=token is None and over_tcp)
+    server = Server(Router(routes, guard), guard.knows)
+    wrapped = [
+        trio.SocketListener(trio.socket.from_stdlib_socket(listener)) for listener in listeners
+    ]
+    try:
+        await trio.serve_listeners(server.serve, wrapped)
+    finally:
+        close_listeners(listeners)
 
 
 def is_private(listeners: list[socket.socket]) -> bool:

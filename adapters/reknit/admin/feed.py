@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 from reknit_core.side import Side
-from reknit_core.telemetry.outages import Outages
+from reknit_core.telemetry.outages import Moment, Outages
 from reknit_core.telemetry.survey import Flow, survey
 
 from reknit.admin.http_messages import ProblemError, Request, Stream
@@ -55,16 +55,21 @@ class Feed:
         self._viewers += 1
         try:
             yield b""  # a generator that was never begun would not give the place back
-            yield _event("outages", [*self._outages])
+            yield _event("outages", self.outages())
             while True:
                 if self._snapshot is None:
-                    self._snapshot = _event("snapshot", self._look())
+                    self._snapshot = _event("snapshot", self.look())
                 yield self._snapshot
                 await self._tick.wait()
         finally:
             self._viewers -= 1
 
-    def _look(self) -> dict[str, Any]:
+    def outages(self) -> list[Moment]:
+        """The last moments."""
+        return [*self._outages]
+
+    def look(self) -> dict[str, Any]:
+        """How all sessions are now."""
         contexts = self._sessions.contexts
         counters = contexts.counters
         seen = survey(contexts)

@@ -49,9 +49,10 @@ class Metrics(Collector):
         self._lag = lag
         self._untold = untold
         self._store = store
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
-        ProcessCollector(registry=self._registry)
+        self.registry = CollectorRegistry()
+        """All of them, and the process's."""
+        self.registry.register(self)
+        ProcessCollector(registry=self.registry)
 
     def routes(self) -> tuple[Route, ...]:
         """`/metrics`."""
@@ -59,7 +60,7 @@ class Metrics(Collector):
 
     async def _show(self, request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(200, encode(self._registry), content_type)
+        return Response(200, encode(self.registry), content_type)
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: that spares the registry a collection when this is registered."""

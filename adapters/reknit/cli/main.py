@@ -3,9 +3,7 @@
 Exit status: 0 fine; 1 it ran and failed; 2 it was asked for something that isn't allowed.
 """
 
-import atexit
 import os
-import sys
 
 import click
 
@@ -14,7 +12,7 @@ from reknit.cli.dialects import dialects
 from reknit.cli.usage import Failure, Group, Misuse, ServeCommand, configurable, read_text
 from reknit.cli.verify import diagram, fuzz, replay
 from reknit.observe.logs import log_to_stderr
-from reknit.observe.outlet import Outlet, OutletStream
+from reknit.observe.outlet import divert_stderr
 from reknit.process.mask import heed_no_more, held_back
 from reknit.settings.config import (
     CONFIG,
@@ -25,7 +23,7 @@ from reknit.settings.config import (
     from_toml,
     merge,
 )
-from reknit.settings.options import OPTIONS, PREFIX
+from reknit.settings.options import OPTIONS, PREFIX, count_workers
 
 
 @click.group("reknit", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,23 +56,29 @@ def _serve(config_file: str | None, options: dict[str, object]) -> None:
     except ConfigError as error:
         raise Misuse(error) from None
     outlet = log_to_stderr(config.log_level, config.log_format)
-    _divert_stderr(outlet)
+    divert_stderr(outlet)
     import trio
     from reknit_core.dialect.ruled.mistakes import DialectError
 
-    from reknit.process.serve import ListenError
+    from reknit.process.serve import ListenError, WorkerError
     from reknit.process.serve import serve as run
     from reknit.process.takeover import TakeoverError
     from reknit.state.directory import StateError
     from reknit.trio.transport.certificates import CertificateError
 
     try:
-        trio.run(run, config)
+        count = count_workers(config.workers)
+        if count == 1:
+            trio.run(run, config)
+        else:
+            from reknit.workers.parent import supervise
+
+            trio.run(supervise, config, count)
     except CertificateError as error:
         raise Misuse(error) from None
     except DialectError as error:
         raise Misuse(f"{OPTIONS['dialect'].flag}: {error}") from None
-    except (ListenError, StateError, TakeoverError) as error:
+    except (ListenError, StateError, TakeoverError, WorkerError) as error:
         raise Failure(error) from None
     finally:
         outlet.flush()
@@ -87,13 +91,6 @@ def _open_standard_files() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
-
-
-def _divert_stderr(outlet: Outlet) -> None:
-    """Warnings, tracebacks and the last words wait for nobody either, also not at exit."""
-    if sys.stderr is sys.__stderr__:
-        sys.stderr = OutletStream(outlet)
-    atexit.register(outlet.flush)
 
 
 def _configure(config_file: str | None, options: dict[str, object]) -> Config:

@@ -16,7 +16,7 @@ MOST_SAID = 1000  # characters of an error: what is allowed stands at its end
 
 # Headings of `serve --help`; an option belongs to the first pattern that its name matches.
 _HEADINGS = (
-    ("Proxy", r"listen|takeover.*|state_.*|log_.*|config_file|session_.*|drain_.*"),
+    ("Proxy", r"listen|workers|takeover.*|state_.*|log_.*|config_file|session_.*|drain_.*"),
     ("Admin", r"admin.*|on_event"),
     ("TLS", r"tls_.*|upstream_.+"),
     ("Reconnecting to the server", r"retry_.*|refused_limit|server_.*|on_server_loss"),

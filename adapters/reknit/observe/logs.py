@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from time import localtime, strftime, time
 from traceback import format_tb
 
@@ -90,6 +90,8 @@ def as_document(record: logging.LogRecord) -> dict[str, object]:
         "level": record.levelname.lower(),
         "event": getattr(record, "event", "error" if record.exc_info else "note"),
     }
+    if hasattr(record, "worker"):
+        document["worker"] = record.worker
     if isinstance(record.args, Mapping):
         document.update(record.args)
     document["message"] = record.getMessage()
@@ -108,14 +110,21 @@ def trace_of(error: BaseException) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, message; what peers wrote into a message can't begin another line."""
+    """Time, worker if it is one, level, message.
 
-    _second = 0
-    _as_text = ""
+    What peers wrote into a message can't begin another line.
+    """
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self._who = "" if worker is None else f"[{worker}] "
+        self._second = 0
+        self._as_text = ""
 
     def format(self, record: logging.LogRecord) -> str:
         """A line; an error has more."""
-        line = f"{self._time(record)} {record.levelname} {one_line(record.getMessage())}"
+        text = one_line(record.getMessage())
+        line = f"{self._time(record)} {self._who}{record.levelname} {text}"
         error = record.exc_info[1] if record.exc_info else None
         return line if error is None else f"{line}\n{trace_of(error)}"
 
@@ -139,9 +148,11 @@ class JsonFormatter(logging.Formatter):
 class OutletHandler(logging.Handler):
     """Puts what is logged into an outlet, in that form."""
 
-    def __init__(self, level: LogLevel, form: LogFormat, descriptor: int) -> None:
+    def __init__(
+        self, level: LogLevel, form: LogFormat, descriptor: int, worker: int | None
+    ) -> None:
         super().__init__(level.name)
-        self.setFormatter(JsonFormatter() if form is LogFormat.JSON else TextFormatter())
+        self.setFormatter(JsonFormatter() if form is LogFormat.JSON else TextFormatter(worker))
         self.outlet = Outlet(descriptor, self._note)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -162,14 +173,27 @@ class OutletHandler(logging.Handler):
 
 
 def log_to_stderr(
-    level: LogLevel, form: LogFormat = LogFormat.TEXT, descriptor: int = STDERR
+    level: LogLevel,
+    form: LogFormat = LogFormat.TEXT,
+    descriptor: int = STDERR,
+    worker: int | None = None,
 ) -> Outlet:
-    """The logger `reknit` writes to standard error from that level on, through the outlet."""
-    handler = OutletHandler(level, form, descriptor)
+    """The logger `reknit` writes to standard error from that level on, through the outlet.
+
+    `worker`: which one of several this process is; it stands in every event.
+    """
+    handler = OutletHandler(level, form, descriptor, worker)
+    if worker is not None:
+        LOG.addFilter(partial(_sign, worker))
     LOG.handlers = [handler]
     LOG.setLevel(level.name)
     LOG.propagate = False
     return handler.outlet
+
+
+def _sign(worker: int, record: logging.LogRecord) -> bool:
+    record.worker = worker
+    return True
 
 
 def count_lost_lines() -> int:

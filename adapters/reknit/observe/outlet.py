@@ -6,10 +6,12 @@ many when it goes on. The descriptor stays as it is, as others share it: O_NONBL
 too.
 """
 
+import atexit
 import io
 import os
 import select
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable
 from threading import Condition, Thread
@@ -166,3 +168,10 @@ class OutletStream(io.TextIOBase):
 
     def _put(self, text: str) -> None:
         self._outlet.put(text.encode(errors="backslashreplace"))
+
+
+def divert_stderr(outlet: Outlet) -> None:
+    """Warnings, tracebacks and the last words wait for nobody either, also not at exit."""
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = OutletStream(outlet)
+    atexit.register(outlet.flush)

@@ -52,16 +52,22 @@ def give(proxy: "Proxy", doors: Doors, channel: Channel) -> None:
         take_totals(proxy.sessions.contexts),
         (_moving(link, now) for link in links),
         [
-            (newcomer.stream, Arrival(newcomer.guest.address, newcomer.read))
+            (
+                newcomer.stream,
+                Arrival(newcomer.guest.address, newcomer.read, newcomer.handshake.secure),
+            )
             for newcomer in proxy.newcomers.reading
             if isinstance(newcomer.stream, socket.socket)  # else it has to begin again, with TLS
-        ],
+        ]
+        + ([] if proxy.colleagues is None else proxy.colleagues.waiting),
     )
     hand_over(channel, doors.clients, doors.admin, estate)
     proxy.sessions.contexts.is_draining = True
     proxy.listener.stop()
     close_listeners(doors.clients)
     proxy.newcomers.let_go()
+    if proxy.colleagues is not None:
+        proxy.colleagues.let_go()
     for link in links:
         proxy.reactor.let_go(link)
         proxy.sessions.let_go(link)

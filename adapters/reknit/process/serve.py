@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 from reknit_core.policy.upstream import Upstream
+from reknit_core.proxy.share import ALONE
 from reknit_core.wire.reasons import reason_of
 
 from reknit.observe.dialects import load_dialects
@@ -30,7 +31,8 @@ from reknit.process.takeover import Channel
 from reknit.settings.addresses import Address
 from reknit.settings.config import Config
 from reknit.settings.options import Staying
-from reknit.state.directory import StateDir
+from reknit.state.directory import StateDir, StateError
+from reknit.state.elsewhere import NOWHERE, Elsewhere, clear, find
 from reknit.trio.door.listeners import close_listeners, open_listeners
 from reknit.trio.embedding import running
 from reknit.trio.proxy import Proxy
@@ -55,7 +57,7 @@ async def _stop_on(
         drain()
 
 
-def _collect_garbage_rarely() -> None:
+def collect_garbage_rarely() -> None:
     """Full collections walk every session, and would stall the loop when there are thousands.
 
     A session leaves no cycles behind when it ends; young garbage is collected as before.
@@ -69,7 +71,14 @@ class ListenError(Exception):
     """An address can't be listened on; says which and why."""
 
 
-async def _listen(opening: Awaitable[list[socket.socket]], address: Address) -> list[socket.socket]:
+class WorkerError(Exception):
+    """A worker can't go on, and so the whole can't: which and why, for people."""
+
+
+async def listening(
+    opening: Awaitable[list[socket.socket]], address: Address
+) -> list[socket.socket]:
+    """The sockets that are opened for that address. Raises ListenError."""
     try:
         return await opening
     except OSError as error:
@@ -92,15 +101,15 @@ async def serve(
 async def _serve(config: Config, signals: Signals, task_status: trio.TaskStatus[int]) -> None:
     certificates = Certificates(config.tls, secure_upstream=config.upstream.secure)
     dialects = load_dialects(config.policy)
-    _collect_garbage_rarely()
+    collect_garbage_rarely()
     records = config.admin is not None
     policy = fit_to_files(config.policy)
     state = None if config.state_dir is None else StateDir(config.state_dir, config.state_sync)
     proxy = Proxy(
         policy, config.upstream, certificates, records=records, state=state, dialects=dialects
     )
-    hook = _make_hook(config)
-    _import_admin(config)
+    hook = make_hook(config)
+    import_admin(config)
     begun = await unless_stopped(signals.stop, partial(_open_doors, config, proxy))
     if begun is None:
         if proxy.store is not None:
@@ -135,7 +144,7 @@ async def _serve(config: Config, signals: Signals, task_status: trio.TaskStatus[
         nursery.start_soon(serve_admin)
         nursery.start_soon(_stop_on, signals.stop, proxy, drain, nursery)
         nursery.start_soon(reload_on, signals.reload, certificates, dialects)
-        ports = [_tell_listening(door, config.upstream) for door in doors.clients]
+        ports = tell_listening(doors.clients, config.upstream)
         tell_room(config.policy, policy)
         systemd.notify(systemd.READY)
         task_status.started(ports[0])
@@ -149,9 +158,13 @@ async def _serve(config: Config, signals: Signals, task_status: trio.TaskStatus[
         nursery.cancel_scope.cancel()
 
 
-def _tell_listening(listener: socket.socket, upstream: Upstream) -> int:
-    """Log where; the port, if it has one."""
-    name = listener.getsockname()
+def tell_listening(listeners: Iterable[socket.socket], upstream: Upstream) -> list[int]:
+    """Log where; the ports, 0 for those that have none. Several may share an address."""
+    names = dict.fromkeys(listener.getsockname() for listener in listeners)
+    return [_tell_listening(name, upstream) for name in names]
+
+
+def _tell_listening(name: object, upstream: Upstream) -> int:
     server = upstream.socket_path or upstream.authority
     if isinstance(name, tuple):
         host, port = str(name[0]), int(name[1])
@@ -179,12 +192,12 @@ async def _open_doors(config: Config, proxy: Proxy) -> tuple[Doors, TakeoverSock
             if channel is not None:
                 await _take_doors(config, proxy, channel, doors)
             else:
-                proxy.restore()
+                _restore(config, proxy)
                 await arrive()
-                doors.clients = _sockets_of_systemd()
+                doors.clients = sockets_of_systemd()
             doors.clients = doors.clients or await _listen_on(config.listen)
             if config.admin is not None and not doors.admin:
-                await _open_admin(config.admin, doors, must=channel is None)
+                await open_admin(config.admin, doors, must=channel is None)
             door = open_takeover_socket(config.takeover, must=channel is None)
     except BaseException:
         close_listeners([*doors.clients, *doors.admin])
@@ -192,18 +205,39 @@ async def _open_doors(config: Config, proxy: Proxy) -> tuple[Doors, TakeoverSock
     return doors, door
 
 
+def _elsewhere(config: Config) -> Elsewhere:
+    """What workers have left. Raises StateError."""
+    if config.state_dir is None:
+        return NOWHERE
+    return Elsewhere.of(find(config.state_dir, ALONE.of), ALONE)
+
+
+def _restore(config: Config, proxy: Proxy) -> None:
+    elsewhere = _elsewhere(config)
+    try:
+        elsewhere.lock()
+        proxy.restore(elsewhere)
+        elsewhere.remove(elsewhere.damaged)
+    except OSError as error:
+        raise StateError(reason_of(error)) from None
+    finally:
+        elsewhere.close()
+
+
 async def _take_doors(config: Config, proxy: Proxy, channel: Channel, doors: Doors) -> None:
     taken = take(proxy, channel)
     doors.clients = taken.clients
     if proxy.store is not None:
         await proxy.store.take_over()
-    if _may_serve_admin(config, taken.admin):
+        await clear(_elsewhere(config))
+    if may_serve_admin(config, taken.admin):
         doors.admin = taken.admin
     else:
         close_listeners(taken.admin)
 
 
-def _sockets_of_systemd() -> list[socket.socket]:
+def sockets_of_systemd() -> list[socket.socket]:
+    """Those that it has opened for us. Raises ListenError."""
     try:
         return systemd.listening_sockets()
     except OSError as error:
@@ -215,16 +249,17 @@ async def _listen_on(addresses: Iterable[Address]) -> list[socket.socket]:
     listeners: list[socket.socket] = []
     try:
         for address in addresses:
-            listeners += await _listen(open_listeners(address), address)
+            listeners += await listening(open_listeners(address), address)
     except BaseException:
         close_listeners(listeners)
         raise
     return listeners
 
 
-async def _open_admin(address: Address, doors: Doors, *, must: bool) -> None:
+async def open_admin(address: Address, doors: Doors, *, must: bool) -> None:
+    """Listen for the operator. Raises ListenError, if it `must` be."""
     try:
-        doors.admin = await _listen(open_listeners(address, owner_only=True), address)
+        doors.admin = await listening(open_listeners(address, owner_only=True), address)
     except ListenError as error:
         if must:
             raise
@@ -234,7 +269,8 @@ async def _open_admin(address: Address, doors: Doors, *, must: bool) -> None:
 # What is not asked for is not imported: it would cost time and memory.
 
 
-def _make_hook(config: Config) -> "EventHook | None":
+def make_hook(config: Config) -> "EventHook | None":
+    """Who sends events, if they are to be sent."""
     if config.on_event is None:
         return None
     from reknit.observe.event_hook import EventHook
@@ -242,13 +278,13 @@ def _make_hook(config: Config) -> "EventHook | None":
     return EventHook(config.on_event)
 
 
-def _import_admin(config: Config) -> None:
+def import_admin(config: Config) -> None:
     """Before sessions are taken over, which stand still meanwhile."""
     if config.admin is not None:
         import reknit.admin.app  # noqa: F401
 
 
-def _may_serve_admin(config: Config, listeners: list[socket.socket]) -> bool:
+def may_serve_admin(config: Config, listeners: list[socket.socket]) -> bool:
     """Whether what the process before had opened, with its settings, is right with these."""
     if config.admin is None or not listeners:
         return False

@@ -104,10 +104,15 @@ async def reload_on(
             text = "got %(name)s, and there are no certificates or dialects to read again"
             tell(INFO, "signal", text, name=signal.Signals(number).name)
         else:
-            if certificates.reloadable:
-                _reload_certificates(certificates)
-            if dialects.reloadable:
-                _reload_dialects(dialects)
+            reload_all(certificates, dialects)
+
+
+def reload_all(certificates: Certificates, dialects: LoadedDialects) -> None:
+    """Read all files again that there are."""
+    if certificates.reloadable:
+        _reload_certificates(certificates)
+    if dialects.reloadable:
+        _reload_dialects(dialects)
 
 
 def _reload_certificates(certificates: Certificates) -> None:

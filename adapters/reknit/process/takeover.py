@@ -105,7 +105,11 @@ class Yours(msgspec.Struct, tag=True):
     """Go on with it."""
 
 
-Message = Hello | Listeners | Sessions | Newcomers | End | Ready | Yours
+class Give(msgspec.Struct, tag=True):
+    """To a worker, from who has started it: give what you have."""
+
+
+Message = Hello | Listeners | Sessions | Newcomers | End | Ready | Yours | Give
 _Message = TypeVar("_Message", bound=Message)
 _DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
@@ -160,15 +164,19 @@ class Estate:
 
 
 class Channel:
-    """One end of the connection. `until`: the limit for all that is said (monotonic seconds)."""
+    """One end of the connection. `until`: the limit for all that is said (monotonic seconds).
 
-    def __init__(self, sock: socket.socket) -> None:
+    `patience`: seconds for all that is said while sessions stand still.
+    """
+
+    def __init__(self, sock: socket.socket, patience: float = PATIENCE) -> None:
         self.socket = sock
-        self.until = monotonic() + PATIENCE
+        self.patience = patience
+        self.renew()
 
-    def renew(self) -> None:
-        """Wait for PATIENCE seconds from now on."""
-        self.until = monotonic() + PATIENCE
+    def renew(self, times: int = 1) -> None:
+        """Be patient from now on, so many times."""
+        self.until = monotonic() + times * self.patience
 
     def send(self, message: Message, sockets: Iterable[Descriptor] = ()) -> None:
         """Say it, and pass these sockets along. Raises TakeoverError."""
@@ -280,7 +288,7 @@ def take_over(channel: Channel) -> tuple[list[socket.socket], list[socket.socket
     The sessions come while they are iterated over. accept() makes it all this process's own.
     Raises TakeoverError.
     """
-    channel.until = monotonic() + 2 * PATIENCE  # by then the other has given up
+    channel.renew(2)  # by then the other has given up
     said, sockets = channel.receive(Listeners)
     estate = Estate(said.key, said.totals, (), [])
     estate.sessions = _receive_sessions(channel, estate)

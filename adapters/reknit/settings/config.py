@@ -61,6 +61,7 @@ class Config:
     listen: tuple[Address, ...] = field(
         default_factory=lambda: (parse_listen(OPTIONS["listen"].default),)
     )
+    workers: int = 1
     log_level: LogLevel = LogLevel.INFO
     policy: Policy = field(default_factory=Policy)
     log_format: LogFormat = LogFormat.TEXT

@@ -5,6 +5,7 @@ in a TOML file. Those of the policy are made from its own table of settings, so 
 described once.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -25,6 +26,9 @@ ALWAYS = 0.0  # --state-sync: on the disk before it is passed on
 NEVER = inf  # or when the system likes
 MIN_SYNC = 0.01  # seconds
 MAX_SYNC = 3600.0
+
+
+MAX_WORKERS = 64
 
 
 class LogFormat(Enum):
@@ -119,6 +123,21 @@ def parse_sync(text: str) -> float:
     if text not in words and not MIN_SYNC <= seconds <= MAX_SYNC:
         raise ValueError(text)
     return seconds
+
+
+def count_workers(number: int) -> int:
+    """How many there are to be; 0: one for each core that this process may use."""
+    if number:
+        return number
+    if hasattr(os, "sched_getaffinity"):
+        return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+    return min(os.cpu_count() or 1, MAX_WORKERS)
+
+
+def _read_workers(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_WORKERS:
+        raise ValueError(value)
+    return value
 
 
 def parse_hook(text: str) -> str:
@@ -252,6 +271,16 @@ def _options() -> Iterable[Option]:
         str,
         parse_addresses,
         is_list=True,
+    )
+    yield Option(
+        "workers",
+        "NUMBER",
+        "Processes that share the work, each on a core of its own; 0: as many as there are cores.",
+        f"a whole number, 0 to {MAX_WORKERS}",
+        "1",
+        int,
+        _read_workers,
+        limits=f"0 to {MAX_WORKERS}",
     )
     yield Option(
         "takeover",

@@ -4,7 +4,7 @@ If the directory can't be written to any more, the sessions go on without it: a 
 end what would live without a disk. The log, the metrics and /readyz say so, and it is tried again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from logging import ERROR, INFO, WARNING
 from pathlib import Path
 from time import time
@@ -13,7 +13,7 @@ import trio
 from reknit_core import ContextStateMachine
 from reknit_core.durable.journal import Journal
 from reknit_core.durable.records import JournalError
-from reknit_core.durable.revival import Replay, revive
+from reknit_core.durable.revival import Kept, Replay, revive
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.proxy.drain import Toll
 from reknit_core.wire.reasons import reason_of
@@ -21,10 +21,9 @@ from reknit_core.wire.reasons import reason_of
 from reknit.observe.logs import LOG, tell
 from reknit.settings.options import ALWAYS, NEVER
 from reknit.state.directory import StateDir, StateError
+from reknit.state.elsewhere import HANDOVER, NOWHERE, POLL, Elsewhere
 
 RETRY = 10.0  # seconds after which a directory that couldn't be written to is tried again
-HANDOVER = 2.0  # seconds that a process which hands over may take to let go of the directory
-POLL = 0.005  # seconds between two looks at whether it has
 
 
 class Store:
@@ -89,11 +88,14 @@ class Store:
 
     # -- The beginning and the end -------------------------------------------------------------
 
-    def restore(self) -> list[ContextStateMachine]:
-        """The sessions that a process has left which died. Raises StateError."""
+    def restore(self, elsewhere: Elsewhere = NOWHERE) -> list[ContextStateMachine]:
+        """The sessions that a process has left which died. Raises StateError.
+
+        Its own, and those `elsewhere` that are to be its own from now on.
+        """
         try:
             self._directory.lock()
-            return self._restore(trio.current_time())
+            return self._restore(trio.current_time(), elsewhere)
         except OSError as error:
             raise StateError(f"can't use {self.path}: {reason_of(error)}") from None
 
@@ -133,17 +135,21 @@ class Store:
             return False
         return True
 
-    def _restore(self, now: float) -> list[ContextStateMachine]:
+    def _restore(self, now: float, elsewhere: Elsewhere) -> list[ContextStateMachine]:
         replay = Replay()
         problems = [
             (name, problem)
             for _, name in self._directory.files()
             if (problem := replay.read(self._directory.read(name))) is not None
         ]
-        contexts = self._revive(replay, now)
+        found = elsewhere.read()
+        contexts = self._revive({**found.kept, **replay.kept}, now)
         self._write_anew(contexts, now)
         for name, problem in problems:
             self._tell_problem(name, problem)
+        for name, problem in elsewhere.damaged.items():
+            self._tell_elsewhere(name, problem)
+        self._tell_lost(len(replay.given_up) + len(found.given_up - replay.kept.keys()))
         self._directory.keep_from(self._journal.needed_from)
         seconds = trio.current_time() - now
         text = "restored %(sessions)d sessions from %(path)s in %(seconds).3f seconds"
@@ -151,13 +157,12 @@ class Store:
         tell(INFO, "restored", text, sessions=number, path=str(self.path), seconds=seconds)
         return contexts
 
-    def _revive(self, replay: Replay, now: float) -> list[ContextStateMachine]:
+    def _revive(self, found: Mapping[bytes, Kept], now: float) -> list[ContextStateMachine]:
         contexts = []
-        over = 0
-        lost = len(replay.given_up)
+        over = lost = 0
         before = Toll.so_far(self._contexts.counters)
         wall = time()
-        for kept in replay.kept.values():
+        for kept in found.values():
             try:
                 context = revive(self._contexts, kept, now, wall)
             except Exception:
@@ -171,10 +176,13 @@ class Store:
             text = "%(sessions)d sessions have ended meanwhile, %(messages)d messages lost"
             level = WARNING if toll.messages else INFO
             tell(level, "ended_meanwhile", text, sessions=over, messages=toll.messages)
+        self._tell_lost(lost)
+        return contexts
+
+    def _tell_lost(self, lost: int) -> None:
         if lost:
             text = "%(sessions)d sessions in %(path)s can't be restored: records are missing"
             tell(ERROR, "state_lost", text, sessions=lost, path=str(self.path))
-        return contexts
 
     def _tell_problem(self, name: str, problem: JournalError) -> None:
         position, reason = problem.position, str(problem)
@@ -189,6 +197,12 @@ class Store:
         aside = self._directory.set_aside(name)
         fields = {"file": name, "reason": reason, "aside": aside}
         tell(ERROR, "state_damaged", text, position=position, **fields)
+
+    def _tell_elsewhere(self, name: str, problem: JournalError) -> None:
+        text = "%(file)s can't be read from byte %(position)d on: %(reason)s"
+        level = WARNING if problem.is_torn else ERROR
+        fields = {"file": name, "reason": str(problem)}
+        tell(level, "state_damaged", text, position=problem.position, **fields)
 
     # -- Writing -------------------------------------------------------------------------------
 

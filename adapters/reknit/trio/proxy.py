@@ -6,6 +6,7 @@ what to do.
 
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from functools import partial
 from logging import DEBUG
 
@@ -18,14 +19,17 @@ from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.admission import Admission, Guest
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.proxy.plain_http import PlainHttp
+from reknit_core.proxy.share import ALONE, Share
 from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 
 from reknit.observe.logs import tell
 from reknit.observe.refusals import Refusals
 from reknit.sockets.stream_socket import StreamSocket
 from reknit.state.directory import StateDir
+from reknit.state.elsewhere import NOWHERE, Elsewhere
 from reknit.state.store import Store
 from reknit.trio.door.arrival import Arrival
+from reknit.trio.door.colleagues import Colleagues
 from reknit.trio.door.listener import Listener
 from reknit.trio.door.listeners import close_listeners
 from reknit.trio.door.newcomers import Newcomers
@@ -45,7 +49,8 @@ class Proxy:
 
     `records`: whether each session keeps what it went through lately. `state`: where sessions are
     kept, so that they outlive this process; then `store` must be begun before it runs. `dialects`:
-    what is known of messages; None: what comes with the proxy.
+    what is known of messages; None: what comes with the proxy. `share`: which sessions are its own,
+    where it is one of several workers; then `colleagues` are to be set before it runs.
     """
 
     def __init__(
@@ -57,8 +62,9 @@ class Proxy:
         records: bool = False,
         state: StateDir | None = None,
         dialects: Dialects | None = None,
+        share: Share = ALONE,
     ) -> None:
-        contexts = Contexts(policy, upstream, os.urandom, dialects)
+        contexts = Contexts(policy, upstream, os.urandom, dialects, share)
         self._policy = policy
         self._upstream = upstream
         self._certificates = certificates
@@ -92,6 +98,8 @@ class Proxy:
         )
         self.inherited: list[tuple[socket.socket, Arrival]] = []
         """Clients that another process has begun to shake hands with."""
+        self.colleagues: Colleagues | None = None
+        """The other workers, if it is one of several."""
 
     def _make_dialler(self) -> Dialler:
         host, limit = self._upstream.host, self._policy.connect_timeout
@@ -101,16 +109,22 @@ class Proxy:
         """Whether new sessions are taken."""
         return not self.sessions.contexts.is_draining
 
-    def restore(self) -> None:
-        """Go on with what a process has left that died. Raises StateError."""
+    def restore(self, elsewhere: Elsewhere = NOWHERE) -> None:
+        """Go on with what a process has left that died, here or elsewhere. Raises StateError."""
         if self.store is not None:
-            for context in self.store.restore():
+            for context in self.store.restore(elsewhere):
                 self.sessions.link(context, trio.current_time())
 
-    async def run(self, listeners: list[socket.socket], stop: trio.Event) -> None:
+    async def run(
+        self,
+        listeners: list[socket.socket],
+        stop: trio.Event,
+        linger: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Serve the listeners until `stop` is set, then send every session away.
 
-        Meanwhile clients still come back to their sessions; new ones are refused.
+        Meanwhile clients still come back to their sessions; new ones are refused. `linger` is
+        awaited before the end: others may still have sessions to which clients come by this one.
         """
         try:
             async with trio.open_nursery() as nursery:
@@ -121,10 +135,14 @@ class Proxy:
                     nursery.start_soon(self.store.run)
                 self._go_on()
                 self.listener.listen(listeners)
+                if self.colleagues is not None:
+                    self.colleagues.open()
                 await stop.wait()
                 self.sessions.contexts.is_draining = True
                 self.newcomers.close_idle()
                 await self.drain.run()
+                if linger is not None:
+                    await linger()
                 self.reports.finish()
                 nursery.cancel_scope.cancel()
             if self.store is not None:
@@ -139,14 +157,20 @@ class Proxy:
             self.reactor.settle(link, now)
         for sock, newcomer in self.inherited:
             guest = self.admission.readmit(newcomer.address)
-            self.newcomers.welcome(sock, guest, None, now, newcomer.begun)  # TLS can't be begun
+            begun, secure = newcomer.begun, newcomer.secure
+            self.newcomers.welcome(sock, guest, None, now, begun, secure=secure)
         self.inherited = []
 
     async def retire(self, stop: trio.Event, keep: bool) -> None:
         """Another process has taken over: stop, or first `keep` what could not move."""
+        pumps = None if self.colleagues is None else self.colleagues.pumps
         if keep:
             await self.sessions.wait_empty()
             await self.passing.wait_empty()
+            if pumps is not None:
+                await pumps.wait_empty()
+        elif pumps is not None:
+            pumps.cut()  # their sessions are the other process's already
         stop.set()
 
     # -- Clients -------------------------------------------------------------------------------
@@ -159,6 +183,10 @@ class Proxy:
         request: UpgradeRequest,
     ) -> Refusal | None:
         now = trio.current_time()
+        if self.colleagues is not None and self.colleagues.is_open:
+            owner = self.sessions.contexts.elsewhere(request)
+            if owner is not None:
+                return self.colleagues.bring(owner, sock, guest, handshake, now)
         context = self.sessions.contexts.connect(handshake, request, now)
         if isinstance(context, Refusal):
             return context

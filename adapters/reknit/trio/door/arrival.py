@@ -1,10 +1,14 @@
-"""A client on its way from one process to the next, in the middle of its handshake."""
+"""A client on its way to another process, in the middle of its handshake."""
 
 import msgspec
 
 
 class Arrival(msgspec.Struct):
-    """A client whose request isn't complete: its address, and what it has sent."""
+    """A client whose request isn't answered: its address, and what it has sent.
+
+    `secure`: whether it speaks TLS, to somebody who passes on what it says.
+    """
 
     address: str
     begun: bytes
+    secure: bool = False

@@ -14,25 +14,34 @@ if TYPE_CHECKING:
 
 
 class Newcomer(Watched):
-    """Its connection, and what was read of its request; `begun`: before it was here."""
+    """Its connection, and what was read of its request; `begun`: before it was here.
 
-    __slots__ = ("_begun", "_newcomers", "guest", "handshake", "is_kept", "stream")
+    `secure`: whether it speaks TLS, to whoever passes on what it says; here it is plain then.
+    """
+
+    __slots__ = ("_begun", "_newcomers", "_secure", "guest", "handshake", "is_kept", "stream")
 
     def __init__(
-        self, newcomers: "Newcomers", stream: StreamSocket, guest: Guest, begun: bytes
+        self,
+        newcomers: "Newcomers",
+        stream: StreamSocket,
+        guest: Guest,
+        begun: bytes,
+        *,
+        secure: bool,
     ) -> None:
         super().__init__(stream.fileno())
         self._newcomers = newcomers
         self.stream = stream
         self.guest = guest
+        self._secure = secure or isinstance(stream, TlsSocket)
         self.is_kept = False
         """Whether this isn't the first request on its connection."""
         self._expect(begun)
 
     def _expect(self, begun: bytes) -> None:
         self._begun = begun
-        secure = isinstance(self.stream, TlsSocket)
-        self.handshake = ClientHandshake(self.guest.peer, secure=secure)
+        self.handshake = ClientHandshake(self.guest.peer, secure=self._secure)
 
     def keep(self, begun: bytes) -> None:
         """Its request is over: another one may follow, and may be begun."""

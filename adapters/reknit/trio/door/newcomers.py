@@ -80,13 +80,16 @@ class Newcomers:
         context: ssl.SSLContext | None,
         now: float,
         begun: bytes = b"",
+        *,
+        secure: bool = False,
     ) -> None:
         """Read a guest's request, of which `begun` was read before.
 
-        `context`: how it speaks TLS, if it has to.
+        `context`: how it speaks TLS, if it has to; `secure`: whether it does, to somebody who
+        passes it on.
         """
         stream = sock if context is None else TlsSocket(sock, context, None)
-        self._expect(Newcomer(self, stream, guest, begun), now)
+        self._expect(Newcomer(self, stream, guest, begun, secure=secure), now)
 
     def send_away(self, guest: Guest) -> None:
         """Another one gets its place."""

@@ -1,0 +1,172 @@
+"""Clients who speak TLS in this process, and whose sessions are in another.
+
+TLS can't leave the process in which it was agreed on. So the other one gets one end of a socket
+pair, and here what comes is passed on, both ways. It is a longer wire, and no hop of the protocol.
+"""
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+import trio
+from reknit_core.proxy.admission import Guest
+
+from reknit.sockets.poller import MASKS
+from reknit.sockets.stream_socket import StreamSocket
+from reknit.sockets.tls import TlsSocket
+from reknit.trio.reactor import Reactor
+from reknit.trio.watched import Deadlines, Watched
+
+READ_SIZE = 64 * 1024  # bytes, and so many may wait in each direction
+BUFFER = 64 * 1024  # bytes that the system keeps of what the other process has written
+
+
+class End(Watched):
+    """One of a pump's two connections."""
+
+    __slots__ = ("has_ended", "other", "pump", "rest", "socket")
+
+    other: "End"
+
+    def __init__(self, pump: "Pump", sock: StreamSocket) -> None:
+        super().__init__(sock.fileno())
+        self.pump = pump
+        self.socket = sock
+        self.rest = b""  # to be written to it
+        self.has_ended = False  # nothing more comes from it
+
+    def ready(self, now: float) -> None:
+        """Pass on what has come, and what is left from before."""
+        try:
+            if self.rest:
+                self._write()
+            if self._reads and self._pass_on():
+                return
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.pump.drop()
+            return
+        self.pump.move(now)
+
+    @property
+    def _reads(self) -> bool:
+        return not self.has_ended and not self.other.rest
+
+    def _pass_on(self) -> bool:
+        """Whether what to wait for stays the same. Raises OSError."""
+        data = self.socket.recv(READ_SIZE)
+        other = self.other
+        if not data:
+            self.has_ended = True
+            other.socket.shutdown(socket.SHUT_WR)
+            return False
+        taken = 0
+        with suppress(BlockingIOError):
+            taken = other.socket.send(data)
+        if taken == len(data):
+            return not self.rest
+        other.rest = data[taken:]
+        return False
+
+    def _write(self) -> None:
+        self.rest = self.rest[self.socket.send(self.rest) :]
+
+    def watch(self) -> None:
+        """Wait for what it can do."""
+        self.pump.pumps.reactor.watch_also(self, MASKS[self._reads + 2 * bool(self.rest)])
+
+    def drop(self) -> None:
+        """Cut it, and the other one."""
+        self.pump.drop()
+
+
+class Pump:
+    """Passes on between a client's TLS connection and our end of the pair."""
+
+    __slots__ = ("_ends", "guest", "pumps")
+
+    def __init__(self, pumps: "Pumps", client: TlsSocket, ours: socket.socket, guest: Guest):
+        self.pumps = pumps
+        self.guest = guest
+        self._ends = (End(self, client), End(self, ours))
+        self._ends[0].other, self._ends[1].other = self._ends[1], self._ends[0]
+
+    def begin(self) -> None:
+        """Pass on from now on."""
+        for end in self._ends:
+            end.watch()
+
+    def move(self, now: float) -> None:
+        """Something has changed: wait for something else."""
+        ended = [end.has_ended for end in self._ends]
+        if all(ended):
+            self.drop()
+            return
+        if any(ended):
+            self.pumps.expect_end(self, now)
+        self.begin()
+
+    def drop(self) -> None:
+        """Cut both connections."""
+        for end in self._ends:
+            self.pumps.reactor.release(end)
+            end.socket.close()
+        self.pumps.forget(self)
+
+
+class Pumps:
+    """All of them. When one end has ended, the other has `patience` seconds to end, too."""
+
+    def __init__(self, reactor: Reactor, patience: float, leave: Callable[[Guest], None]) -> None:
+        self.reactor = reactor
+        self._leave = leave
+        self._open: dict[Pump, None] = {}
+        self._ending: set[Pump] = set()
+        self._deadlines: Deadlines[Pump] = Deadlines(
+            patience, reactor.schedule, lambda pump, now: pump.drop()
+        )
+        self._ended = trio.Event()  # set, and replaced, when one has ended
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    async def wait_empty(self) -> None:
+        """Return when none is open any more."""
+        while self._open:
+            await self._ended.wait()
+
+    def begin(self, client: TlsSocket, ours: socket.socket, guest: Guest) -> None:
+        """Pass on between these two."""
+        pump = Pump(self, client, ours, guest)
+        self._open[pump] = None
+        pump.begin()
+
+    def cut(self) -> None:
+        """Cut them all: their clients are to come back elsewhere."""
+        for pump in list(self._open):
+            pump.drop()
+
+    def expect_end(self, pump: Pump, now: float) -> None:
+        """One of its ends has ended."""
+        if pump not in self._ending:
+            self._ending.add(pump)
+            self._deadlines.begin(pump, now)
+
+    def forget(self, pump: Pump) -> None:
+        """Both its connections are closed."""
+        self._open.pop(pump, None)
+        self._ending.discard(pump)
+        self._deadlines.end(pump)
+        self._leave(pump.guest)
+        self._ended.set()
+        self._ended = trio.Event()
+
+
+def make_pair() -> tuple[socket.socket, socket.socket]:
+    """Our end, and that of the other process. Raises OSError."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    for sock in (ours, theirs):
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+    return ours, theirs

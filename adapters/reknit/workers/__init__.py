@@ -1,0 +1,1 @@
+"""`reknit serve --workers N`: a parent, and the workers that share its clients and sessions."""

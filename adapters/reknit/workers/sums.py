@@ -1,0 +1,96 @@
+"""The metrics of several workers as those of one proxy."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+from prometheus_client.metrics_core import Metric
+
+BY_WORKER = ("process_", "reknit_loop_lag_seconds")
+"""Names, or what they begin with, of those that are worth a look worker by worker."""
+LONGEST = ("reknit_queue_age_seconds", "reknit_state_trouble", "reknit_build")
+"""Those of which the largest counts, not the sum."""
+
+_ADDED = ("counter", "histogram")  # what a worker that has died has counted goes on to count
+
+
+class Sample(msgspec.Struct):
+    """One number."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+class Family(msgspec.Struct):
+    """A metric."""
+
+    name: str
+    text: str
+    kind: str
+    samples: list[Sample]
+
+
+_DECODER = msgspec.msgpack.Decoder(list[Family])
+_Numbers = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def families(metrics: Iterable[Metric]) -> list[Family]:
+    """Metrics as data."""
+    return [
+        Family(
+            each.name,
+            each.documentation,
+            each.type,
+            [Sample(one.name, dict(one.labels), one.value) for one in each.samples],
+        )
+        for each in metrics
+    ]
+
+
+def encode(metrics: Iterable[Metric]) -> bytes:
+    """Metrics as bytes, for decode()."""
+    return msgspec.msgpack.encode(families(metrics))
+
+
+def decode(data: bytes) -> list[Family]:
+    """Read them. Raises msgspec.MsgspecError."""
+    return _DECODER.decode(data)
+
+
+class Tally:
+    """Adds up. What a worker had counted when it was last asked still counts when it has died."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, list[Family]] = {}
+        self._past: dict[str, tuple[Family, _Numbers]] = {}
+
+    def gone(self, worker: str) -> None:
+        """That worker has died; another one takes its name, and counts from nothing."""
+        for family in self._last.pop(worker, []):
+            if family.kind in _ADDED and not family.name.startswith(BY_WORKER):
+                _, numbers = self._past.setdefault(family.name, (family, {}))
+                _add(numbers, family, longest=False)
+
+    def add_up(self, parts: Mapping[str, list[Family]]) -> Iterator[Metric]:
+        """The metrics of all, by what each worker has said of its own."""
+        self._last.update(parts)
+        known: dict[str, tuple[Family, _Numbers]] = {
+            name: (family, dict(numbers)) for name, (family, numbers) in self._past.items()
+        }
+        for worker, part in parts.items():
+            for family in part:
+                _, numbers = known.setdefault(family.name, (family, {}))
+                more = {"worker": worker} if family.name.startswith(BY_WORKER) else {}
+                _add(numbers, family, longest=family.name in LONGEST, **more)
+        for family, numbers in known.values():
+            metric = Metric(family.name, family.text, family.kind)
+            for (name, labels), value in numbers.items():
+                metric.add_sample(name, dict(labels), value)
+            yield metric
+
+
+def _add(numbers: _Numbers, family: Family, *, longest: bool, **more: str) -> None:
+    for sample in family.samples:
+        place = (sample.name, tuple({**sample.labels, **more}.items()))
+        before = numbers.get(place, 0.0)
+        numbers[place] = max(before, sample.value) if longest else before + sample.value
