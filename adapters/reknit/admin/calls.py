@@ -47,7 +47,7 @@ class ContextCalls:
         `session` is what a name begins with.
         """
         state = _state(request)
-        limit = _limit(request)
+        limit = limit_of(request)
         cursor = request.query.get("cursor", "")
         begins = request.query.get("session", "")
         fitting = (
@@ -169,7 +169,8 @@ def _state(request: Request) -> State | None:
         raise ProblemError(400, "bad_state", f"unknown state; allowed: {names}") from None
 
 
-def _limit(request: Request) -> int:
+def limit_of(request: Request) -> int:
+    """How many sessions a page is to have. Raises ProblemError."""
     text = request.query.get("limit", str(PAGE))
     if not (text.isascii() and text.isdecimal() and len(text) < 9 and 1 <= int(text) <= MAX_PAGE):
         raise ProblemError(400, "bad_limit", f"limit: allowed is 1 to {MAX_PAGE}")

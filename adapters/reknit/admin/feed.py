@@ -21,6 +21,25 @@ EVERY = 1.0  # seconds
 VIEWERS = 16  # at one time: they must not take all the server's places
 
 
+class Places:
+    """Those who look at the page: so many at one time. One is taken by `with`."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+
+    def check(self) -> None:
+        """Raise ProblemError if none is free."""
+        if self._taken >= VIEWERS:
+            problem = f"{VIEWERS} look at the page already"
+            raise ProblemError(503, "too_many_viewers", problem)
+
+    def __enter__(self) -> None:
+        self._taken += 1
+
+    def __exit__(self, *exception: object) -> None:
+        self._taken -= 1
+
+
 class Feed:
     """Tells how all sessions are; `run` keeps time."""
 
@@ -29,7 +48,7 @@ class Feed:
         self._outages = Outages(sessions.contexts.counters)
         self._snapshot: bytes | None = None  # of this tick, once somebody has asked
         self._tick = trio.Event()
-        self._viewers = 0
+        self._viewers = Places()
 
     def routes(self) -> tuple[Route, ...]:
         """`/feed`."""
@@ -45,24 +64,20 @@ class Feed:
             await trio.sleep(EVERY)
 
     async def _show(self, request: Request) -> Stream:
-        if self._viewers >= VIEWERS:
-            raise ProblemError(503, "too_many_viewers", f"{VIEWERS} look at the page already")
+        self._viewers.check()
         parts = self._events()
         await anext(parts)  # counts this one, before anybody else is asked
         return Stream(parts, "text/event-stream; charset=utf-8")
 
     async def _events(self) -> AsyncGenerator[bytes, None]:
-        self._viewers += 1
-        try:
+        with self._viewers:
             yield b""  # a generator that was never begun would not give the place back
-            yield _event("outages", self.outages())
+            yield event("outages", self.outages())
             while True:
                 if self._snapshot is None:
-                    self._snapshot = _event("snapshot", self.look())
+                    self._snapshot = event("snapshot", self.look())
                 yield self._snapshot
                 await self._tick.wait()
-        finally:
-            self._viewers -= 1
 
     def outages(self) -> list[Moment]:
         """The last moments."""
@@ -102,5 +117,6 @@ def _flow(flow: Flow, wait: float) -> dict[str, object]:
     }
 
 
-def _event(name: str, data: object) -> bytes:
+def event(name: str, data: object) -> bytes:
+    """A server-sent event."""
     return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()

@@ -10,6 +10,8 @@ from reknit.settings.config import Config
 from reknit.trio.proxy import Proxy
 
 if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
     from reknit.admin.app import Admin
     from reknit.admin.http_messages import Request, Response
     from reknit.observe.event_hook import EventHook
@@ -44,6 +46,25 @@ class Desk:
             await self._admin.keep_time()
         await trio.sleep_forever()
 
+    def _own(self) -> "list[Metric]":
+        from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+
+        colleagues = self._proxy.colleagues
+        if colleagues is None:
+            return []
+        return [
+            CounterMetricFamily(
+                "reknit_passed_on",
+                "Clients that came to another worker than that of their session.",
+                colleagues.brought,
+            ),
+            GaugeMetricFamily(
+                "reknit_tls_passed_on",
+                "Connections with TLS in another worker than that of their session.",
+                len(colleagues.pumps),
+            ),
+        ]
+
     async def answer(
         self, method: str, path: str, query: Mapping[str, str], body: bytes
     ) -> "Response":
@@ -70,11 +91,11 @@ class Desk:
         if admin is None:
             raise ProblemError(404, "not_found", "there is no admin listener")
         match request.path:
-            case "/worker/feed":
+            case _ if request.path == FEED:
                 trouble = "" if self._proxy.store is None else self._proxy.store.trouble
                 now = {"snapshot": admin.feed.look(), "outages": admin.feed.outages()}
                 return json_response({**now, "trouble": trouble})
-            case "/worker/metrics":
-                return Response(200, encode(admin.metrics.registry.collect()))
+            case _ if request.path == METRICS:
+                return Response(200, encode([*admin.metrics.registry.collect(), *self._own()]))
             case _:
                 return await Router(admin.calls, Guard(None, loopback=False))(request)

@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator
 from functools import partial
 from logging import ERROR, INFO, WARNING
+from typing import TYPE_CHECKING
 
 import trio
 from reknit_core.proxy.respawns import Respawns
@@ -42,6 +43,9 @@ from reknit.workers.kept import Kept
 from reknit.workers.listening import listen_on, share_out
 from reknit.workers.messages import Begin, Drain, End, Go, Hurry, Reload, Start, ToWorker
 from reknit.workers.worker_process import WorkerProcess
+
+if TYPE_CHECKING:
+    from reknit.workers.front_desk import FrontDesk
 
 _REASONS = (ListenError, StateError, TakeoverError, WorkerError)
 
@@ -85,6 +89,7 @@ class Parent:
         self._hook = make_hook(config)
         self._takeover_socket: TakeoverSocket | None = None
         self._failure: Exception | None = None
+        self._desk: FrontDesk | None = None
 
     def close(self) -> None:
         """Close what is open still."""
@@ -123,7 +128,7 @@ class Parent:
         nursery.start_soon(self._stop_on, signals.stop)
         nursery.start_soon(self._reload_on, signals.reload)
         serving_admin = trio.CancelScope()
-        nursery.start_soon(self._serve_admin, serving_admin)
+        nursery.start_soon(self._serve_admin, serving_admin, nursery)
         ports = tell_listening(self._doors.clients, self._config.upstream)
         tell(INFO, "workers", "%(workers)d workers serve", workers=self.count)
         tell_room(Share(0, self.count).divide(self._config.policy), self._policy)
@@ -174,6 +179,8 @@ class Parent:
         except OSError as error:
             raise WorkerError(f"can't start worker {number}: {error.strerror}") from None
         nursery.start_soon(worker.run)
+        text = "worker %(number)d is process %(pid)d"
+        tell(INFO, "worker_started", text, number=number, pid=worker.process.pid)
         return worker
 
     async def _begin_anew(self) -> None:
@@ -211,7 +218,8 @@ class Parent:
             if self._is_stopping or self._is_given:
                 return
             lived = trio.current_time() - worker.began
-            self._forget(worker)
+            if self._desk is not None:
+                self._desk.gone(worker)
             wait = respawns.wait(lived)
             text = "worker %(number)d has died: %(reason)s"
             tell(ERROR, "worker_died", text, number=number, reason=worker.reason)
@@ -234,7 +242,6 @@ class Parent:
     async def _start_again(self, number: int, nursery: trio.Nursery) -> None:
         self.workers[number] = worker = self._start(number, nursery)
         self.restarted += 1
-        await worker.say(Start(takes=False, elsewhere=[]))
         await worker.loaded.wait()
         if worker.has_ended or self._is_given:
             return
@@ -244,15 +251,13 @@ class Parent:
         except TakeoverError:
             worker.kill()
             return
+        await worker.say(Start(takes=False, elsewhere=[]))
         await worker.up.wait()
         if worker.has_ended:
             return
         worker.serves = True
         await worker.say(Go())
         tell(WARNING, "worker_again", "worker %(number)d serves again", number=number)
-
-    def _forget(self, worker: WorkerProcess) -> None:
-        """It has died."""
 
     # -- Signals, and the end ------------------------------------------------------------------
 
@@ -315,10 +320,21 @@ class Parent:
         close_listeners(self._doors.clients)
         self._kept.close()
 
-    async def _serve_admin(self, scope: trio.CancelScope) -> None:
-        if self._doors.admin:
-            with scope:
-                await trio.sleep_forever()
+    async def _serve_admin(self, scope: trio.CancelScope, nursery: trio.Nursery) -> None:
+        listeners = self._doors.admin
+        if not listeners:
+            return
+        from reknit.admin.app import address_of, answer_on
+        from reknit.workers.front_desk import FrontDesk
+
+        def drain() -> None:
+            nursery.start_soon(self.drain)
+
+        self._desk = FrontDesk(lambda: self.workers, lambda: self.restarted, self.is_ready, drain)
+        shown = str(address_of(listeners[0]))
+        tell(INFO, "admin_listening", "admin listening on %(address)s", address=shown)
+        with scope:
+            await answer_on(listeners, self._config.admin_token, self._desk.routes())
 
 
 def _make_inbox() -> Pair:

@@ -1,6 +1,7 @@
 """The metrics of several workers as those of one proxy."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 from prometheus_client.metrics_core import Metric
@@ -94,3 +95,26 @@ def _add(numbers: _Numbers, family: Family, *, longest: bool, **more: str) -> No
         place = (sample.name, tuple({**sample.labels, **more}.items()))
         before = numbers.get(place, 0.0)
         numbers[place] = max(before, sample.value) if longest else before + sample.value
+
+
+def sum_snapshots(several: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the live page shows of each worker, added up; the longest wait is the longest of all."""
+    total: dict[str, Any] = {}
+    transitions: dict[tuple[str, str], int] = {}
+    for snapshot in several:
+        for source, target, number in snapshot["transitions"]:
+            transitions[source, target] = transitions.get((source, target), 0) + number
+        rest = {name: value for name, value in snapshot.items() if name != "transitions"}
+        total = _plus(total, rest) if total else rest
+    total["transitions"] = [[*ends, number] for ends, number in transitions.items()]
+    return total
+
+
+def _plus(one: Any, other: Any, name: str = "") -> Any:
+    match one:
+        case dict():
+            return {key: _plus(value, other[key], key) for key, value in one.items()}
+        case list():
+            return [_plus(*pair) for pair in zip(one, other, strict=True)]
+        case _:
+            return max(one, other) if name == "waited_seconds" else one + other

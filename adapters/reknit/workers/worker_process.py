@@ -28,6 +28,9 @@ from reknit.workers.messages import (
     Up,
 )
 
+ENDING = 1.0  # seconds between a worker's last word and its end
+POLL = 0.01  # seconds between two looks at whether it has come
+
 NOT_THEIRS = ("NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "REKNIT_TAKEOVER_FD")
 """What of the environment is for the parent alone."""
 
@@ -93,6 +96,9 @@ class WorkerProcess:
             await self.link.say(self._begin)
             async for message in self.link.hear(TO_PARENT):
                 self._heed(message)
+            with trio.move_on_after(ENDING):  # then it is known how
+                while self.process.poll() is None:
+                    await trio.sleep(POLL)
         finally:
             self.process.kill()
             with trio.CancelScope(shield=True):

@@ -1,0 +1,50 @@
+"""A proxy of several workers: real processes, started as a user starts them."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+from socket_bench import Bench
+from succession import Succession
+
+_WORKER = re.compile(r"worker (\d+) is process (\d+)")
+
+
+class Staff(Succession):
+    """A parent and its workers."""
+
+    @property
+    def workers(self) -> dict[int, int]:
+        """The process of each worker, of those that were started last."""
+        found = [match for line in self.lines if (match := _WORKER.search(line))]
+        return {int(match[1]): int(match[2]) for match in found}
+
+    def signal_worker(self, number: int, what: signal.Signals) -> None:
+        """Send a worker a signal."""
+        os.kill(self.workers[number], what)
+
+    async def ended(self) -> int:
+        """The parent's exit status, once it has ended by itself."""
+        return await self._started[0].wait()
+
+    async def serves_again(self, number: int, times: int = 1) -> None:
+        """Wait until a worker that has died was started again."""
+        await self.logged(f"worker {number} serves again", times)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there, and no zombie (Linux)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def begin(bench: Bench, *options: str, workers: int = 3, scheme: str = "ws") -> Staff:
+    """So many workers for the bench's server."""
+    upstream = f"{scheme}://127.0.0.1:{bench.upstream.port}"
+    proxy = Staff(upstream, "--workers", str(workers), *options)
+    bench.proxies.append(proxy)  # type: ignore[arg-type]  # as the tests of takeovers do
+    await proxy.begin()
+    return proxy
