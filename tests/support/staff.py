@@ -5,8 +5,11 @@ import re
 import signal
 from pathlib import Path
 
-from socket_bench import Bench
+from socket_bench import Bench, header
 from succession import Succession
+from tls_files import certificate, client_context, write_certificate
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.connection import Connection
 
 _WORKER = re.compile(r"worker (\d+) is process (\d+)")
 
@@ -48,3 +51,22 @@ async def begin(bench: Bench, *options: str, workers: int = 3, scheme: str = "ws
     bench.proxies.append(proxy)  # type: ignore[arg-type]  # as the tests of takeovers do
     await proxy.begin()
     return proxy
+
+
+def with_tls(bench: Bench, tmp_path: Path) -> tuple[str, str]:
+    """Options with which clients speak TLS."""
+    bench.tls = client_context()
+    return "--tls-cert", write_certificate(tmp_path / "cert.pem", certificate("127.0.0.1"))
+
+
+async def exchange(client: Connection, server: Connection) -> None:
+    """A message each way."""
+    await client.send("there")
+    assert await server.recv() == "there"
+    await server.send("back")
+    assert await client.recv() == "back"
+
+
+def how(client: ClientConnection) -> str | None:
+    """Whether it has a new session, or an old one."""
+    return header(client.response, "x-reconnect")

@@ -107,8 +107,6 @@ def take(proxy: "Proxy", channel: Channel) -> Doors:
     except (TakeoverError, FrozenError) as error:
         reason = f"can't take over from the running process: {error}"
         raise TakeoverError(reason) from None
-    finally:
-        channel.close()
     text = "took over %(sessions)d sessions"
     tell(INFO, "taken_over", text, sessions=len(proxy.sessions))
     return Doors(clients, admin)

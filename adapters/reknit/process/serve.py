@@ -225,7 +225,10 @@ def _restore(config: Config, proxy: Proxy) -> None:
 
 
 async def _take_doors(config: Config, proxy: Proxy, channel: Channel, doors: Doors) -> None:
-    taken = take(proxy, channel)
+    try:
+        taken = take(proxy, channel)
+    finally:
+        channel.close()
     doors.clients = taken.clients
     if proxy.store is not None:
         await proxy.store.take_over()

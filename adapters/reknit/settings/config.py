@@ -61,7 +61,6 @@ class Config:
     listen: tuple[Address, ...] = field(
         default_factory=lambda: (parse_listen(OPTIONS["listen"].default),)
     )
-    workers: int = 1
     log_level: LogLevel = LogLevel.INFO
     policy: Policy = field(default_factory=Policy)
     log_format: LogFormat = LogFormat.TEXT
@@ -73,6 +72,7 @@ class Config:
     takeover_tls: Staying = Staying.KEEP
     state_dir: Path | None = None
     state_sync: float = 1.0
+    workers: int = 1
     tls: TlsFiles = field(default_factory=TlsFiles)
 
 

@@ -178,7 +178,7 @@ def test_the_note_has_the_logs_form() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        handler = OutletHandler(LogLevel.INFO, LogFormat.JSON, writer)
+        handler = OutletHandler(LogLevel.INFO, LogFormat.JSON, writer, None)
         LOG.handlers = [handler]
         LOG.setLevel(logging.INFO)
         tell(logging.INFO, "signal", "got %(name)s", name="SIGTERM")
@@ -206,10 +206,10 @@ SERVE = "from reknit.cli.main import main; main()"
 # A crash, with more on standard error than the pipe holds, of which nothing is read.
 CRASH = """
 import sys
-from reknit.cli.main import _divert_stderr
+from reknit.observe.outlet import divert_stderr
 from reknit.observe.logs import log_to_stderr
 from reknit.settings.options import LogLevel
-_divert_stderr(log_to_stderr(LogLevel.INFO))
+divert_stderr(log_to_stderr(LogLevel.INFO))
 for _ in range(3000):
     print("x" * 99, file=sys.stderr)
 raise ValueError("the end")

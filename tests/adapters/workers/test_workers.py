@@ -9,33 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from socket_bench import Bench, closed, header, id_of, socket_test
-from staff import begin, is_alive
-from tls_files import certificate, client_context, write_certificate
+from socket_bench import Bench, closed, id_of, socket_test
+from staff import begin, exchange, how, is_alive, with_tls
 from upstream_server import cut
-from websockets.asyncio.client import ClientConnection, unix_connect
-from websockets.asyncio.connection import Connection
+from websockets.asyncio.client import unix_connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 SESSIONS = 40
 GOES = (1012, "the proxy restarts")
-
-
-def with_tls(bench: Bench, tmp_path: Path) -> tuple[str, str]:
-    """Options with which clients speak TLS."""
-    bench.tls = client_context()
-    return "--tls-cert", write_certificate(tmp_path / "cert.pem", certificate("127.0.0.1"))
-
-
-async def exchange(client: Connection, server: Connection) -> None:
-    await client.send("there")
-    assert await server.recv() == "there"
-    await server.send("back")
-    assert await client.recv() == "back"
-
-
-def how(client: ClientConnection) -> str | None:
-    return header(client.response, "x-reconnect")
 
 
 @pytest.mark.parametrize("secure", [False, True])
