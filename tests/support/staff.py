@@ -28,8 +28,12 @@ class Staff(Succession):
         os.kill(self.workers[number], what)
 
     async def ended(self) -> int:
-        """The parent's exit status, once it has ended by itself."""
-        return await self._started[0].wait()
+        """The exit status of the one that was started, once it and its workers have ended."""
+        status = await self._started[0].wait()
+        os.close(self._output)
+        self._output = -1
+        await self.log_ended()
+        return status
 
     async def serves_again(self, number: int, times: int = 1) -> None:
         """Wait until a worker that has died was started again."""
@@ -48,8 +52,8 @@ async def begin(bench: Bench, *options: str, workers: int = 3, scheme: str = "ws
     """So many workers for the bench's server."""
     upstream = f"{scheme}://127.0.0.1:{bench.upstream.port}"
     proxy = Staff(upstream, "--workers", str(workers), *options)
-    bench.proxies.append(proxy)  # type: ignore[arg-type]  # as the tests of takeovers do
     await proxy.begin()
+    bench.proxies.append(proxy)  # type: ignore[arg-type]  # as the tests of takeovers do
     return proxy
 
 

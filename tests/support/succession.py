@@ -72,8 +72,9 @@ class Succession(ProxyLog):
         if self._output >= 0:
             os.close(self._output)
             self._output = -1
-            with suppress(ProcessLookupError):
-                self.signal(signal.SIGTERM)
+            if self.pid:  # else it has not begun, and 0 means this very test
+                with suppress(ProcessLookupError):
+                    self.signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(LIMIT / 4):
                 await self.log_ended()

@@ -93,9 +93,15 @@ def tell_signal(number: int) -> None:
 
 
 async def reload_on(
-    signals: AsyncIterator[int], certificates: Certificates, dialects: LoadedDialects
+    signals: AsyncIterator[int],
+    certificates: Certificates,
+    dialects: LoadedDialects,
+    reload: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """SIGHUP reads the files of certificates and dialects again; without any it does nothing."""
+    """SIGHUP reads the files of certificates and dialects again; without any it does nothing.
+
+    `reload` has others do it, who have read them.
+    """
     async for number in signals:
         if number != signal.SIGHUP:
             text = "got %(name)s, which does nothing"
@@ -103,6 +109,9 @@ async def reload_on(
         elif not certificates.reloadable and not dialects.reloadable:
             text = "got %(name)s, and there are no certificates or dialects to read again"
             tell(INFO, "signal", text, name=signal.Signals(number).name)
+        elif reload is not None:
+            tell_signal(number)
+            await reload()
         else:
             reload_all(certificates, dialects)
 

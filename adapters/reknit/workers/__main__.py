@@ -19,6 +19,8 @@ def main() -> None:
     heed_no_more()
     control = socket.socket(fileno=int(sys.argv[1]))
     begin = _receive(control)
+    if begin is None:
+        return
     config = pickle.loads(begin.config)  # noqa: S301  # of the process that started this one
     outlet = log_to_stderr(config.log_level, config.log_format, worker=begin.number)
     divert_stderr(outlet)
@@ -33,9 +35,11 @@ async def _work(begin: Begin, control: socket.socket) -> None:
     await work(begin, Link(trio.SocketStream(trio.socket.from_stdlib_socket(control))))
 
 
-def _receive(control: socket.socket) -> Begin:
-    """The first message, with its size in front."""
+def _receive(control: socket.socket) -> Begin | None:
+    """The first message, with its size in front; None if the parent is gone already."""
     size = int.from_bytes(control.recv(4, socket.MSG_WAITALL), "big")
+    if not size:
+        return None
     message = TO_WORKER.decode(control.recv(size, socket.MSG_WAITALL))
     if not isinstance(message, Begin):
         raise msgspec.ValidationError("a worker is to be told first who it is")

@@ -41,17 +41,21 @@ class Kept:
         """Make it this process's own. Raises StateError if it is another's."""
         if self._root is not None:
             self._root.lock()
-            self._find().lock()
+            self._others = self._find()
+            self._others.lock()
 
     def settle(self, damaged: Iterable[str]) -> None:
         """All workers have what was elsewhere. Raises StateError."""
-        if self._others is not None:
-            try:
-                self._others.remove(set(damaged))
-            except OSError as error:
-                raise StateError(f"can't use {self._path}: {reason_of(error)}") from None
-            self._others.close()
-            self._others = None
+        if self._root is None or self._others is None:
+            return
+        known = set(damaged)
+        try:
+            for each in (Elsewhere([self._root]), self._others):
+                each.remove(known)
+        except OSError as error:
+            raise StateError(f"can't use {self._path}: {reason_of(error)}") from None
+        self._others.close()
+        self._others = None
 
     async def take_over(self) -> None:
         """Another process is letting go of it now."""
@@ -67,8 +71,10 @@ class Kept:
 
     async def clear(self) -> None:
         """All workers have written down what they have taken over."""
-        if self._path is not None:
+        if self._root is not None:
             await clear(self._find())
+            with suppress(OSError, StateError):  # it says so when it is to be written to
+                Elsewhere([self._root]).remove()
 
     def leave_nothing(self) -> None:
         """No session goes on: what there is no worker for is not to come back."""
@@ -93,6 +99,7 @@ class Kept:
             self._others = None
 
     def _find(self) -> Elsewhere:
+        """What is there beside the directory itself."""
         assert self._path is not None  # else nobody asks
-        self._others = Elsewhere.of(find(self._path, self._count), Share())
-        return self._others
+        paths = [path for path in find(self._path, self._count) if path != self._path]
+        return Elsewhere.of(paths, Share())

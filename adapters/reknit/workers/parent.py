@@ -32,9 +32,17 @@ from reknit.process.serve import (
     sockets_of_systemd,
     tell_listening,
 )
-from reknit.process.signals import Signals, arrive, receive, tell_signal, unless_stopped
+from reknit.process.signals import (
+    Signals,
+    arrive,
+    receive,
+    reload_on,
+    tell_signal,
+    unless_stopped,
+)
 from reknit.process.takeover import Channel, TakeoverError
 from reknit.settings.config import Config
+from reknit.settings.dialects import LoadedDialects
 from reknit.state.directory import StateError
 from reknit.trio.door.listeners import close_listeners
 from reknit.trio.transport.certificates import Certificates
@@ -59,10 +67,11 @@ async def supervise(
 
     As reknit.process.serve.serve() does with one; raises what that raises, and WorkerError.
     """
-    Certificates(config.tls, secure_upstream=config.upstream.secure)  # each worker has its own;
-    load_dialects(config.policy)  # what is wrong with them is said once
+    # Each worker has its own: what is wrong with them is said once.
+    certificates = Certificates(config.tls, secure_upstream=config.upstream.secure)
+    dialects = load_dialects(config.policy)
     with receive() as signals:
-        parent = Parent(config, count)
+        parent = Parent(config, count, certificates, dialects)
         try:
             await parent.run(signals, task_status)
         finally:
@@ -72,8 +81,12 @@ async def supervise(
 class Parent:
     """Raises StateError."""
 
-    def __init__(self, config: Config, count: int) -> None:
+    def __init__(
+        self, config: Config, count: int, certificates: Certificates, dialects: LoadedDialects
+    ) -> None:
         self._config = config
+        self._certificates = certificates
+        self._dialects = dialects
         self._policy = fit_to_files(Share(0, count).divide(config.policy))
         self.count = count
         self.workers: list[WorkerProcess] = []
@@ -126,7 +139,8 @@ class Parent:
         if self._hook is not None:
             nursery.start_soon(self._hook.run)
         nursery.start_soon(self._stop_on, signals.stop)
-        nursery.start_soon(self._reload_on, signals.reload)
+        reload = partial(self._say_all, Reload())
+        nursery.start_soon(reload_on, signals.reload, self._certificates, self._dialects, reload)
         serving_admin = trio.CancelScope()
         nursery.start_soon(self._serve_admin, serving_admin, nursery)
         ports = tell_listening(self._doors.clients, self._config.upstream)
@@ -281,12 +295,6 @@ class Parent:
             self._is_hurried = True
             await self._say_all(Hurry())
         await self._say_all(Drain())
-
-    async def _reload_on(self, signals: AsyncIterator[int]) -> None:
-        async for number in signals:
-            tell_signal(number)
-            if number == signal.SIGHUP:
-                await self._say_all(Reload())
 
     async def _say_all(self, message: ToWorker) -> None:
         for worker in self.workers:

@@ -132,7 +132,9 @@ async def test_a_parent_that_dies_while_it_takes_over_changes_nothing(
             channel = Channel(sock)
             channel.receive(Hello)
             channel.send(Hello(1))
-            channel.receive_any()
+            _, sockets = channel.receive_any()
+            for each in sockets:
+                each.close()
 
     for _ in range(2):
         await asyncio.to_thread(half)

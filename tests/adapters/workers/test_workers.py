@@ -187,6 +187,7 @@ async def test_workers_end_with_a_parent_that_dies(bench: Bench) -> None:
     await closed(client)
     while any(map(is_alive, proxy.workers.values())):
         await asyncio.sleep(0.01)
+    await proxy.ended()
     bench.proxies.remove(proxy)  # type: ignore[arg-type]
 
 
