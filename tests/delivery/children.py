@@ -21,6 +21,9 @@ from patience import LIMIT  # noqa: E402
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends RST
 _NEVER_EPHEMERAL = range(20000, 32000)  # a dial to a dead server must not meet itself there
 
+WORKERS = ("--workers", os.environ.get("DELIVERY_WORKERS", "1"))
+"""Of each proxy, unless a run's own options say something else."""
+
 
 class Child:
     """A running process that speaks in lines; they are counted by their first word."""
@@ -125,7 +128,7 @@ async def start_proxy(started: Children, server_port: int, *options: str) -> tup
     proxy = await started.start(
         sys.executable,
         *("-c", "from reknit.cli.main import main; main()", "serve"),
-        *(f"ws://127.0.0.1:{server_port}", "--listen", "127.0.0.1:0", *options),
+        *(f"ws://127.0.0.1:{server_port}", "--listen", "127.0.0.1:0", *WORKERS, *options),
         errors=True,
     )
     line = await proxy.said("listening")

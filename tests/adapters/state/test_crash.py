@@ -8,9 +8,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 from admin_client import ADMIN, Admin
-from counting_server import CountingServer, Session
+from counting_server import CountingServer
 from linux import only_on_linux
 from losses import AT_MOST_ONCE, WAITING, recv_after, send_all
+from numbers_both_ways import PAUSE, Numbers
 from proxy_process import ProxyProcess
 from reknit.resume import ResumingClient
 from reknit_core.durable.revival import Replay
@@ -19,7 +20,6 @@ from succession import Succession
 
 SESSIONS = 24
 CRASHES = 2
-PAUSE = 0.004  # seconds between two messages of one sender
 LIFE = 25  # messages that each end of each session sends between two crashes
 
 
@@ -56,45 +56,6 @@ def written_for_client(folder: Path) -> int:
 
 
 # -- Under load, between ends that count -------------------------------------------------------
-
-
-class Numbers:
-    """One session's ends, which send each other numbers."""
-
-    def __init__(self, client: ResumingClient, session: Session) -> None:
-        self._client = client
-        self._session = session
-        self.sent = 0
-        self._received: list[str] = []
-        self._ending = False
-
-    async def run(self) -> tuple[int, int]:
-        """How many went each way: each one once, and in order."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._send())
-            group.create_task(self._receive())
-        while self._session.received[-1:] != ["end"]:
-            await asyncio.sleep(PAUSE)
-        expected = [str(number) for number in range(self.sent)]
-        assert self._session.received == [*expected, "end"]
-        assert self._received == self._session.said[:-1]
-        return self.sent, len(self._received)
-
-    def end(self) -> None:
-        self._ending = True
-
-    async def _send(self) -> None:
-        while not self._ending:
-            await self._client.send(str(self.sent))
-            self._session.say(f"to you {self.sent}")
-            self.sent += 1
-            await asyncio.sleep(PAUSE)
-        self._session.say("end")
-        await self._client.send("end")
-
-    async def _receive(self) -> None:
-        while (message := await self._client.recv()) != "end":
-            self._received.append(str(message))
 
 
 @socket_test

@@ -31,6 +31,7 @@ from reknit.trio.watched import Deadlines, Watched
 MESSAGE = 64 * 1024  # bytes; a request has 16 KiB, and little can have come behind it
 WAITING = 1024  # clients that wait for room in an inbox; a further one gets 503
 TAKEN = 16  # messages in one go
+_STREAM = int(socket.SOCK_STREAM)  # without an enum to make for each client
 _ONE = array("i", [0]).itemsize
 _ROOM = socket.CMSG_SPACE(8 * _ONE)  # one descriptor comes; of more none is to be left open
 
@@ -64,7 +65,7 @@ def unpack(inbox: socket.socket) -> tuple[Arrival, socket.socket] | None:
         if flags & socket.MSG_TRUNC or len(sockets) != 1:
             raise InboxError(f"{len(sockets)} connections, {len(data)} bytes or more")
         (sock,) = sockets
-        if sock.type != socket.SOCK_STREAM:
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) != _STREAM:
             raise InboxError("its connection is no stream")
         arrival = _DECODER.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

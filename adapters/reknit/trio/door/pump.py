@@ -6,7 +6,6 @@ pair, and here what comes is passed on, both ways. It is a longer wire, and no h
 
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 
 import trio
 from reknit_core.proxy.admission import Guest
@@ -17,7 +16,7 @@ from reknit.sockets.tls import TlsSocket
 from reknit.trio.reactor import Reactor
 from reknit.trio.watched import Deadlines, Watched
 
-READ_SIZE = 64 * 1024  # bytes, and so many may wait in each direction
+READ_SIZE = 16 * 1024  # bytes: a record of TLS; and so many may wait in each direction
 BUFFER = 64 * 1024  # bytes that the system keeps of what the other process has written
 
 
@@ -39,19 +38,15 @@ class End(Watched):
         """Pass on what has come, and what is left from before."""
         try:
             if self.rest:
-                self._write()
-            if self._reads and self._pass_on():
+                self.rest = self.rest[self.socket.send(self.rest) :]
+            elif not self.other.rest and not self.has_ended and self._pass_on():
                 return
         except BlockingIOError:
-            pass
+            return  # what is waited for stays the same
         except OSError:
             self.pump.drop()
             return
         self.pump.move(now)
-
-    @property
-    def _reads(self) -> bool:
-        return not self.has_ended and not self.other.rest
 
     def _pass_on(self) -> bool:
         """Whether what to wait for stays the same. Raises OSError."""
@@ -61,20 +56,19 @@ class End(Watched):
             self.has_ended = True
             other.socket.shutdown(socket.SHUT_WR)
             return False
-        taken = 0
-        with suppress(BlockingIOError):
+        try:
             taken = other.socket.send(data)
+        except BlockingIOError:
+            taken = 0
         if taken == len(data):
-            return not self.rest
+            return True
         other.rest = data[taken:]
         return False
 
-    def _write(self) -> None:
-        self.rest = self.rest[self.socket.send(self.rest) :]
-
     def watch(self) -> None:
         """Wait for what it can do."""
-        self.pump.pumps.reactor.watch_also(self, MASKS[self._reads + 2 * bool(self.rest)])
+        reads = not self.has_ended and not self.other.rest
+        self.pump.pumps.reactor.watch_also(self, MASKS[reads + 2 * bool(self.rest)])
 
     def drop(self) -> None:
         """Cut it, and the other one."""
