@@ -124,7 +124,7 @@ class FrontDesk:
             return text_response("draining", 503)
         away = sum(not worker.serves for worker in self._staff())
         if away:
-            return text_response(f"ready, but {away} workers are being started again")
+            return text_response(f"ready, but being started again: {away} of the workers")
         troubles = await self._documents(request, FEED)
         if any(document["trouble"] for _, document in troubles):
             return text_response("ready, but sessions are not kept: see the log")
