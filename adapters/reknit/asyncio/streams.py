@@ -17,6 +17,8 @@ from reknit.sockets.poller import READ
 from reknit.sockets.stream_socket import StreamSocket, without_delay
 from reknit.sockets.tls import TlsSocket
 
+AGAIN = 0.02  # seconds until a Unix socket is tried again whose queue is full
+
 
 async def listen(address: Address) -> list[socket.socket]:
     """Listen on all addresses of a host, or on a Unix socket. Raises OSError."""
@@ -62,11 +64,25 @@ async def _connect(family: int, place: tuple[str, int] | str) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setblocking(False)
     try:
-        await asyncio.get_running_loop().sock_connect(sock, place)
+        if family == socket.AF_UNIX:
+            await _connect_unix(sock, place)
+        else:
+            await asyncio.get_running_loop().sock_connect(sock, place)
     except BaseException:
         sock.close()
         raise
     return without_delay(sock)
+
+
+async def _connect_unix(sock: socket.socket, place: object) -> None:
+    """Its queue may be full, which asyncio takes for a connection that is under way."""
+    while True:
+        try:
+            sock.connect(place)  # type: ignore[arg-type]
+        except BlockingIOError:
+            await asyncio.sleep(AGAIN)
+        else:
+            return
 
 
 async def _places(host: str, port: int, flags: int) -> list[tuple[int, tuple[str, int]]]:
