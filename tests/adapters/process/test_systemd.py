@@ -40,12 +40,13 @@ class Manager:
         return data.decode().split("\n")
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
 @socket_test
 async def test_a_service_tells_of_its_start_its_takeover_and_its_end(
-    bench: Bench, tmp_path: Path
+    bench: Bench, tmp_path: Path, workers: str
 ) -> None:
     manager = Manager(tmp_path)
-    proxy = Succession(f"ws://127.0.0.1:{bench.upstream.port}")
+    proxy = Succession(f"ws://127.0.0.1:{bench.upstream.port}", "--workers", workers)
     await proxy.begin(environment={"NOTIFY_SOCKET": manager.address})
     bench.proxies.append(proxy)
     assert await manager.told() == ["READY=1"]
@@ -61,10 +62,11 @@ async def test_a_service_tells_of_its_start_its_takeover_and_its_end(
     manager.socket.close()
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("is_file", [False, True])
 @socket_test
 async def test_a_socket_of_systemd_is_listened_on(
-    bench: Bench, tmp_path: Path, is_file: bool
+    bench: Bench, tmp_path: Path, is_file: bool, workers: str
 ) -> None:
     await bench.upstream.start()
     path = str(tmp_path / "clients")
@@ -72,9 +74,9 @@ async def test_a_socket_of_systemd_is_listened_on(
     with socket.socket(family) as listener:
         listener.bind(path if is_file else ("127.0.0.1", 0))
         listener.listen()
-        upstream = f"ws://127.0.0.1:{bench.upstream.port}"
+        options = (f"ws://127.0.0.1:{bench.upstream.port}", "--workers", workers)
         process = await asyncio.create_subprocess_exec(
-            *("sh", "-c", 'exec 3<&0; exec "$@"', "sh", sys.executable, "-c", ACTIVATE, upstream),
+            *("sh", "-c", 'exec 3<&0; exec "$@"', "sh", sys.executable, "-c", ACTIVATE, *options),
             stdin=listener.fileno(),
             stderr=asyncio.subprocess.PIPE,
         )

@@ -6,7 +6,9 @@ import json
 import signal
 from contextlib import closing
 from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 from socket_bench import Bench, socket_test
 from staff import begin
@@ -84,3 +86,46 @@ async def test_all_of_them_read_new_certificates(bench: Bench, tmp_path: Path) -
         client = await bench.connect()
         names = client.transport.get_extra_info("peercert")["subjectAltName"]
         assert ("DNS", "new.test") in names
+
+
+class Receiver:
+    """An HTTP server for events; each is noted."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, object]] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                receiver.events += json.loads(body)["events"]
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer((HOST, 0), Handler)
+        self.url = f"http://{HOST}:{self._server.server_address[1]}/"
+        Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@socket_test
+async def test_each_of_them_sends_its_events(bench: Bench) -> None:
+    receiver = Receiver()
+    await bench.upstream.start()
+    proxy = await begin(bench, "--on-event", receiver.url)
+    for number in range(9):
+        await bench.connect(headers={"x-connection-id": f"user-{number}"})
+        await bench.upstream.accept()
+    assert await proxy.stop() == 0  # what is left is sent then
+    bench.proxies.remove(proxy)  # type: ignore[arg-type]
+    receiver.close()
+    connected = [event for event in receiver.events if event.get("state") == "connected"]
+    assert len(connected) == 9
+    assert {event["worker"] for event in connected} == {0, 1, 2}
