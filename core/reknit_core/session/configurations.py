@@ -39,7 +39,8 @@ CONFIGURATIONS: dict[State, Phases] = {
     | _pairs((_AWAY,), (_AWAY, _CLOSING, _RECEIVED, _LEAVING, *_SOUGHT))
     | _pairs((_CLOSING,), _SOUGHT),
     # At once, with an open side still to be told; or when all is done.
-    State.CLOSED: _pairs((_AWAY, _CLOSING, _LEAVING), (_AWAY,)) | _pairs((_AWAY,), (_CLOSING,)),
+    State.CLOSED: _pairs((_AWAY, _CLOSING, _LEAVING), (_AWAY,))
+    | _pairs((_AWAY,), (_CLOSING, _LEAVING)),
 }
 
 # Once legs that are away are waited for no more, nothing is dialled.
