@@ -68,11 +68,13 @@ MODULES = (
     "adapters/reknit/trio/links.py",
     "adapters/reknit/trio/reactor.py",
     "adapters/reknit/trio/watched.py",
+    "adapters/reknit/trio/door/colleagues.py",
     "adapters/reknit/trio/door/leaving.py",
     "adapters/reknit/trio/door/listener.py",
     "adapters/reknit/trio/door/newcomer.py",
     "adapters/reknit/trio/door/newcomers.py",
     "adapters/reknit/trio/door/passing.py",
+    "adapters/reknit/trio/door/pump.py",
     "adapters/reknit/trio/transport/dialler.py",
 )
 
