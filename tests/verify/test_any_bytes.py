@@ -104,6 +104,7 @@ def test_an_answer_without_a_limit_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     assert "of an answer kept" in (broken(*FOUND[0]) or "")
 
 
+@REPLACES_A_FUNCTION
 def test_a_failure_in_a_session_is_a_scenario(monkeypatch: pytest.MonkeyPatch) -> None:
     def gives_up_at_once(self: Retry, *what: object) -> None:
         raise ZeroDivisionError("once too often")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from compiled_form import REPLACES_A_FUNCTION
 from patience import LIMIT
 from reknit.cli.demo import PROMISES
 from reknit.cli.main import main
@@ -380,6 +381,7 @@ def test_fuzz_holds() -> None:
     assert result.stdout == "5 sessions of 20 events held, with --seed 1\n"
 
 
+@REPLACES_A_FUNCTION
 def test_a_failure_of_fuzz_is_a_scenario_that_replay_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,11 +2,14 @@
 
 import json
 import logging
+import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import IO
 
 import pytest
 import trio
@@ -35,32 +38,44 @@ def drop(number: int = 1) -> None:
 # -- Forms -------------------------------------------------------------------------------------
 
 
-def test_one_is_not_said_as_several_are(capfd: pytest.CaptureFixture[str]) -> None:
-    outlet = log_to_stderr(LogLevel.INFO)
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[IO[bytes]]:
+    """In place of standard error, to which another test's log may still have something to say."""
+    with (tmp_path / "log").open("w+b", buffering=0) as opened:
+        yield opened
+
+
+def said(file: IO[bytes]) -> str:
+    """What is in it."""
+    return os.pread(file.fileno(), 65536, 0).decode()
+
+
+def test_one_is_not_said_as_several_are(file: IO[bytes]) -> None:
+    outlet = log_to_stderr(LogLevel.INFO, descriptor=file.fileno())
     text = "%(back)d sessions have returned, %(ended)d have ended, %(left)d wait (%(size)d bytes)"
     for one in (1, 2):
         tell(logging.INFO, "outage_ended", text, back=one, ended=3 - one, left=one, size=one)
     assert outlet.flush()
-    first, second = capfd.readouterr().err.splitlines()
+    first, second = said(file).splitlines()
     assert first.endswith("1 session has returned, 2 have ended, 1 waits (1 byte)")
     assert second.endswith("2 sessions have returned, 1 has ended, 2 wait (2 bytes)")
 
 
-def test_an_event_as_text(capfd: pytest.CaptureFixture[str]) -> None:
-    outlet = log_to_stderr(LogLevel.INFO)
+def test_an_event_as_text(file: IO[bytes]) -> None:
+    outlet = log_to_stderr(LogLevel.INFO, descriptor=file.fileno())
     drop(7)
     assert outlet.flush()
-    assert capfd.readouterr().err.endswith(" WARNING a1 queue full: 7 to the client dropped\n")
+    assert said(file).endswith(" WARNING a1 queue full: 7 to the client dropped\n")
 
 
-def test_an_event_as_json(capfd: pytest.CaptureFixture[str]) -> None:
-    outlet = log_to_stderr(LogLevel.INFO, LogFormat.JSON)
+def test_an_event_as_json(file: IO[bytes]) -> None:
+    outlet = log_to_stderr(LogLevel.INFO, LogFormat.JSON, file.fileno())
     drop(7)
     tell(logging.INFO, "signal", "100% done")
     tell(logging.DEBUG, "asked", "not shown")
     tell(logging.INFO, "transition", "%(session)s: %(reason)s", session="a1", reason=EVIL)
     assert outlet.flush()
-    first, second, third = capfd.readouterr().err.splitlines()
+    first, second, third = said(file).splitlines()
     document = json.loads(first)
     assert datetime.fromisoformat(document.pop("time")).tzinfo is not None
     assert document == {
@@ -75,22 +90,22 @@ def test_an_event_as_json(capfd: pytest.CaptureFixture[str]) -> None:
     assert json.loads(third)["reason"] == EVIL
 
 
-def test_an_error_of_ours_as_json(capfd: pytest.CaptureFixture[str]) -> None:
-    outlet = log_to_stderr(LogLevel.ERROR, LogFormat.JSON)
+def test_an_error_of_ours_as_json(file: IO[bytes]) -> None:
+    outlet = log_to_stderr(LogLevel.ERROR, LogFormat.JSON, file.fileno())
     log_error_with_a_secret()
     assert outlet.flush()
-    (line,) = capfd.readouterr().err.splitlines()
+    (line,) = said(file).splitlines()
     document = json.loads(line)
     assert document["event"] == "error"
     assert document["message"] == "a1 ends by an error of the proxy"
     check_trace(document["traceback"])
 
 
-def test_an_error_of_ours_as_text(capfd: pytest.CaptureFixture[str]) -> None:
-    outlet = log_to_stderr(LogLevel.ERROR)
+def test_an_error_of_ours_as_text(file: IO[bytes]) -> None:
+    outlet = log_to_stderr(LogLevel.ERROR, descriptor=file.fileno())
     log_error_with_a_secret()
     assert outlet.flush()
-    line, _, trace = capfd.readouterr().err.partition("\n")
+    line, _, trace = said(file).partition("\n")
     assert line.endswith("ERROR a1 ends by an error of the proxy")
     check_trace(trace)
 
