@@ -67,6 +67,9 @@ class Deadlines(Timed, Generic[T]):
         self._until: OrderedDict[T, float] = OrderedDict()  # the first is found at once in it
         self._is_set = False
 
+    def __contains__(self, member: T) -> bool:
+        return member in self._until
+
     def begin(self, member: T, now: float) -> None:
         """From now on; also where it had begun before."""
         self._until.pop(member, None)

@@ -14,6 +14,7 @@ from reknit_core.wire.reasons import reason_of
 from reknit.observe.logs import tell, tell_seldom
 from reknit.sockets.poller import MASKS
 from reknit.sockets.stream_socket import StreamSocket
+from reknit.trio.gathering import Gathering
 from reknit.trio.reactor import Reactor
 from reknit.trio.transport.dialler import DialError, Dialler, Dialling
 from reknit.trio.watched import Deadlines, Watched
@@ -36,16 +37,14 @@ class Passing:
             plain.policy.http_timeout, reactor.schedule, Passage.late
         )
         self._seldom = Seldom()
-        self._open: set[Passage] = set()
-        self._ended = trio.Event()  # set, and replaced, when one has ended
+        self._open: Gathering[Passage] = Gathering()
 
     def __len__(self) -> int:
         return len(self._open)
 
     async def wait_empty(self) -> None:
         """Return when none is open any more."""
-        while self._open:
-            await self._ended.wait()
+        await self._open.wait_empty()
 
     def begin(
         self,
@@ -79,8 +78,6 @@ class Passing:
             self._reactor.release(end)
         self._deadlines.end(passage)
         self._open.discard(passage)
-        self._ended.set()
-        self._ended = trio.Event()
 
     def tell(self, passage: "Passage") -> None:
         """Log how it ended."""

@@ -7,12 +7,12 @@ pair, and here what comes is passed on, both ways. It is a longer wire, and no h
 import socket
 from collections.abc import Callable
 
-import trio
 from reknit_core.proxy.admission import Guest
 
 from reknit.sockets.poller import MASKS
 from reknit.sockets.stream_socket import StreamSocket
 from reknit.sockets.tls import TlsSocket
+from reknit.trio.gathering import Gathering
 from reknit.trio.reactor import Reactor
 from reknit.trio.watched import Deadlines, Watched
 
@@ -115,46 +115,39 @@ class Pumps:
     def __init__(self, reactor: Reactor, patience: float, leave: Callable[[Guest], None]) -> None:
         self.reactor = reactor
         self._leave = leave
-        self._open: dict[Pump, None] = {}
-        self._ending: set[Pump] = set()
+        self._open: Gathering[Pump] = Gathering()
         self._deadlines: Deadlines[Pump] = Deadlines(
             patience, reactor.schedule, lambda pump, now: pump.drop()
         )
-        self._ended = trio.Event()  # set, and replaced, when one has ended
 
     def __len__(self) -> int:
         return len(self._open)
 
     async def wait_empty(self) -> None:
         """Return when none is open any more."""
-        while self._open:
-            await self._ended.wait()
+        await self._open.wait_empty()
 
     def begin(self, client: TlsSocket, ours: socket.socket, guest: Guest) -> None:
         """Pass on between these two."""
         pump = Pump(self, client, ours, guest)
-        self._open[pump] = None
+        self._open.add(pump)
         pump.begin()
 
     def cut(self) -> None:
         """Cut them all: their clients are to come back elsewhere."""
-        for pump in list(self._open):
+        for pump in self._open:
             pump.drop()
 
     def expect_end(self, pump: Pump, now: float) -> None:
         """One of its ends has ended."""
-        if pump not in self._ending:
-            self._ending.add(pump)
+        if pump not in self._deadlines:
             self._deadlines.begin(pump, now)
 
     def forget(self, pump: Pump) -> None:
         """Both its connections are closed."""
-        self._open.pop(pump, None)
-        self._ending.discard(pump)
+        self._open.discard(pump)
         self._deadlines.end(pump)
         self._leave(pump.guest)
-        self._ended.set()
-        self._ended = trio.Event()
 
 
 def make_pair() -> tuple[socket.socket, socket.socket]:
