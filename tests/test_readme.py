@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import fields
-from enum import Enum
 from pathlib import Path
 
 import pytest
@@ -45,26 +44,12 @@ REPOSITORY = f"{ADDRESS}/blob/main/" if ADDRESS else ""
 WIRE_PAGE = (ROOT / "core" / "README.md").read_text()
 
 
-def shown(value: object) -> str:
-    """A default as the table has it."""
-    match value:
-        case bool():
-            return str(value).lower()
-        case frozenset():
-            return ",".join(str(part) for part in sorted(value)) or "none"
-        case Enum():
-            return str(value.value)
-        case float():
-            return f"{value:g}"
-        case _:
-            return str(value)
-
-
 @pytest.mark.parametrize("name", [field.name for field in fields(Policy)])
 def test_the_options_table(name: str) -> None:
-    setting = SETTINGS[name]
-    default = f"{shown(getattr(Policy(), name))} {setting.unit}".strip()
-    row = f"| `--{name.replace('_', '-')}` | {default} | {setting.help} |"
+    setting, option = SETTINGS[name], OPTIONS[name]
+    default = option.shown(getattr(Policy(), name)) or "none"
+    unit = "" if option.quantity else setting.unit
+    row = f"| `{option.flag}` | {f'{default} {unit}'.strip()} | {setting.help} |"
     assert row in OPTIONS_PAGE
 
 

@@ -23,7 +23,8 @@ from reknit.settings.config import (
     from_toml,
     merge,
 )
-from reknit.settings.options import OPTIONS, PREFIX, count_workers
+from reknit.settings.option import PREFIX
+from reknit.settings.options import OPTIONS, count_workers
 
 
 @click.group("reknit", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,7 +43,8 @@ def serve(config_file: str | None, **options: object) -> None:
 
     Every option is also an environment variable (--retry-interval: REKNIT_RETRY_INTERVAL) and a
     key of the TOML file (retry_interval). Command line overrides environment, environment overrides
-    file. The file may also hold `upstream`.
+    file. The file may also hold `upstream`. A TIME is 250ms, 90s or 5m, a SIZE 64kB or 4MiB;
+    without a unit they are in seconds and bytes.
     """
     with held_back():
         _serve(config_file, options)

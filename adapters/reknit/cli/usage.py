@@ -10,7 +10,8 @@ from reknit_core.wire.reasons import reason_of
 
 from reknit.settings import files
 from reknit.settings.config import one_line
-from reknit.settings.options import OPTIONS, Option
+from reknit.settings.option import Option
+from reknit.settings.options import OPTIONS
 
 MOST_SAID = 1000  # characters of an error: what is allowed stands at its end
 

@@ -15,7 +15,8 @@ from reknit_core.policy.upstream import Upstream
 from reknit_core.wire.reasons import printable
 
 from reknit.settings.addresses import Address, Listen, UnixPath, is_loopback, parse_listen
-from reknit.settings.options import OPTIONS, PREFIX, LogFormat, LogLevel, Option, Staying, TlsFiles
+from reknit.settings.option import PREFIX, Option
+from reknit.settings.options import OPTIONS, LogFormat, LogLevel, Staying, TlsFiles
 
 CONFIG = "config"  # names the file itself, so it can't stand in one
 SHOWN = 60  # characters of a bad value in an error

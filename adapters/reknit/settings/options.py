@@ -7,20 +7,20 @@ described once.
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from math import inf
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
-from reknit_core.policy.policy import SETTINGS, Policy, Setting
+from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import URL_FORMS, parse_upstream
 
 from reknit.settings.addresses import MAX_UNIX_PATH, parse_address, parse_addresses, parse_path
-
-PREFIX = "REKNIT_"
+from reknit.settings.option import Option, parse_as, policy_option, read_as, read_file_name
+from reknit.settings.units import SECONDS
 
 ALWAYS = 0.0  # --state-sync: on the disk before it is passed on
 NEVER = inf  # or when the system likes
@@ -75,40 +75,6 @@ class TlsFiles:
     upstream_key: str = _file("The key of that certificate.", "in the file of --upstream-cert")
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One thing that can be configured, under the same name everywhere.
-
-    A list may be given more than once on the command line, each time with commas or without.
-    `allowed` says in words what may be given, `limits` the range of a number, with its unit.
-    One that `is_secret` can't stand on a command line, and is never shown.
-    `read` takes a TOML value to the value itself; `parse` takes text to a TOML value first. Both
-    raise ValueError for what is not allowed.
-    """
-
-    name: str
-    metavar: str
-    help: str
-    allowed: str
-    default: str
-    parse: Callable[[str], object]
-    read: Callable[[object], object]
-    is_flag: bool = False
-    is_list: bool = False
-    is_secret: bool = False
-    limits: str = ""
-
-    @property
-    def flag(self) -> str:
-        """The name on the command line."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def variable(self) -> str:
-        """The name in the environment."""
-        return PREFIX + self.name.upper()
-
-
 def parse_token(text: str) -> str:
     """Check a bearer token (RFC 6750, section 2.1). Raises ValueError."""
     if not re.fullmatch(r"[A-Za-z0-9._~+/-]{16,}=*", text):
@@ -119,10 +85,7 @@ def parse_token(text: str) -> str:
 def parse_sync(text: str) -> float:
     """Seconds until what is kept must be on the disk, or a word for it. Raises ValueError."""
     words = {"always": ALWAYS, "off": NEVER}
-    seconds = words[text] if text in words else float(text)
-    if text not in words and not MIN_SYNC <= seconds <= MAX_SYNC:
-        raise ValueError(text)
-    return seconds
+    return words[text] if text in words else SECONDS.read(text, MIN_SYNC, MAX_SYNC)
 
 
 def count_workers(number: int) -> int:
@@ -154,95 +117,6 @@ def parse_hook(text: str) -> str:
         raise ValueError(text)
     parts.hostname.encode("idna")
     return text
-
-
-def _parse_as(kind: Any, text: str) -> object:
-    """Text from a command line or the environment as a TOML value of that type."""
-    if kind is bool:
-        return {"true": True, "false": False}.get(text.lower(), text)
-    if kind is int:
-        return int(text)
-    if kind is float:
-        return float(text)
-    return text
-
-
-def _read_as(kind: Any, value: object) -> object:
-    """A TOML value as a value of that type. Raises ValueError for another type."""
-    if kind is float and type(value) in (int, float):
-        return float(value)  # type: ignore[arg-type]
-    if kind in (bool, int, str) and type(value) is kind:
-        return value
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return kind(value)
-    if get_origin(kind) is frozenset:
-        (part,) = get_args(kind)
-        if isinstance(value, str):
-            words = [word.strip() for word in value.split(",")] if value.strip() else []
-            return frozenset(_parse_as(part, word) for word in words)
-        if isinstance(value, list):
-            return frozenset(_read_as(part, item) for item in value)
-    raise ValueError(value)
-
-
-def _read_file_name(value: object) -> str:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError(value)
-    return value
-
-
-def _show_default(value: object) -> str:
-    match value:
-        case bool():
-            return str(value).lower()
-        case Enum():
-            return str(value.value)
-        case frozenset():
-            return ",".join(str(part) for part in sorted(value))
-        case float():
-            return f"{value:g}"
-        case _:
-            return str(value)
-
-
-def _metavar(kind: Any, setting: Setting) -> str:
-    if kind is bool:
-        return "true|false"
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return "|".join(str(member.value) for member in kind)
-    if get_origin(kind) is frozenset:
-        return (setting.metavar or ("CODE" if get_args(kind) == (int,) else "NAME")) + ",..."
-    return setting.metavar or setting.unit.upper() or ("NAME" if kind is str else "NUMBER")
-
-
-def _allowed(kind: Any, setting: Setting) -> str:
-    if kind is bool:
-        return "true or false"
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return ", ".join(str(member.value) for member in kind)
-    return f"a whole number, {setting.allowed}" if kind is int else setting.allowed
-
-
-def _policy_option(name: str, kind: Any, default: object) -> Option:
-    setting = SETTINGS[name]
-
-    def read(value: object) -> object:
-        result = _read_as(kind, value)
-        setting.check(name, result)
-        return result
-
-    return Option(
-        name,
-        _metavar(kind, setting),
-        setting.help,
-        _allowed(kind, setting),
-        _show_default(default),
-        lambda text: _parse_as(kind, text),
-        read,
-        is_flag=kind is bool,
-        is_list=get_origin(kind) is frozenset,
-        limits=setting.allowed if kind in (int, float) else "",
-    )
 
 
 def _options() -> Iterable[Option]:
@@ -309,15 +183,15 @@ def _options() -> Iterable[Option]:
         "the name of a directory",
         "none",
         str,
-        lambda value: Path(_read_file_name(value)),
+        lambda value: Path(read_file_name(value)),
     )
     yield Option(
         "state_sync",
-        "always|SECONDS|off",
+        "always|TIME|off",
         "When data in --state-dir must be on the disk: before it is passed on (always), within "
-        "that many seconds, or whenever the operating system chooses (off).",
-        f"always, {MIN_SYNC:g} to {MAX_SYNC:g} seconds, or off",
-        "1",
+        "that time, or whenever the operating system chooses (off).",
+        f"always, off, or {SECONDS.allowed(SECONDS.range(MIN_SYNC, MAX_SYNC))}",
+        SECONDS.show(1),
         str.lower,
         lambda value: parse_sync(str(value)),
     )
@@ -375,16 +249,16 @@ def _options() -> Iterable[Option]:
         "Whether --admin may send messages of its own to clients and servers.",
         "true or false",
         "off",
-        lambda text: _parse_as(bool, text),
-        lambda value: _read_as(bool, value),
+        lambda text: parse_as(bool, text),
+        lambda value: read_as(bool, value),
         is_flag=True,
     )
     for item in fields(TlsFiles):
         meaning, default = item.metadata["help"], item.metadata["default"]
-        yield Option(item.name, "FILE", meaning, "a file's name", default, str, _read_file_name)
+        yield Option(item.name, "FILE", meaning, "a file's name", default, str, read_file_name)
     kinds = get_type_hints(Policy)
     for item in fields(Policy):
-        yield _policy_option(item.name, kinds[item.name], item.default)
+        yield policy_option(item.name, kinds[item.name], item.default)
 
 
 OPTIONS: Mapping[str, Option] = {option.name: option for option in _options()}

@@ -57,7 +57,7 @@ def test_every_setting_takes_its_own_default_from_every_source() -> None:
         text = {name: option.default}
         assert policy_of(from_command_line(text)) == Policy(), name
         assert policy_of(from_environment({option.variable: option.default})) == Policy(), name
-        bare = option.is_flag or option.limits != ""
+        bare = option.is_flag or (option.limits != "" and option.quantity is None)
         value = option.default if bare else f'"{option.default}"'
         assert policy_of(from_toml(f"{name} = {value}", "f")) == Policy(), name
 
@@ -67,6 +67,54 @@ def test_every_setting_is_explained() -> None:
         assert option.help.endswith(".")
         assert option.allowed
         assert option.metavar
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("client_grace", "90s", 90),
+        ("client_grace", "5m", 300),
+        ("client_grace", "1.5 h", 5400),
+        ("client_grace", "7ms", 0.007),
+        ("client_grace", "1D", 86400),
+        ("client_grace", "12", 12),
+        ("client_grace", "1e-05", 0.00001),
+        ("queue_bytes", "4MiB", 4 * 2**20),
+        ("queue_bytes", "1.5kib", 1536),
+        ("queue_bytes", "2 GB", 2 * 10**9),
+        ("queue_bytes", "640B", 640),
+        ("queue_bytes", "640", 640),
+    ],
+)
+def test_times_and_sizes_have_units_in_every_source(name: str, text: str, value: float) -> None:
+    option = OPTIONS[name]
+    for layer in (
+        from_command_line({name: text}),
+        from_environment({option.variable: text}),
+        from_toml(f'{name} = "{text}"', "f"),
+    ):
+        found = getattr(policy_of(layer), name)
+        assert found == value
+        assert type(found) is (float if name == "client_grace" else int)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("client_grace", 0, "0s"),
+        ("client_grace", 0.25, "250ms"),
+        ("client_grace", 0.00001, "1e-05s"),
+        ("client_grace", 90, "90s"),
+        ("client_grace", 86400, "1d"),
+        ("queue_bytes", 1000, "1000B"),
+        ("queue_bytes", 2**31, "2GiB"),
+    ],
+)
+def test_times_and_sizes_are_shown_as_they_can_be_given(
+    name: str, value: float, shown: str
+) -> None:
+    assert OPTIONS[name].shown(value) == shown
+    assert OPTIONS[name].read(shown) == value
 
 
 @pytest.mark.parametrize(
@@ -87,6 +135,12 @@ def test_close_codes_are_separated_by_commas(text: str, codes: set[int]) -> None
         ("retry_interval", "-1"),
         ("retry_interval", "nan"),
         ("retry_interval", "inf"),
+        ("retry_interval", "1 week"),
+        ("retry_interval", "1..5"),
+        ("retry_interval", "1e99999"),
+        ("queue_bytes", "4m"),
+        ("queue_bytes", "0.5"),
+        ("queue_bytes", "9" * 5000),
         ("retry_limit", "1.5"),
         ("retry_limit", "9" * 5000),
         ("server_retry_codes", "1001,,1012"),
@@ -127,7 +181,12 @@ def test_a_bad_text_is_named_with_what_is_allowed(name: str, value: str) -> None
 @pytest.mark.parametrize(
     "line",
     [
-        'retry_interval = "1"',
+        'retry_interval = "1x"',
+        'retry_interval = "1 h 5 m"',
+        'retry_interval = "2d"',
+        'retry_limit = "1"',
+        'queue_bytes = "1.5B"',
+        "queue_bytes = 1.5",
         "retry_interval = true",
         "retry_interval = nan",
         f"retry_interval = {10**400}",
