@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 from reknit_core.durable.frozen import FrozenError, freeze, thaw
+from reknit_core.proxy.arrival import Arrival
 from reknit_core.side import Side
 from reknit_core.telemetry.totals import add_totals, take_totals
 
@@ -23,7 +24,6 @@ from reknit.process.takeover import (
     hand_over,
     take_over,
 )
-from reknit.trio.door.arrival import Arrival
 from reknit.trio.door.listeners import close_listeners
 from reknit.trio.links import Connection, Link
 

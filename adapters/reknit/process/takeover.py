@@ -28,10 +28,9 @@ from typing import Protocol, TypeVar
 
 import msgspec
 from reknit_core.durable import frozen
+from reknit_core.proxy.arrival import Arrival
 from reknit_core.telemetry.totals import Totals
 from reknit_core.wire.reasons import reason_of
-
-from reknit.trio.door.arrival import Arrival
 
 VERSION = 2
 BATCH = 126  # sessions a message: Linux passes at most 253 descriptors in one

@@ -17,6 +17,7 @@ from reknit_core.events import ClientConnected
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.admission import Admission, Guest
+from reknit_core.proxy.arrival import Arrival
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.proxy.plain_http import PlainHttp
 from reknit_core.proxy.share import ALONE, Share
@@ -28,7 +29,6 @@ from reknit.sockets.stream_socket import StreamSocket
 from reknit.state.directory import StateDir
 from reknit.state.elsewhere import NOWHERE, Elsewhere
 from reknit.state.store import Store
-from reknit.trio.door.arrival import Arrival
 from reknit.trio.door.colleagues import Colleagues
 from reknit.trio.door.listener import Listener
 from reknit.trio.door.listeners import close_listeners

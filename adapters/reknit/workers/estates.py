@@ -13,6 +13,7 @@ from logging import ERROR
 from typing import Protocol
 
 from reknit_core.durable.frozen import FrozenError, id_of
+from reknit_core.proxy.arrival import Arrival
 from reknit_core.proxy.share import Share
 from reknit_core.telemetry.totals import Totals, sum_totals
 
@@ -32,7 +33,6 @@ from reknit.process.takeover import (
     Yours,
     accept,
 )
-from reknit.trio.door.arrival import Arrival
 from reknit.trio.door.colleagues import InboxError, pack, unpack
 from reknit.workers.listening import listen_now, share_out, widen
 

@@ -32,9 +32,9 @@ from reknit.process.takeover import (
     hand_over,
     take_over,
 )
-from reknit.trio.door.arrival import Arrival
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
+from reknit_core.proxy.arrival import Arrival
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.telemetry.totals import take_totals
 from socket_bench import Bench, socket_test

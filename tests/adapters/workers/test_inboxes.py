@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from reknit.trio.door.arrival import Arrival
 from reknit.trio.door.colleagues import InboxError, pack, unpack
+from reknit_core.proxy.arrival import Arrival
 
 Pair = tuple[socket.socket, socket.socket]
 ARRIVAL = Arrival("192.0.2.1", b"GET / HTTP/1.1\r\n", secure=True)

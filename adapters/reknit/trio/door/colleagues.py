@@ -15,6 +15,7 @@ from logging import DEBUG, ERROR, WARNING
 import msgspec
 from reknit_core.policy.policy import Policy
 from reknit_core.proxy.admission import Admission, Guest
+from reknit_core.proxy.arrival import Arrival
 from reknit_core.wire.handshake import ClientHandshake, Refusal, encode_refusal, refusal
 from reknit_core.wire.reasons import reason_of
 
@@ -22,7 +23,6 @@ from reknit.observe.logs import tell
 from reknit.sockets.poller import READ, WRITE
 from reknit.sockets.stream_socket import StreamSocket
 from reknit.sockets.tls import TlsSocket
-from reknit.trio.door.arrival import Arrival
 from reknit.trio.door.newcomers import Newcomers
 from reknit.trio.door.pump import Pumps, make_pair
 from reknit.trio.reactor import Reactor

@@ -42,6 +42,7 @@ from reknit.verify.fuzz.conversations import (
 from reknit.verify.fuzz.files import RECORDING_SEEDS, RULE_SEEDS, feed_recordings, feed_rules
 from reknit.verify.fuzz.happenings import play
 from reknit.verify.fuzz.plain import BETWEEN, feed_plain
+from reknit.verify.fuzz.prefaces import PREFACE_SEEDS, feed_prefaces
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
 ACCEPT = base64.b64encode(
@@ -199,6 +200,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "streams": feed_streams,
     "rules": feed_rules,
     "recordings": feed_recordings,
+    "prefaces": feed_prefaces,
 }
 """By name. The first byte of a handshake says how it is cut into reads: 0 not at all."""
 
@@ -240,6 +242,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "streams": STREAM_SEEDS,
     "rules": RULE_SEEDS,
     "recordings": RECORDING_SEEDS,
+    "prefaces": PREFACE_SEEDS,
 }
 """What a fuzzer may begin with."""
 
