@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from reknit.admin.calls import ContextCalls
+from reknit.admin.calls import SessionCalls
 from reknit.admin.feed import Feed
 from reknit.admin.health import routes
 from reknit.admin.metrics import Metrics
@@ -84,7 +84,7 @@ def admin(folder: Path) -> tuple[Metrics, list[Route]]:
     sessions = Sessions(contexts, reactor, records=True)
     store = Store(StateDir(folder, NEVER), contexts)
     metrics = Metrics(sessions, Admission(Policy()), Histogram(), lambda: 0, store)
-    calls = ContextCalls(sessions, reactor)
+    calls = SessionCalls(sessions, reactor)
     requests = RequestCalls(sessions, reactor, is_allowed=True)
     parts = (Page(), Feed(sessions), metrics, calls, requests)
     health = routes(lambda: True, lambda: None, store)

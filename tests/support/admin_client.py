@@ -39,7 +39,7 @@ class Admin:
 
     async def only(self) -> str:
         """The name of the only session."""
-        (context,) = (await self.get("/contexts"))["contexts"]
+        (context,) = (await self.get("/sessions"))["sessions"]
         return str(context["session"])
 
     async def metrics(self) -> dict[str, float]:

@@ -9,11 +9,12 @@ from reknit_core.counters import Histogram
 from reknit_core.proxy.admission import Admission
 
 from reknit.admin import health
-from reknit.admin.calls import ContextCalls
+from reknit.admin.calls import SessionCalls
 from reknit.admin.feed import Feed
 from reknit.admin.guard import Guard
 from reknit.admin.lag import measure_lag
 from reknit.admin.metrics import Metrics
+from reknit.admin.old_names import with_paths_before
 from reknit.admin.page import Page
 from reknit.admin.requests import RequestCalls
 from reknit.admin.router import Route, Router
@@ -49,7 +50,7 @@ class Admin:
         self.feed = Feed(sessions)
         self.metrics = Metrics(sessions, admission, self._lag, untold, store)
         self.calls = (
-            *ContextCalls(sessions, reactor).routes(),
+            *SessionCalls(sessions, reactor).routes(),
             *RequestCalls(sessions, reactor, is_allowed=requests).routes(),
         )
         """The routes of what is asked about single sessions."""
@@ -86,7 +87,7 @@ async def answer_on(
     """
     over_tcp = any(listener.family != socket.AF_UNIX for listener in listeners)
     guard = Guard(token, loopback=token is None and over_tcp)
-    server = Server(Router(routes, guard), guard.knows)
+    server = Server(Router(with_paths_before(routes), guard), guard.knows)
     wrapped = [
         trio.SocketListener(trio.socket.from_stdlib_socket(listener)) for listener in listeners
     ]

@@ -15,6 +15,7 @@ from reknit_core.telemetry.detail import Detail, attempts, detail
 from reknit.admin.http_messages import ProblemError, Request, Response, json_response
 from reknit.admin.router import Route
 from reknit.observe.logs import tell
+from reknit.observe.reports import label_of
 from reknit.trio.links import Link
 from reknit.trio.reactor import Reactor
 from reknit.trio.sessions import Sessions
@@ -24,7 +25,7 @@ MAX_PAGE = 1000
 MAX_REASON = 123  # bytes of a Close frame's reason (RFC 6455, section 5.5)
 
 
-class ContextCalls:
+class SessionCalls:
     """Answers what is asked about sessions, and does what is asked of them."""
 
     def __init__(self, sessions: Sessions, reactor: Reactor) -> None:
@@ -34,11 +35,12 @@ class ContextCalls:
     def routes(self) -> tuple[Route, ...]:
         """Their paths."""
         return (
-            Route("GET", "/contexts", self.list),
-            Route("GET", "/contexts/{session}", self.show),
-            Route("POST", "/contexts/{session}/close", self.close),
-            Route("POST", "/contexts/{session}/drain", self.drain),
-            Route("POST", "/contexts/{session}/cut", self.cut),
+            Route("GET", "/sessions", self.list),
+            Route("POST", "/sessions/find", self.find),
+            Route("GET", "/sessions/{session}", self.show),
+            Route("POST", "/sessions/{session}/close", self.close),
+            Route("POST", "/sessions/{session}/drain", self.drain),
+            Route("POST", "/sessions/{session}/cut", self.cut),
         )
 
     async def list(self, request: Request) -> Response:
@@ -61,7 +63,17 @@ class ContextCalls:
         following = page[limit - 1].label if len(page) > limit else None
         now = trio.current_time()
         shown = [_summary(link, now) for link in page[:limit]]
-        return json_response({"contexts": shown, "next": following})
+        return json_response({"sessions": shown, "next": following})
+
+    async def find(self, request: Request) -> Response:
+        """The session of a connection id, which stands in the body: no log has it from there."""
+        connection_id = request.document().get("connection_id")
+        if not isinstance(connection_id, str):
+            raise ProblemError(400, "bad_id", "connection_id: allowed is text")
+        link = self._sessions.find(label_of(connection_id, self._sessions.key))
+        if link is None:
+            raise no_session()
+        return json_response(_summary(link, trio.current_time()))
 
     async def show(self, request: Request) -> Response:
         """All about one session."""
@@ -110,8 +122,13 @@ def find_link(sessions: Sessions, request: Request) -> Link:
     """The session that the request's path names. Raises ProblemError."""
     link = sessions.find(request.params["session"])
     if link is None:
-        raise ProblemError(404, "unknown_session", "there is no such session, or it has ended")
+        raise no_session()
     return link
+
+
+def no_session() -> ProblemError:
+    """It is not here."""
+    return ProblemError(404, "unknown_session", "there is no such session, or it has ended")
 
 
 def steer(reactor: Reactor, link: Link, call: str, event: Event) -> None:

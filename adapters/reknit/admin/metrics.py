@@ -22,6 +22,7 @@ from reknit_core.proxy.admission import Admission
 from reknit_core.telemetry.survey import Flow, survey
 
 from reknit.admin.http_messages import Request, Response
+from reknit.admin.old_names import SESSIONS, SESSIONS_BEFORE
 from reknit.admin.router import Route
 from reknit.observe.logs import count_lost_lines
 from reknit.state.store import Store
@@ -72,12 +73,10 @@ class Metrics(Collector):
         counters = contexts.counters
         seen = survey(contexts)
         yield InfoMetricFamily("reknit_build", "The version.", {"version": version("reknit")})
-        yield _gauge(
-            "reknit_contexts",
-            "Sessions by state.",
-            ("state",),
-            (((state.value,), number) for state, number in seen.states.items()),
-        )
+        states = [((state.value,), number) for state, number in seen.states.items()]
+        yield _gauge(SESSIONS, "Sessions in each state.", ("state",), states)
+        text = f"The same as {SESSIONS}: this name goes with the next release."
+        yield _gauge(SESSIONS_BEFORE, text, ("state",), states)
         yield _counter(
             "reknit_transitions",
             "Changes of a session's state.",

@@ -36,7 +36,7 @@ class RequestCalls:
 
     def routes(self) -> tuple[Route, ...]:
         """Their path."""
-        return (Route("POST", "/contexts/{session}/request", self.ask),)
+        return (Route("POST", "/sessions/{session}/request", self.ask),)
 
     async def ask(self, request: Request) -> Response:
         """Send a message to a session's client or server, and answer with the reply."""

@@ -68,12 +68,13 @@ class FrontDesk:
             Route("POST", "/drain", self._start_drain),
             Route("GET", "/feed", self._feed),
             Route("GET", "/metrics", self._metrics),
-            Route("GET", "/contexts", self._list),
-            Route("GET", "/contexts/{session}", self._find),
-            Route("POST", "/contexts/{session}/close", self._find),
-            Route("POST", "/contexts/{session}/drain", self._find),
-            Route("POST", "/contexts/{session}/cut", self._find),
-            Route("POST", "/contexts/{session}/request", self._find),
+            Route("GET", "/sessions", self._list),
+            Route("POST", "/sessions/find", self._find),
+            Route("GET", "/sessions/{session}", self._find),
+            Route("POST", "/sessions/{session}/close", self._find),
+            Route("POST", "/sessions/{session}/drain", self._find),
+            Route("POST", "/sessions/{session}/cut", self._find),
+            Route("POST", "/sessions/{session}/request", self._find),
         )
 
     def gone(self, worker: WorkerProcess) -> None:
@@ -193,13 +194,13 @@ class FrontDesk:
         limit = limit_of(request)
         found: list[dict[str, Any]] = []
         is_more = False
-        for worker, document in await self._documents(request, "/contexts"):
-            found += [{**each, "worker": worker.number} for each in document["contexts"]]
+        for worker, document in await self._documents(request, "/sessions"):
+            found += [{**each, "worker": worker.number} for each in document["sessions"]]
             is_more = is_more or document["next"] is not None
         page = nsmallest(limit, found, key=lambda each: str(each["session"]))
         is_more = is_more or len(found) > limit
         following = page[-1]["session"] if is_more and page else None
-        return json_response({"contexts": page, "next": following})
+        return json_response({"sessions": page, "next": following})
 
     async def _find(self, request: Request) -> Response:
         """Whichever worker has that session answers; the others say that there is none."""

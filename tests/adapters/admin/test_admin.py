@@ -43,8 +43,8 @@ async def test_the_metrics_say_what_happened(bench: Bench) -> None:
     async with aiohttp.ClientSession() as http:
         admin = await Admin.of(proxy, http)
         seen = await admin.metrics()
-        assert seen["reknit_contexts{state=server_down}"] == 1
-        assert seen["reknit_contexts{state=connected}"] == 0
+        assert seen["reknit_sessions{state=server_down}"] == 1
+        assert seen["reknit_sessions{state=connected}"] == 0
         assert seen["reknit_messages_total{to=server}"] == 4
         assert seen["reknit_queue_bytes{to=server}"] == 3 * 11 + 25
         assert seen["reknit_unconfirmed_messages{to=server}"] == 4
@@ -69,7 +69,7 @@ async def test_the_metrics_say_what_happened(bench: Bench) -> None:
         seen = await admin.metrics()
         failed = sum("failed: " in line for line in proxy.lines)
         transitions = Counter(trigger for _, trigger in proxy.transitions)
-    assert not any(value for name, value in seen.items() if name.startswith("reknit_contexts"))
+    assert not any(value for name, value in seen.items() if name.startswith("reknit_sessions"))
     counted = Counter[str]()
     for name, value in seen.items():
         if name.startswith("reknit_transitions_total"):
@@ -103,6 +103,38 @@ async def test_the_metrics_say_what_happened(bench: Bench) -> None:
     }.items():
         assert seen[name] == value, name
     assert seen["reknit_dials_total{kind=again}"] == 1 + failed
+
+
+@socket_test
+async def test_a_session_is_found_by_its_id_which_no_log_has(bench: Bench) -> None:
+    await bench.upstream.start()
+    proxy = await bench.proxy(*ADMIN, "--log-level", "debug")
+    client = await bench.connect()
+    await bench.connect()
+    async with aiohttp.ClientSession() as http:
+        admin = await Admin.of(proxy, http)
+        found = await admin.post("/sessions/find", connection_id=id_of(client))
+        cut(client)
+        await proxy.logged(f"{found['session']} client_down by client_lost")
+        for body, status in (({"connection_id": "another"}, 404), ({"connection_id": 1}, 400)):
+            answer = await admin.ask("POST", "/sessions/find", data=json.dumps(body))
+            assert answer[0] == status, answer
+    assert not [line for line in proxy.lines if id_of(client) in line or "another" in line]
+
+
+@socket_test
+async def test_the_names_before_answer_too(bench: Bench) -> None:
+    await bench.upstream.start()
+    proxy = await bench.proxy(*ADMIN)
+    await bench.connect()
+    async with aiohttp.ClientSession() as http:
+        admin = await Admin.of(proxy, http)
+        (only,) = (await admin.get("/contexts?state=connected"))["contexts"]
+        assert only["session"] == await admin.only()
+        assert (await admin.get(f"/contexts/{only['session']}"))["session"] == only["session"]
+        assert (await admin.metrics())["reknit_contexts{state=connected}"] == 1
+        await admin.post(f"/contexts/{only['session']}/close")
+        await proxy.reached("closed")
 
 
 @socket_test
@@ -145,8 +177,8 @@ async def test_no_id_is_shown(bench: Bench) -> None:
         admin = await Admin.of(proxy, http)
         session = await admin.only()
         shown = [
-            json.dumps(await admin.get("/contexts")),
-            json.dumps(await admin.get(f"/contexts/{session}")),
+            json.dumps(await admin.get("/sessions")),
+            json.dumps(await admin.get(f"/sessions/{session}")),
             json.dumps(await admin.metrics()),
             *proxy.lines,
         ]
@@ -167,8 +199,8 @@ async def test_sessions_are_listed_in_pages_and_by_state(bench: Bench) -> None:
         cursor = ""
         pages = 0
         while True:
-            page = await admin.get(f"/contexts?limit=2&cursor={cursor}")
-            found += [context["session"] for context in page["contexts"]]
+            page = await admin.get(f"/sessions?limit=2&cursor={cursor}")
+            found += [context["session"] for context in page["sessions"]]
             pages += 1
             cursor = page["next"]
             if cursor is None:
@@ -176,15 +208,15 @@ async def test_sessions_are_listed_in_pages_and_by_state(bench: Bench) -> None:
         assert pages == 3
         assert len(set(found)) == 5
         assert found == sorted(found)
-        away = await admin.get("/contexts?state=client_down")
-        assert [context["state"] for context in away["contexts"]] == ["client_down"]
+        away = await admin.get("/sessions?state=client_down")
+        assert [context["state"] for context in away["sessions"]] == ["client_down"]
         assert away["next"] is None
-        up = await admin.get("/contexts?state=connected&limit=4")
-        assert len(up["contexts"]) == 4
+        up = await admin.get("/sessions?state=connected&limit=4")
+        assert len(up["sessions"]) == 4
         assert up["next"] is None
-        assert (await admin.get("/contexts?cursor=zz"))["contexts"] == []
+        assert (await admin.get("/sessions?cursor=zz"))["sessions"] == []
         for query in ("state=up", "limit=0", "limit=1001", "limit=x", "limit=-1", "limit="):
-            status, answer = await admin.ask("GET", f"/contexts?{query}")
+            status, answer = await admin.ask("GET", f"/sessions?{query}")
             assert status == 400
             assert "allowed" in answer["message"]
 
@@ -201,7 +233,7 @@ async def test_one_session_is_shown_with_its_trace(bench: Bench) -> None:
     async with aiohttp.ClientSession() as http:
         admin = await Admin.of(proxy, http)
         session = await admin.only()
-        while (shown := await admin.get(f"/contexts/{session}"))["to_server"]["messages"] < 2:
+        while (shown := await admin.get(f"/sessions/{session}"))["to_server"]["messages"] < 2:
             pass
     assert shown["session"] == session
     assert shown["state"] == "server_down"
@@ -228,10 +260,10 @@ async def test_a_leg_is_cut_and_the_session_goes_on(bench: Bench, leg: str) -> N
     async with aiohttp.ClientSession() as http:
         admin = await Admin.of(proxy, http)
         session = await admin.only()
-        answer = await admin.post(f"/contexts/{session}/cut", leg=leg)
+        answer = await admin.post(f"/sessions/{session}/cut", leg=leg)
         assert answer["state"] == f"{leg}_down"
         await proxy.logged(f"INFO {session} cut {leg} by the operator")
-        path = f"/contexts/{session}/cut"
+        path = f"/sessions/{session}/cut"
         status, answer = await admin.ask("POST", path, data=json.dumps({"leg": leg}))
         assert (status, answer["error"]) == (409, "not_connected")
         for body in ({}, {"leg": "both"}, {"leg": 1}, {"leg": ["client"]}):
@@ -269,7 +301,7 @@ async def test_a_session_is_ended(
     async with aiohttp.ClientSession() as http:
         admin = await Admin.of(proxy, http)
         session = await admin.only()
-        path = f"/contexts/{session}/{call}"
+        path = f"/sessions/{session}/{call}"
         for bad in ({"code": 1006}, {"code": True}, {"code": "1001"}, {"code": 5000}):
             assert (await admin.ask("POST", path, data=json.dumps(bad)))[0] == 400
         for bad_reason in ({"reason": "x" * 124}, {"reason": 1}, {"reason": "\ud800"}):
@@ -281,7 +313,7 @@ async def test_a_session_is_ended(
         assert await closed(server) == (codes[1], reason)
         await proxy.reached("closed")
         assert (await admin.ask("POST", path))[0] == 404
-        assert (await admin.get("/contexts"))["contexts"] == []
+        assert (await admin.get("/sessions"))["sessions"] == []
 
 
 @socket_test
@@ -299,7 +331,7 @@ async def test_clients_that_stall_hold_no_session_up(bench: Bench) -> None:
             if number % 2:
                 sock.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
             else:
-                sock.send(b"POST /contexts/1/close HTTP/1.1\r\n")
+                sock.send(b"POST /sessions/1/close HTTP/1.1\r\n")
         for _ in range(20):
             await exchange(client, server)
     finally:
@@ -309,7 +341,7 @@ async def test_clients_that_stall_hold_no_session_up(bench: Bench) -> None:
         admin = await Admin.of(proxy, http)
         while True:  # until the proxy has seen that they are gone
             try:
-                assert (await admin.get("/contexts"))["next"] is None
+                assert (await admin.get("/sessions"))["next"] is None
                 break
             except aiohttp.ClientError:
                 await asyncio.sleep(0.01)
@@ -368,11 +400,11 @@ async def test_a_token_opens_it_to_others(bench: Bench, tmp_path: Path) -> None:
     async with aiohttp.ClientSession() as http:
         admin = await Admin.of(proxy, http)
         admin.base = admin.base.replace("0.0.0.0", "127.0.0.1")
-        status, answer = await admin.ask("GET", "/contexts")
+        status, answer = await admin.ask("GET", "/sessions")
         assert (status, answer["error"]) == (401, "unauthorized")
         headers = {"Authorization": f"Bearer {TOKEN}", "Host": "proxy.example"}
-        status, answer = await admin.ask("GET", "/contexts", headers=headers)
-        assert (status, answer) == (200, {"contexts": [], "next": None})
+        status, answer = await admin.ask("GET", "/sessions", headers=headers)
+        assert (status, answer) == (200, {"sessions": [], "next": None})
     assert not any(TOKEN in line for line in proxy.lines)
 
 
@@ -384,11 +416,11 @@ async def test_a_page_of_another_site_can_not_end_sessions(bench: Bench) -> None
     server = await bench.upstream.accept()
     async with aiohttp.ClientSession() as http:
         admin = await Admin.of(proxy, http)
-        path = f"/contexts/{await admin.only()}/close"
+        path = f"/sessions/{await admin.only()}/close"
         headers = {"Origin": "https://evil.example", "Content-Type": "text/plain"}
         assert (await admin.ask("POST", path, data="{}", headers=headers))[0] == 403
         assert (await admin.ask("POST", path, headers={"Host": "evil.example"}))[0] == 421
-        assert (await admin.ask("GET", "/contexts", headers={"Host": "evil.example"}))[0] == 421
+        assert (await admin.ask("GET", "/sessions", headers={"Host": "evil.example"}))[0] == 421
     await exchange(client, server)
 
 
@@ -402,8 +434,8 @@ async def test_a_unix_socket_is_its_owners_alone(bench: Bench, tmp_path: Path) -
     await proxy.logged("admin listening on unix:")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as http:
-        assert await Admin("http://any.name", http).get("/contexts") == {
-            "contexts": [],
+        assert await Admin("http://any.name", http).get("/sessions") == {
+            "sessions": [],
             "next": None,
         }
 

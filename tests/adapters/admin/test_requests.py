@@ -17,7 +17,7 @@ GOOD: dict[str, Any] = {"to": "server", "message": "?", "match": {"id": 1}}
 
 
 async def path_of(admin: Admin) -> str:
-    return f"/contexts/{await admin.only()}/request"
+    return f"/sessions/{await admin.only()}/request"
 
 
 async def exchange(client: Connection, server: Connection) -> None:

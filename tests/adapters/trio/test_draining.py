@@ -157,7 +157,7 @@ async def test_the_admin_listener_starts_it(bench: Bench) -> None:
             await bench.connect()
         proxy.signal(signal.SIGTERM)  # as an orchestrator does next: it goes on as it was
         await proxy.logged("got SIGTERM")
-        assert (await admin.get("/contexts"))["contexts"]
+        assert (await admin.get("/sessions"))["sessions"]
         await clients[1].send("still here")
         proxy.signal(signal.SIGINT)
         assert await closed(clients[1]) == GOES

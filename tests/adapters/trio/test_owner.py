@@ -97,6 +97,6 @@ async def test_the_helper_is_told_when_it_no_longer_shows_the_same(bench: Bench)
         admin = await Admin.of(proxy, http)
         async with ResumingClient(url, additional_headers=headers, proxy=None) as client:
             headers["Authorization"] = "Bearer refreshed"
-            await admin.post(f"/contexts/{await admin.only()}/cut", leg="client")
+            await admin.post(f"/sessions/{await admin.only()}/cut", leg="client")
             with pytest.raises(SessionLost, match="belongs to another client"):
                 await client.recv()

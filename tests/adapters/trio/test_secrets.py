@@ -83,7 +83,7 @@ class Said:
     async def administered(self, admin: Admin, http: aiohttp.ClientSession) -> str:
         """Note all that the admin listener shows; returns the only session's name."""
         session = await admin.only()
-        for path in ("/metrics", "/contexts", f"/contexts/{session}", f"/contexts/{ID}"):
+        for path in ("/metrics", "/sessions", f"/sessions/{session}", f"/sessions/{ID}"):
             async with http.get(admin.base + path) as answer:
                 self.bodies.append(await answer.text())
         return session

@@ -32,7 +32,7 @@ async def test_metrics_are_those_of_all(bench: Bench) -> None:
         admin = await Admin.of(proxy, http)
         await _pairs(bench)
         seen = await admin.metrics()
-        assert seen["reknit_contexts{state=connected}"] == SESSIONS
+        assert seen["reknit_sessions{state=connected}"] == SESSIONS
         assert seen["reknit_messages_total{to=client}"] == SESSIONS
         assert seen["reknit_handshakes_total{status=101}"] == SESSIONS
         assert seen["reknit_connections"] == SESSIONS
@@ -52,7 +52,7 @@ async def test_metrics_are_those_of_all(bench: Bench) -> None:
         later = await admin.metrics()
         assert later["reknit_workers_restarted_total"] == 1
         assert later["reknit_messages_total{to=client}"] == SESSIONS  # what has been counted counts
-        assert later["reknit_contexts{state=connected}"] < SESSIONS
+        assert later["reknit_sessions{state=connected}"] < SESSIONS
 
 
 @socket_test
@@ -62,35 +62,41 @@ async def test_sessions_are_listed_and_steered_wherever_they_live(bench: Bench) 
     async with aiohttp.ClientSession() as http:
         admin = await Admin.of(proxy, http)
         pairs = await _pairs(bench)
-        whole = (await admin.get("/contexts"))["contexts"]
+        whole = (await admin.get("/sessions"))["sessions"]
         assert len({each["session"] for each in whole}) == SESSIONS
         assert {each["worker"] for each in whole} == {0, 1, 2}
         paged, cursor = [], ""
         while True:
-            page = await admin.get(f"/contexts?limit=5&cursor={cursor}")
-            paged += page["contexts"]
-            assert len(page["contexts"]) <= 5
+            page = await admin.get(f"/sessions?limit=5&cursor={cursor}")
+            paged += page["sessions"]
+            assert len(page["sessions"]) <= 5
             if page["next"] is None:
                 break
             cursor = page["next"]
-        assert [each["session"] for each in paged] == [each["session"] for each in whole]
+        names = [each["session"] for each in whole]
+        assert [each["session"] for each in paged] == names
+        for index in range(1, SESSIONS, 2):
+            found = await admin.post("/sessions/find", connection_id=f"user-{index}")
+            assert found["session"] in names
+        before = (await admin.get("/contexts"))["contexts"]
+        assert [each["session"] for each in before] == names
         for each in whole:
             name = each["session"]
-            assert (await admin.get(f"/contexts/{name}"))["session"] == name
-            assert (await admin.get(f"/contexts?session={name[:8]}"))["contexts"] != []
+            assert (await admin.get(f"/sessions/{name}"))["session"] == name
+            assert (await admin.get(f"/sessions?session={name[:8]}"))["sessions"] != []
             await proxy.logged(rf"\[{each['worker']}\] INFO {name} connected")
         for each in whole[:3]:
-            await admin.post(f"/contexts/{each['session']}/close", code=4000, reason="over")
+            await admin.post(f"/sessions/{each['session']}/close", code=4000, reason="over")
         codes = [asyncio.ensure_future(closed(client)) for client, _ in pairs]  # type: ignore[arg-type]
         done, _ = await asyncio.wait(codes, return_when=asyncio.FIRST_COMPLETED)
         assert {task.result() for task in done} == {(4000, "over")}
-        while len((await admin.get("/contexts"))["contexts"]) != SESSIONS - 3:
+        while len((await admin.get("/sessions"))["sessions"]) != SESSIONS - 3:
             await asyncio.sleep(0.01)
         for task in codes:
             task.cancel()
-        assert (await admin.ask("GET", "/contexts/000000000000"))[0] == 404
-        assert (await admin.ask("GET", "/contexts?limit=0"))[1]["error"] == "bad_limit"
-        assert (await admin.ask("GET", "/contexts?state=odd"))[1]["error"] == "bad_state"
+        assert (await admin.ask("GET", "/sessions/000000000000"))[0] == 404
+        assert (await admin.ask("GET", "/sessions?limit=0"))[1]["error"] == "bad_limit"
+        assert (await admin.ask("GET", "/sessions?state=odd"))[1]["error"] == "bad_state"
 
 
 @socket_test
@@ -143,7 +149,7 @@ async def test_the_next_process_has_the_admin_listener_and_what_was_counted(
     async with aiohttp.ClientSession() as http:
         admin = await Admin.of(proxy, http)
         await _pairs(bench)
-        names = [each["session"] for each in (await admin.get("/contexts"))["contexts"]]
+        names = [each["session"] for each in (await admin.get("/sessions"))["sessions"]]
         for workers in ("2", "1", "3"):
             await proxy.start("--workers", workers)
             await proxy.taken_over()
@@ -151,4 +157,4 @@ async def test_the_next_process_has_the_admin_listener_and_what_was_counted(
             seen = await admin.metrics()
             assert seen["reknit_messages_total{to=client}"] == SESSIONS
             assert seen["reknit_handshakes_total{status=101}"] == SESSIONS
-            assert [each["session"] for each in (await admin.get("/contexts"))["contexts"]] == names
+            assert [each["session"] for each in (await admin.get("/sessions"))["sessions"]] == names

@@ -34,7 +34,7 @@ async function refresh() {
   if (session === null) return;
   write(byId("session-title"), `Session ${session}`);
   try {
-    const answer = await ask(`contexts/${session}`);
+    const answer = await ask(`sessions/${session}`);
     const document = await answer.json();
     if (session === chosen()) show(document);
   } catch (error) {

@@ -48,32 +48,32 @@ async function refresh() {
   if (digest.value.trim() !== "") query.set("session", digest.value.trim().toLowerCase());
   let page;
   try {
-    page = await (await ask(`contexts?${query}`)).json();
+    page = await (await ask(`sessions?${query}`)).json();
   } catch {
     return; // the status line tells of it
   }
   if (question !== asked) return;
-  if (page.contexts.length === 0 && cursors.length > 1) {
+  if (page.sessions.length === 0 && cursors.length > 1) {
     turn(cursors.slice(0, -1)); // the sessions of this page have ended
     return;
   }
   following = page.next;
-  show(page.contexts);
+  show(page.sessions);
   byId("previous").disabled = cursors.length === 1;
   byId("next").disabled = following === null;
   write(byId("page-number"), `Page ${cursors.length}`);
 }
 
-function show(contexts) {
-  const names = contexts.map((context) => context.session).join(" ");
+function show(sessions) {
+  const names = sessions.map((each) => each.session).join(" ");
   if (names !== [...list.rows].map((row) => row.dataset.session).join(" ")) {
     const focused = document.activeElement?.closest?.("#list tr")?.dataset.session;
-    list.replaceChildren(...contexts.map((context) => row(context.session)));
+    list.replaceChildren(...sessions.map((each) => row(each.session)));
     list.querySelector(`tr[data-session="${focused}"] a`)?.focus();
     mark();
   }
-  contexts.forEach((context, index) => fill(list.rows[index], context));
-  byId("list-empty").hidden = contexts.length > 0;
+  sessions.forEach((each, index) => fill(list.rows[index], each));
+  byId("list-empty").hidden = sessions.length > 0;
   write(byId("list-empty"), state.value === "" && digest.value === ""
     ? "No sessions yet. They appear here when clients connect."
     : "No session matches.");
@@ -93,15 +93,15 @@ function row(session) {
   );
 }
 
-function fill(row, context) {
+function fill(row, each) {
   const [, where, since, age, toServer, toClient] = row.cells;
   const chip = where.firstChild;
-  write(chip, context.state);
-  chip.className = `chip ${kindOf(context.state)}`;
-  write(since, seconds(context.state_seconds));
-  write(age, seconds(context.age_seconds));
-  queue(toServer, context.waiting_bytes.server);
-  queue(toClient, context.waiting_bytes.client);
+  write(chip, each.state);
+  chip.className = `chip ${kindOf(each.state)}`;
+  write(since, seconds(each.state_seconds));
+  write(age, seconds(each.age_seconds));
+  queue(toServer, each.waiting_bytes.server);
+  queue(toClient, each.waiting_bytes.client);
 }
 
 function queue(cell, waiting) {
