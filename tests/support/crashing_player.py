@@ -66,7 +66,7 @@ class CrashingPlayer(Player):
 
     def __init__(self, policy: Policy) -> None:
         super().__init__(policy)
-        self._journal = Journal(self.contexts.budget)
+        self._journal = Journal()
         self._files = Files()
         self.returns = 0
 

@@ -35,7 +35,7 @@ class Store:
     def __init__(self, directory: StateDir, contexts: Contexts) -> None:
         self._directory = directory
         self._contexts = contexts
-        self._journal = Journal(contexts.budget)
+        self._journal = Journal()
         self._retry_at = 0.0
         self._is_open = True
         self.trouble = ""
@@ -220,7 +220,7 @@ class Store:
         files = list(self._directory.files())
         last = files[-1][0] if files else 0
         past = sum(self._directory.size(name) for _, name in files)
-        self._journal = Journal(self._contexts.budget, last + 1, past)
+        self._journal = Journal(last + 1, past)
         for context in contexts:
             self._journal.adopt(context)
         try:

@@ -31,7 +31,6 @@ from reknit_core.leg.phase import Phase
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Overflow
 from reknit_core.queue.backlog import Backlog
-from reknit_core.queue.budget import Budget
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.forms import FrozenContext
 
@@ -58,25 +57,29 @@ class Block(NamedTuple):
 
 
 class _Queue:
-    """How far a queue is written."""
+    """How far a queue is written, and how many bytes it held then."""
 
-    __slots__ = ("confirmed", "count", "dropped", "tail")
+    __slots__ = ("confirmed", "count", "dropped", "held", "tail")
 
     def __init__(self) -> None:
-        self.tail = self.count = self.confirmed = self.dropped = 0
+        self.tail = self.count = self.confirmed = self.dropped = self.held = 0
 
-    def note(self, queue: Backlog) -> None:
-        """It is written as far as it goes."""
+    def note(self, queue: Backlog) -> int:
+        """It is written as far as it goes; by how many bytes it has grown."""
+        grown = queue.held - self.held
+        self.held += grown
         self.tail = queue.tail
         self.count = queue.count
         self.confirmed = queue.confirmed
         self.dropped = queue.dropped
+        return grown
 
 
 class _Written:
     """What of a context is written. `outline`: of its state; None: it must be written as a whole.
 
     `base`: the file from which on it is written. `spoken`: the number of its dialogue's changes.
+    `told`: bytes of what a new server must be told.
     """
 
     __slots__ = (
@@ -88,6 +91,7 @@ class _Written:
         "statements",
         "to_client",
         "to_server",
+        "told",
     )
 
     def __init__(self, context: ContextStateMachine, base: int) -> None:
@@ -95,29 +99,40 @@ class _Written:
         self.key = context.nonce
         self.base = base
         self.outline: tuple[object, ...] | None = None
-        self.spoken = 0
+        self.spoken = self.told = 0
         self.statements: dict[Key, Kept] = {}
         self.to_server = _Queue()
         self.to_client = _Queue()
 
-    def note(self, outline: tuple[object, ...]) -> None:
-        """All is written but what is in the queues."""
+    def note(self, outline: tuple[object, ...]) -> int:
+        """All is written but what is in the queues; by how many bytes the rest has grown."""
         self.outline = outline
-        dialogue = self.context.dialogue
+        return self.note_spoken(self.context.dialogue)
+
+    def note_spoken(self, dialogue: Dialogue | None) -> int:
+        """What is known of the messages is written; by how many bytes it has grown."""
         if dialogue is not None and dialogue.interpreter is not None:
             self.spoken = dialogue.changes
             self.statements = dialogue.interpreter.statements.all()
+        grown = (0 if dialogue is None else dialogue.held) - self.told
+        self.told += grown
+        return grown
 
 
 class Journal:
     """Writes contexts down, from the file number `first` on.
 
-    `budget`: counts what waits in them. `past`: bytes in the files before that one, which hold the
-    contexts that adopt() names.
+    `past`: bytes in the files before that one, which hold the contexts that adopt() names.
+    `block`: bytes of records after which a block is written; `file`: of a file, after which
+    another one is begun.
     """
 
-    def __init__(self, budget: Budget, first: int = 1, past: int = 0) -> None:
-        self._budget = budget
+    def __init__(
+        self, first: int = 1, past: int = 0, *, block: int = BLOCK, file: int = FILE
+    ) -> None:
+        self._block_size = block
+        self._file_size = file
+        self._alive = 0  # bytes that the contexts hold, as they are written
         self._file = first
         self._sizes = {first - 1: past}
         self._written: dict[ContextStateMachine, _Written] = {}
@@ -137,7 +152,7 @@ class Journal:
 
     def adopt(self, context: ContextStateMachine) -> None:
         """An earlier file has this context; the next commit() with it writes it anew."""
-        if _is_kept(context):
+        if is_kept(context):
             self._base(_Written(context, self._file - 1))
 
     def forget(self, context: ContextStateMachine) -> None:
@@ -145,6 +160,7 @@ class Journal:
         written = self._written.pop(context, None)
         if written is not None:
             self._unbase(written)
+            self._alive -= written.told + written.to_server.held + written.to_client.held
             self._add(Ended(written.key), SMALL)
 
     def commit(
@@ -153,14 +169,14 @@ class Journal:
         """What is new with these contexts at `now` (`wall`: in seconds since 1970)."""
         new = 0
         for context in contexts:
-            if _is_kept(context):
+            if is_kept(context):
                 written = self._written.get(context)
                 if written is None:
                     written = _Written(context, self._file)
                     self._base(written)
                 if not self._follow(written, now, wall):
                     self._write_whole(written, now, wall)
-                if self._pending >= BLOCK:
+                if self._pending >= self._block_size:
                     new += self._pending
                     yield self._block()
         new += self._pending
@@ -182,7 +198,7 @@ class Journal:
             return False
         outline = _outline(context)
         if outline != written.outline:
-            written.note(outline)
+            self._alive += written.note(outline)
             self._add(Changed(written.key, wall, _form(context, now, whole=False)), SESSION)
             return True
         dialogue = context.dialogue
@@ -195,8 +211,7 @@ class Journal:
         interpreter = dialogue.interpreter
         assert interpreter is not None
         gone, rows = interpreter.statements.since(written.statements)
-        written.spoken = dialogue.changes
-        written.statements = interpreter.statements.all()
+        self._alive += written.note_spoken(dialogue)
         size = SPOKEN * (1 + len(rows))
         self._add(Spoke(written.key, dialogue.frozen(whole=False), gone, rows), size)
 
@@ -223,7 +238,7 @@ class Journal:
             self._add(Appended(key, leg.side, before.tail, messages, data), len(data))
         if marks:
             self._add(Confirmed(key, leg.side, confirmed, queue.confirmed_count, dropped), SMALL)
-        before.note(queue)
+        self._alive += before.note(queue)
         return True
 
     def _write_whole(self, written: _Written, now: float, wall: float) -> None:
@@ -232,9 +247,8 @@ class Journal:
         self._unbase(written)
         written.base = self._file
         self._base(written)
-        written.note(_outline(context))
-        written.to_server.note(to_server)
-        written.to_client.note(to_client)
+        self._alive += written.note(_outline(context))
+        self._alive += written.to_server.note(to_server) + written.to_client.note(to_client)
         size = SESSION + to_server.held + to_client.held
         self._add(Whole(written.key, wall, _form(context, now, whole=True)), size)
 
@@ -250,7 +264,7 @@ class Journal:
         self._records = []
         self._pending = 0
         size = self._sizes[number] = self._sizes.get(number, 0) + len(data)
-        if size >= FILE:
+        if size >= self._file_size:
             self._file += 1
         needed = self.needed_from
         for old in [each for each in self._sizes if each < needed]:
@@ -258,8 +272,8 @@ class Journal:
         return Block(number, data)
 
     def _allowance(self) -> int:
-        alive = self._budget.used + SESSION * len(self._written)
-        return SLACK * (alive + FILE)
+        alive = self._alive + SESSION * len(self._written)
+        return SLACK * (alive + self._file_size)
 
     def _rewrite_oldest(self, size: int, now: float, wall: float) -> None:
         """Write some of the sessions anew that depend on the oldest file: some `size` bytes."""
@@ -283,7 +297,7 @@ class Journal:
             del self._bases[written.base]
 
 
-def _is_kept(context: ContextStateMachine) -> bool:
+def is_kept(context: ContextStateMachine) -> bool:
     """Whether the session outlives the process: nobody knows yet of one that opens."""
     return context.state is not _OPENING and context.state is not _CLOSED
 

@@ -48,7 +48,7 @@ def waiting(context: ContextStateMachine, receiver: Side) -> bytes:
 def test_what_came_in_is_written_before_it_has_gone_out() -> None:
     sessions = contexts(PATIENT)
     context = connected(sessions)
-    journal, files = Journal(sessions.budget), Files()
+    journal, files = Journal(), Files()
     files.commit(journal, context)
     up, down = text(1), text(2, masked=False)
     context.receive_data(Side.CLIENT, up, 0.0)
@@ -65,7 +65,7 @@ def test_what_came_in_is_written_before_it_has_gone_out() -> None:
 def test_at_most_once_repeats_nothing_that_may_have_gone_out() -> None:
     sessions = contexts(Policy(delivery=Delivery.AT_MOST_ONCE))
     context = connected(sessions)
-    journal, files = Journal(sessions.budget), Files()
+    journal, files = Journal(), Files()
     context.receive_data(Side.SERVER, text(1, masked=False), 0.0)
     files.commit(journal, context)
     (after,) = revive(files.replay(), sessions)
@@ -81,7 +81,7 @@ def test_at_most_once_repeats_nothing_that_may_have_gone_out() -> None:
 
 def test_a_client_that_was_connected_has_all_of_the_grace() -> None:
     sessions = contexts(PATIENT)
-    journal, files = Journal(sessions.budget), Files()
+    journal, files = Journal(), Files()
     files.commit(journal, connected(sessions))
     (after,) = revive(files.replay(), sessions, now=1000.0)
     assert after.next_deadline() == 1060.0
@@ -93,7 +93,7 @@ def test_the_grace_of_a_client_that_was_away_runs_on(passed: float, left: float)
     sessions = contexts(PATIENT)
     context = connected(sessions)
     lose_client(context)
-    journal, files = Journal(sessions.budget), Files()
+    journal, files = Journal(), Files()
     files.commit(journal, context)
     (kept,) = files.replay().kept.values()
     after = revive_one(successor(sessions), kept, 1000.0, WALL + passed)
@@ -107,7 +107,7 @@ def test_a_grace_that_ended_while_the_process_was_dead_has_ended(passed: float) 
     context = connected(sessions)
     lose_client(context)
     context.receive_data(Side.SERVER, text(1, masked=False), 0.0)
-    journal, files = Journal(sessions.budget), Files()
+    journal, files = Journal(), Files()
     files.commit(journal, context)
     (kept,) = files.replay().kept.values()
     after = successor(sessions)
@@ -126,7 +126,7 @@ def test_several_crashes_make_no_grace_longer() -> None:
     for later in (20.0, 45.0, 59.5, 60.0):
         assert context is not None
         assert context.next_deadline() == pytest.approx(60.0)
-        journal, files = Journal(sessions.budget), Files()
+        journal, files = Journal(), Files()
         files.commit(journal, context, now=now)
         (kept,) = files.replay().kept.values()
         sessions, now = successor(sessions), later
@@ -144,7 +144,7 @@ def test_an_id_is_that_of_the_session_which_goes_on(order: int) -> None:
     older.receive_data(Side.SERVER, text(1, masked=False) + bye, 0.0)
     newer = session(sessions, b"x-connection-id: same")
     accept(newer)
-    journal, files = Journal(sessions.budget), Files()
+    journal, files = Journal(), Files()
     files.commit(journal, *[older, newer][::order])
     after = successor(sessions)
     for kept in files.replay().kept.values():
@@ -158,7 +158,7 @@ def test_an_id_is_that_of_the_session_which_goes_on(order: int) -> None:
 def test_nothing_is_written_of_sessions_that_open_or_are_over() -> None:
     sessions = contexts(PATIENT)
     opening, over, alive = session(sessions), connected(sessions), connected(sessions)
-    journal, files = Journal(sessions.budget), Files()
+    journal, files = Journal(), Files()
     files.commit(journal, opening, over, alive)
     assert len(files.replay().kept) == 2
     journal.forget(over)
@@ -171,7 +171,7 @@ def test_what_a_full_queue_drops_is_dropped_after_a_crash_too() -> None:
         sessions = contexts(Policy(overflow_to_client=overflow, queue_messages=20))
         context = connected(sessions)
         lose_client(context)
-        journal, files = Journal(sessions.budget), Files()
+        journal, files = Journal(), Files()
         for number in range(50):
             context.receive_data(Side.SERVER, text(number, masked=False), 0.0)
             files.commit(journal, context)
@@ -187,7 +187,7 @@ def test_what_a_full_queue_drops_is_dropped_after_a_crash_too() -> None:
 def test_the_files_stay_within_a_bound_however_much_passes() -> None:
     sessions = contexts(PATIENT)
     busy, idle = connected(sessions), connected(sessions)
-    journal, files = Journal(sessions.budget), Files()
+    journal, files = Journal(), Files()
     big = frame(FIN | BINARY, bytes(2**20), masked=False)
     idle.receive_data(Side.SERVER, text(7, masked=False), 0.0)
     files.commit(journal, busy, idle)
@@ -209,13 +209,13 @@ def test_the_files_stay_within_a_bound_however_much_passes() -> None:
 
 def test_the_next_process_writes_anew_what_it_goes_on_with() -> None:
     sessions = contexts(PATIENT)
-    journal, files = Journal(sessions.budget), Files()
+    journal, files = Journal(), Files()
     many = [connected(sessions) for _ in range(5)]
     files.commit(journal, *many)
     after = successor(sessions)
     revived = [revive_one(after, kept, 0.0, WALL) for kept in files.replay().kept.values()]
     assert None not in revived
-    journal = Journal(after.budget, 2, past=len(files.contents[1]))
+    journal = Journal(2, past=len(files.contents[1]))
     for context in revived:
         journal.adopt(context)  # type: ignore[arg-type]
     for context in revived:
@@ -230,7 +230,7 @@ def test_what_was_confirmed_is_held_no_longer_than_the_window_asks_for() -> None
     policy = Policy(heartbeat_interval=0.0, replay_window=10_000)
     sessions = contexts(policy)
     context = connected(sessions)
-    journal, files = Journal(sessions.budget), Files()
+    journal, files = Journal(), Files()
     for _ in range(100):
         context.receive_data(Side.SERVER, frame(FIN | BINARY, bytes(1000)), 0.0)
         files.commit(journal, context)
@@ -251,7 +251,7 @@ def history() -> tuple[bytes, list[int], Contexts]:
     """A file of two sessions' doings, and where its blocks end."""
     sessions = contexts(PATIENT)
     one, two = connected(sessions), connected(sessions)
-    journal, files = Journal(sessions.budget), Files()
+    journal, files = Journal(), Files()
     ends = []
     for number in range(6):
         one.receive_data(Side.CLIENT, text(number), 0.0)
@@ -386,7 +386,7 @@ def test_a_chatty_dialect_writes_what_is_new_and_not_all_that_it_knows() -> None
         context.receive_data(Side.CLIENT, subscribe(number), 0.0)
         granted = b"\x90\x03" + number.to_bytes(2, "big") + b"\x01"
         context.receive_data(Side.SERVER, frame(FIN | BINARY, granted), 0.0)
-    journal, files = Journal(sessions.budget), Files()
+    journal, files = Journal(), Files()
     files.commit(journal, context)
     all_of_it = journal.size
     for number in range(1000, 1100):
