@@ -17,14 +17,13 @@ Rules that the table follows (design, "States"):
   still up gets its Close frame from there: the closing handshake is the leg's business, the
   session is over.
 
-This is the only module that imports transitions. Its machine owns the table, and has no model,
-callbacks or conditions: the core chooses a trigger, fires it, and acts on the new state.
+The machine is made by table.py: the core chooses a trigger, fires it, and acts on the new state.
 """
 
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from transitions import Machine
+from reknit_core.table import machine_of, read_table
 
 
 class State(Enum):
@@ -145,25 +144,8 @@ class LifecycleError(Exception):
     """A trigger that the table does not allow in the model's state: a bug in the caller."""
 
 
-_MACHINE = Machine(
-    model=None,
-    states=State,
-    transitions=[
-        {"trigger": row.trigger.name, "source": row.source, "dest": row.target}
-        for row in TRANSITIONS
-    ],
-    initial=INITIAL,
-    auto_transitions=False,
-    send_event=False,
-)
-
-
-# The machine's own table, read once: to fire through the machine takes 20 times as long.
-_NEXT: dict[tuple[State, Trigger], State] = {
-    (State[source], Trigger[name]): State[str(rows[0].dest)]
-    for name, event in _MACHINE.events.items()
-    for source, rows in event.transitions.items()
-}
+_MACHINE = machine_of(State, TRANSITIONS, INITIAL)
+_NEXT = read_table(_MACHINE, State, Trigger)
 
 
 def fire(model: Model, trigger: Trigger) -> State:
