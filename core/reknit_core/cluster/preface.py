@@ -51,9 +51,9 @@ class ClientPreface(_Preface, frozen=True, tag="client"):
 
 
 class PromisePreface(_Preface, frozen=True, tag="promise"):
-    """Will you claim none of the sender's books for so many seconds? YES or NO."""
+    """Will you claim none of these books, with their epochs, for a lease? YES or NO."""
 
-    seconds: float
+    books: dict[_Name, int]
 
 
 class ProbePreface(_Preface, frozen=True, tag="probe"):

@@ -24,7 +24,7 @@ from reknit_core.proxy.arrival import Arrival
 KEY = Secret("a secret that nobody else knows at all").for_links
 OTHER_KEY = Secret("a secret that nobody else knows at al").for_links
 CLIENT = ClientPreface("a", "b", "some-id", Arrival("192.0.2.1", b"GET / HTTP/1.1\r\n\r\n", True))
-PREFACES = (CLIENT, PromisePreface("a", "b", 4.5), ProbePreface("a", "b"))
+PREFACES = (CLIENT, PromisePreface("a", "b", {"book": 3}), ProbePreface("a", "b"))
 NONCES = (b"1" * RANDOM_BYTES, b"2" * RANDOM_BYTES)
 
 sizes = st.lists(st.integers(1, 60), min_size=1)
