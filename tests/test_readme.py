@@ -21,7 +21,7 @@ from reknit.cli.main import main
 from reknit.settings.config import from_command_line, merge
 from reknit.settings.options import NEVER, OPTIONS
 from reknit.state.directory import StateDir
-from reknit.state.store import Store
+from reknit.state.directory_store import DirectoryStore
 from reknit.trio.reactor import Reactor
 from reknit.trio.sessions import Sessions
 from reknit_core.codes import GAP, OVERFLOW, SERVICE_RESTART, TAKEN_OVER
@@ -82,7 +82,7 @@ def admin(folder: Path) -> tuple[Metrics, list[Route]]:
     contexts = Contexts(Policy(), Upstream("h", 1), lambda size: b"\0" * size)
     reactor = Reactor(*[lambda *_: None] * 5)
     sessions = Sessions(contexts, reactor, records=True)
-    store = Store(StateDir(folder, NEVER), contexts)
+    store = DirectoryStore(StateDir(folder, NEVER), contexts)
     metrics = Metrics(sessions, Admission(Policy()), Histogram(), lambda: 0, store)
     calls = SessionCalls(sessions, reactor)
     requests = RequestCalls(sessions, reactor, is_allowed=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 from reknit_core.policy.upstream import Upstream
+from reknit_core.proxy.contexts import Contexts
 from reknit_core.proxy.share import ALONE
 from reknit_core.wire.reasons import reason_of
 
@@ -32,7 +33,9 @@ from reknit.settings.addresses import Address
 from reknit.settings.config import Config
 from reknit.settings.options import Staying
 from reknit.state.directory import StateDir, StateError
+from reknit.state.directory_store import DirectoryStore, keep_in
 from reknit.state.elsewhere import NOWHERE, Elsewhere, clear, find
+from reknit.state.store import Home, Store
 from reknit.trio.door.listeners import close_listeners, open_listeners
 from reknit.trio.embedding import running
 from reknit.trio.proxy import Proxy
@@ -104,16 +107,20 @@ async def _serve(config: Config, signals: Signals, task_status: trio.TaskStatus[
     collect_garbage_rarely()
     records = config.admin is not None
     policy = fit_to_files(config.policy)
-    state = None if config.state_dir is None else StateDir(config.state_dir, config.state_sync)
     proxy = Proxy(
-        policy, config.upstream, certificates, records=records, state=state, dialects=dialects
+        policy,
+        config.upstream,
+        certificates,
+        records=records,
+        make_store=_choose_store(config),
+        dialects=dialects,
     )
     hook = make_hook(config)
     import_admin(config)
     begun = await unless_stopped(signals.stop, partial(_open_doors, config, proxy))
     if begun is None:
         if proxy.store is not None:
-            proxy.store.close(remove=False)  # for the next start
+            proxy.store.close()  # for the next start
         return
     doors, takeover_socket = begun
     stop = trio.Event()
@@ -134,7 +141,7 @@ async def _serve(config: Config, signals: Signals, task_status: trio.TaskStatus[
     def hand_over(channel: Channel) -> None:
         give(proxy, doors, channel)
         if proxy.store is not None:
-            proxy.store.close(remove=False)
+            proxy.store.close()
         serving_admin.cancel()
         nursery.start_soon(proxy.retire, stop, config.takeover_tls is Staying.KEEP)
 
@@ -205,6 +212,13 @@ async def _open_doors(config: Config, proxy: Proxy) -> tuple[Doors, TakeoverSock
     return doors, door
 
 
+def _choose_store(config: Config) -> Callable[[Contexts, Home], Store] | None:
+    """Where sessions are to be kept. Raises StateError."""
+    if config.state_dir is not None:
+        return keep_in(StateDir(config.state_dir, config.state_sync))
+    return None
+
+
 def _elsewhere(config: Config) -> Elsewhere:
     """What workers have left. Raises StateError."""
     if config.state_dir is None:
@@ -213,10 +227,13 @@ def _elsewhere(config: Config) -> Elsewhere:
 
 
 def _restore(config: Config, proxy: Proxy) -> None:
+    store = proxy.store
+    if not isinstance(store, DirectoryStore):
+        return
     elsewhere = _elsewhere(config)
     try:
         elsewhere.lock()
-        proxy.restore(elsewhere)
+        proxy.adopt(store.restore(elsewhere))
         elsewhere.remove(elsewhere.damaged)
     except OSError as error:
         raise StateError(reason_of(error)) from None

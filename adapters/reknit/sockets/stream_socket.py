@@ -1,6 +1,8 @@
 """What the proxy uses of a socket, which TLS has too."""
 
+import os
 import socket
+import struct
 from contextlib import suppress
 from socket import SHUT_WR
 from typing import Protocol
@@ -8,6 +10,7 @@ from typing import Protocol
 from reknit_core import Socket
 
 DISCARDED = 64 * 1024  # bytes a read
+_AT_ONCE = struct.pack("ii", 1, 0)  # linger for no time
 NOTSENT = 16 * 1024  # bytes that the system takes before the last are on their way
 
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # Linux, and macOS from Python 3.12
@@ -42,6 +45,12 @@ def part_with(sock: StreamSocket, farewell: bytes, *, lingers: bool) -> bool:
     except OSError:
         return False  # the peer is gone already
     return lingers
+
+
+def cut(sock: StreamSocket) -> None:
+    """When it is closed, which is to be done next, its peer sees a broken connection."""
+    with suppress(OSError), socket.socket(fileno=os.dup(sock.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
 
 
 def has_ended(sock: StreamSocket) -> bool:

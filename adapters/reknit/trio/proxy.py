@@ -6,11 +6,12 @@ what to do.
 
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from logging import DEBUG
 
 import trio
+from reknit_core import ContextStateMachine
 from reknit_core.commands import Dial
 from reknit_core.dialect.choice import Dialects
 from reknit_core.events import ClientConnected
@@ -26,9 +27,7 @@ from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 from reknit.observe.logs import tell
 from reknit.observe.refusals import Refusals
 from reknit.sockets.stream_socket import StreamSocket
-from reknit.state.directory import StateDir
-from reknit.state.elsewhere import NOWHERE, Elsewhere
-from reknit.state.store import Store
+from reknit.state.store import Home, Store
 from reknit.trio.door.colleagues import Colleagues
 from reknit.trio.door.listener import Listener
 from reknit.trio.door.listeners import close_listeners
@@ -47,10 +46,10 @@ from reknit.trio.transport.names import Places
 class Proxy:
     """Brings listener, dialler and reactor together for the sessions.
 
-    `records`: whether each session keeps what it went through lately. `state`: where sessions are
-    kept, so that they outlive this process; then `store` must be begun before it runs. `dialects`:
-    what is known of messages; None: what comes with the proxy. `share`: which sessions are its own,
-    where it is one of several workers; then `colleagues` are to be set before it runs.
+    `records`: whether each session keeps what it went through lately. `make_store`: makes what
+    keeps sessions, so that they outlive this process; `store` must be begun before it runs.
+    `dialects`: what is known of messages; None: what comes with the proxy. `share`: which sessions
+    are its own, where it is one of several workers; then `colleagues` are to be set before it runs.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class Proxy:
         certificates: Certificates,
         *,
         records: bool = False,
-        state: StateDir | None = None,
+        make_store: Callable[[Contexts, Home], Store] | None = None,
         dialects: Dialects | None = None,
         share: Share = ALONE,
     ) -> None:
@@ -69,7 +68,7 @@ class Proxy:
         self._upstream = upstream
         self._certificates = certificates
         self.admission = Admission(policy)
-        self.store = None if state is None else Store(state, contexts)
+        self.store = None if make_store is None else make_store(contexts, self)
         self.reports = TimedReports(contexts.counters)
         self.reactor = Reactor(
             self._start_dial,
@@ -78,6 +77,7 @@ class Proxy:
             self.admission.leave,
             lambda: self.sessions.news(),
             None if self.store is None else self.store.commit,
+            None if self.store is None else self.store.remote,
         )
         self.sessions = Sessions(contexts, self.reactor, records=records)
         self._places = Places(upstream, policy.connect_timeout)
@@ -96,6 +96,7 @@ class Proxy:
         self.drain = Drain(
             self.sessions, self.passing, self.reactor, policy.drain_time, policy.close_timeout
         )
+        self._runs = False
         self.inherited: list[tuple[socket.socket, Arrival]] = []
         """Clients that another process has begun to shake hands with."""
         self.colleagues: Colleagues | None = None
@@ -109,11 +110,19 @@ class Proxy:
         """Whether new sessions are taken."""
         return not self.sessions.contexts.is_draining
 
-    def restore(self, elsewhere: Elsewhere = NOWHERE) -> None:
-        """Go on with what a process has left that died, here or elsewhere. Raises StateError."""
-        if self.store is not None:
-            for context in self.store.restore(elsewhere):
-                self.sessions.link(context, trio.current_time())
+    def adopt(self, contexts: Iterable[ContextStateMachine]) -> None:
+        """Go on with what a process has left that died: once it runs, from now on."""
+        now = trio.current_time()
+        for context in contexts:
+            link = self.sessions.link(context, now)
+            if self._runs:
+                self.reactor.settle(link, now)
+
+    def drop(self, contexts: Iterable[ContextStateMachine]) -> None:
+        """These are another node's: cut their connections, and forget them."""
+        now = trio.current_time()
+        for context in contexts:
+            self.reactor.drop(self.sessions.link(context, now))
 
     async def run(
         self,
@@ -146,12 +155,13 @@ class Proxy:
                 self.reports.finish()
                 nursery.cancel_scope.cancel()
             if self.store is not None:
-                self.store.close(remove=True)
+                await self.store.end()
         finally:
             close_listeners(listeners)
 
     def _go_on(self) -> None:
         """Nothing was written or dialled yet for what another process had: now it is."""
+        self._runs = True
         now = trio.current_time()
         for link in self.sessions:
             self.reactor.settle(link, now)

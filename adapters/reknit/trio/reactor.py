@@ -23,7 +23,8 @@ from reknit_core.side import Side
 from reknit_core.telemetry.teller import Change
 
 from reknit.sockets.poller import BROKEN, GONE, MASKS, READ, WRITE, Poller, make_poller
-from reknit.sockets.stream_socket import StreamSocket, has_ended, part_with
+from reknit.sockets.stream_socket import StreamSocket, cut, has_ended, part_with
+from reknit.state.store import Remote
 from reknit.trio.links import Connection, Link
 from reknit.trio.watched import Timed, Watched
 
@@ -51,7 +52,7 @@ class Reactor:
     `leave` when a client's socket is closed. `hand_out` gives the sessions that have commands by
     what another has met. `commit` writes down what is new of contexts: then
     all that comes in during a sweep is written with one write, before it is passed on; see
-    reknit_core.durable.journal.
+    reknit_core.durable.journal. `remote`: who says that it is; nothing is read until then.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Reactor:
         leave: Callable[[Guest], None],
         hand_out: Callable[[], list[Link]],
         commit: Commit | None = None,
+        remote: Remote | None = None,
     ) -> None:
         self.dial = dial
         self.report = report
@@ -72,7 +74,9 @@ class Reactor:
         self._commit = commit
         self.holds = commit is not None
         """Whether nothing goes out before it is written down."""
+        self._remote = remote
         self._touched: dict[int, Link] = {}  # by id(): to be written down, and then written to
+        self._written: dict[int, Link] = {}  # to be written to, as soon as the remote says so
         self._poller: Poller = make_poller()
         self._connections: dict[int, Connection] = {}
         self._watched: dict[int, Watched] = {}
@@ -89,6 +93,9 @@ class Reactor:
                 with trio.CancelScope(deadline=self._next_timer()) as self._sleep:
                     await trio.lowlevel.wait_readable(self._poller.fileno())
                 self._sleep = None
+                if self._remote is not None:
+                    await self._sweep_for(self._remote)
+                    continue
                 began = now = trio.current_time()
                 is_busy = self._sweep(now)
                 while is_busy and now - began < TURN:
@@ -142,14 +149,24 @@ class Reactor:
     def let_go(self, link: Link) -> None:
         """The session is another process's, or over: touch its sockets no more."""
         link.driver.let_go()
-        self._touched.pop(id(link), None)
+        self._untouch(link)
         self.news()
 
     def abandon(self, link: Link) -> None:
         """A bug of ours in one session must not cost the others theirs."""
         LOG.exception("%s ends by an error of the proxy", link.label)
         link.driver.abandon()
-        self._touched.pop(id(link), None)
+        self._untouch(link)
+        self.forget(link)
+        self.news()
+
+    def drop(self, link: Link) -> None:
+        """The session is another node's: cut its connections, and forget it."""
+        for connection in (link.client, link.server):
+            if connection is not None:
+                cut(connection.socket)
+        link.driver.abandon()
+        self._untouch(link)
         self.forget(link)
         self.news()
 
@@ -199,7 +216,7 @@ class Reactor:
             self._has_news = False
             for link in self._hand_out():
                 self.settle(link, now)
-        if self._commit is not None:
+        if self._commit is not None and self._remote is None:
             self._flush(self._commit, now)
         return more
 
@@ -260,6 +277,39 @@ class Reactor:
                     link.driver.flush(now)
                 except Exception:
                     self.abandon(link)
+
+    async def _sweep_for(self, remote: Remote) -> None:
+        """Sweeps, after each of which what was touched is written down elsewhere."""
+        if not remote.is_sure():  # this process has slept, or the remote has gone
+            await remote.written()
+        began = now = trio.current_time()
+        is_busy = True
+        while is_busy and now - began < TURN:
+            is_busy = self._sweep(now, STAYS if self._next_timer() > now + STAYS else 0.0)
+            while self._touched:
+                await self._flush_to(remote, now)
+            now = trio.current_time()
+
+    async def _flush_to(self, remote: Remote, now: float) -> None:
+        self._written, self._touched = self._touched, {}
+        assert self._commit is not None
+        self._commit([link.context for link in self._written.values()], now)
+        await remote.written()
+        now = trio.current_time()
+        for key, link in list(self._written.items()):
+            if key in self._touched or key not in self._written:
+                continue  # there is more by now, which isn't written down yet; or it has gone
+            if not remote.is_sure():
+                self._touched[key] = link
+                continue
+            try:
+                link.driver.flush(now)
+            except Exception:
+                self.abandon(link)
+
+    def _untouch(self, link: Link) -> None:
+        self._touched.pop(id(link), None)
+        self._written.pop(id(link), None)
 
     # -- Timers --------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from reknit.process.takeover import Channel, Give, Listeners, TakeoverError
 from reknit.settings.config import Config
 from reknit.settings.options import Staying
 from reknit.state.directory import StateDir, StateError
+from reknit.state.directory_store import DirectoryStore, keep_in
 from reknit.state.elsewhere import Elsewhere, part_of
 from reknit.trio.door.colleagues import Colleagues
 from reknit.trio.proxy import Proxy
@@ -68,15 +69,15 @@ class Worker:
         self._dialects = load_dialects(config.policy)
         collect_garbage_rarely()
         policy = fit_to_files(share.divide(config.policy))
-        state = None
+        make_store = None
         if config.state_dir is not None:
-            state = StateDir(part_of(config.state_dir, share), config.state_sync)
+            make_store = keep_in(StateDir(part_of(config.state_dir, share), config.state_sync))
         self._proxy = proxy = Proxy(
             policy,
             config.upstream,
             self._certificates,
             records=config.admin is not None,
-            state=state,
+            make_store=make_store,
             dialects=self._dialects,
             share=share,
         )
@@ -127,7 +128,8 @@ class Worker:
             return []
         elsewhere = Elsewhere.of([config.state_dir / name for name in start.elsewhere], self._share)
         try:
-            proxy.restore(elsewhere)
+            assert isinstance(proxy.store, DirectoryStore)
+            proxy.adopt(proxy.store.restore(elsewhere))
         finally:
             elsewhere.close()
         return [*elsewhere.damaged]
@@ -200,7 +202,7 @@ class Worker:
         for sock in self._listeners:
             sock.close()
         if proxy.store is not None:
-            proxy.store.close(remove=False)
+            proxy.store.close()
         keeps = self._config.takeover_tls is Staying.KEEP
         nursery.start_soon(proxy.retire, self._stop, keeps)
 

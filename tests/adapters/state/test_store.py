@@ -15,9 +15,9 @@ import trio
 from frame_bytes import FIN, TEXT, frame
 from reknit.settings.config import ConfigError, from_command_line
 from reknit.settings.options import ALWAYS, NEVER
-from reknit.state import store as store_module
+from reknit.state import directory_store as store_module
 from reknit.state.directory import StateDir, StateError
-from reknit.state.store import RETRY, Store
+from reknit.state.directory_store import RETRY, DirectoryStore
 from reknit_core.policy.policy import GraceFor, Policy
 from reknit_core.side import Side
 from sessions_by_hand import accept, contexts, lose_client, session
@@ -46,7 +46,7 @@ def open_files() -> int:
 
 async def fill_disk(folder: Path) -> None:
     sessions = contexts()
-    store = Store(StateDir(folder, ALWAYS), sessions)
+    store = DirectoryStore(StateDir(folder, ALWAYS), sessions)
     assert store.restore() == []
     first = session(sessions)
     accept(first)
@@ -66,8 +66,8 @@ async def fill_disk(folder: Path) -> None:
     store.commit([second], 2.0 + 2 * RETRY)
     assert not store.trouble
     assert set(kept(folder)).isdisjoint(before)
-    store.close(remove=False)
-    again = Store(StateDir(folder, NEVER), contexts())
+    store.close()
+    again = DirectoryStore(StateDir(folder, NEVER), contexts())
     revived = again.restore()
     assert len(revived) == 2  # with what came while nothing could be written
     assert sum(context.client.queue.count for context in revived) == 1
@@ -81,7 +81,7 @@ def test_a_full_disk_is_tried_again(tmp_path: Path) -> None:
 
 async def keep_trying(folder: Path) -> None:
     sessions = contexts()
-    store = Store(StateDir(folder, 0.01), sessions)
+    store = DirectoryStore(StateDir(folder, 0.01), sessions)
     store.restore()
     context = session(sessions)
     accept(context)
@@ -107,16 +107,16 @@ def test_attempts_on_a_full_disk_leave_nothing(tmp_path: Path) -> None:
 
 async def start_on_a_full_disk(folder: Path) -> None:
     sessions = contexts()
-    store = Store(StateDir(folder, NEVER), sessions)
+    store = DirectoryStore(StateDir(folder, NEVER), sessions)
     store.restore()
     context = session(sessions)
     accept(context)
     store.commit([context], 0.0)
-    store.close(remove=False)
+    store.close()
     before = kept(folder)
     state = StateDir(folder, NEVER)
     with full_disk(), pytest.raises(StateError):
-        Store(state, contexts()).restore()
+        DirectoryStore(state, contexts()).restore()
     state.close()
     assert kept(folder) == before
 
@@ -126,7 +126,7 @@ def test_a_start_on_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 async def end_without_directory(folder: Path) -> None:
-    store = Store(StateDir(folder, NEVER), contexts())
+    store = DirectoryStore(StateDir(folder, NEVER), contexts())
     store.restore()
     rmtree(folder)
     store.close(remove=True)
@@ -137,7 +137,7 @@ def test_a_directory_that_is_gone_is_no_error_at_the_end(tmp_path: Path) -> None
 
 
 async def end_with_what_can_not_go(folder: Path) -> None:
-    store = Store(StateDir(folder, NEVER), contexts())
+    store = DirectoryStore(StateDir(folder, NEVER), contexts())
     store.restore()
     (folder / "sessions-00000007").mkdir()
     store.close(remove=True)
@@ -150,7 +150,7 @@ def test_what_can_not_be_removed_is_said(tmp_path: Path, caplog: pytest.LogCaptu
 
 async def flushed(folder: Path) -> None:
     sessions = contexts()
-    store = Store(StateDir(folder, 0.01), sessions)
+    store = DirectoryStore(StateDir(folder, 0.01), sessions)
     store.restore()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.run)
@@ -248,7 +248,7 @@ ODD = {
 
 
 async def restored(folder: Path) -> None:
-    Store(StateDir(folder, NEVER), contexts()).restore()
+    DirectoryStore(StateDir(folder, NEVER), contexts()).restore()
 
 
 @pytest.mark.parametrize("kind", ODD)
@@ -264,21 +264,21 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path, name: str, kind: str) -> 
 
 async def restored_late(folder: Path) -> None:
     sessions = contexts(POLICY)
-    store = Store(StateDir(folder, NEVER), sessions)
+    store = DirectoryStore(StateDir(folder, NEVER), sessions)
     store.restore()
     context = session(sessions)
     accept(context)
     lose_client(context)
     context.receive_data(Side.SERVER, frame(FIN | TEXT, b"late", masked=False), 0.0)
     store.commit([context], 0.0)
-    store.close(remove=False)
+    store.close()
     begun = time()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store_module, "time", lambda: begun + 61.0)
         for _ in range(2):
-            again = Store(StateDir(folder, NEVER), contexts(POLICY))
+            again = DirectoryStore(StateDir(folder, NEVER), contexts(POLICY))
             assert again.restore() == []
-            again.close(remove=False)
+            again.close()
 
 
 def test_a_grace_that_has_ended_meanwhile_is_said_once(
@@ -295,7 +295,7 @@ def test_a_grace_that_has_ended_meanwhile_is_said_once(
 NO_FDATASYNC = """
 import os, sys
 del os.fdatasync
-from reknit.state import store as store_module
+from reknit.state import directory_store as store_module
 from reknit.state.directory import StateDir
 state = StateDir(__import__("pathlib").Path(sys.argv[1]), 0.0)
 state.append(1, bytearray(b"x"))
