@@ -51,9 +51,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """Write into the list of books that this one is this node's, at `epoch`. Has no answer."""
+    """Write into the list of books that this one is `owner`'s, at `epoch`. Has no answer.
+
+    An empty owner is one that nobody knows.
+    """
 
     book: str
+    owner: str
     epoch: int
 
 

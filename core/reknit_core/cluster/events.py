@@ -17,7 +17,7 @@ class Top:
 
     `owner`: the node that has claimed `epoch`, None if the store doesn't say it any more.
     `released`: it has given the book up. `is_whole`: the last entry is the last that this node has
-    written; tells something in an answer to Renew with `compares` only.
+    made for it, and none was left out; it counts in an answer to Renew with `compares` only.
     """
 
     epoch: int
@@ -164,20 +164,7 @@ class Leave:
     until: float
 
 
-Event = (
-    StoreBack
-    | StoreLost
-    | Looked
-    | Renewed
-    | Found
-    | Claimed
-    | ClaimRefused
-    | Replayed
-    | Released
-    | PromiseAsked
-    | Promised
-    | Probed
-    | Began
-    | Emptied
-    | Leave
-)
+Answer = Looked | Renewed | Found | Claimed | ClaimRefused | Replayed | Released | Probed
+"""What comes of a command that is given only while there is a connection to the store."""
+
+Event = StoreBack | StoreLost | PromiseAsked | Promised | Began | Emptied | Leave | Answer

@@ -1,0 +1,1 @@
+"""Whose a book is: a node's lease, its claims, and its promises to the others."""
