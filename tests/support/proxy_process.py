@@ -19,7 +19,7 @@ from patience import LIMIT, patience
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["pytest", "reknit.cli.main", "reknit.process.serve"])
-_LISTENING = re.compile(r"listening on \S+ (?:port (\d+) )?for ")
+_LISTENING = re.compile(r"listening on (?:unix:\S+|\S+:(\d+)) for ")
 _SAID = "(?:DEBUG|INFO|WARNING)"  # how loudly depends on how many sessions meet with it
 _STATE = re.compile(rf"{_SAID} [0-9a-f]{{12}} (\w+) by (\w+)")
 

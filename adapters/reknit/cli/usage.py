@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import click
-from reknit_core.wire.reasons import reason_of
+from reknit_core.wire.reasons import reason_of, without_users
 
 from reknit.settings import files
 from reknit.settings.config import one_line
@@ -38,7 +38,7 @@ class Failure(click.ClickException):
     exit_code = 1
 
     def __init__(self, message: object) -> None:
-        super().__init__(within(one_line(message), MOST_SAID))
+        super().__init__(within(without_users(one_line(message)), MOST_SAID))
 
     def show(self, file: Any = None) -> None:
         """Print it, on standard error."""

@@ -2,7 +2,7 @@
 
 import resource
 from dataclasses import replace
-from logging import INFO, WARNING
+from logging import DEBUG, INFO, WARNING
 
 from reknit_core.policy.policy import Policy
 
@@ -30,10 +30,10 @@ def fit_to_files(policy: Policy) -> Policy:
 
 
 def tell_room(wanted: Policy, fitted: Policy) -> None:
-    """Say so where fit_to_files() found too little room."""
+    """Say so where fit_to_files() found too little room: loudly for what somebody has asked for."""
     if fitted.session_limit < wanted.session_limit:
         tell(
-            INFO,
+            DEBUG if wanted.session_limit == Policy().session_limit else INFO,
             "file_limit_low",
             "up to %(room)d sessions at one time, by the system's limit of %(limit)d open files; "
             "for more, up to the %(sessions)d of --session-limit, raise it (ulimit -Hn, "

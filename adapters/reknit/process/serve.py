@@ -29,7 +29,7 @@ from reknit.process.signals import (
     unless_stopped,
 )
 from reknit.process.takeover import Channel
-from reknit.settings.addresses import Address
+from reknit.settings.addresses import Address, Listen, address_of
 from reknit.settings.config import Config
 from reknit.settings.options import Staying
 from reknit.state.directory import StateDir, StateError
@@ -167,20 +167,14 @@ async def _serve(config: Config, signals: Signals, task_status: trio.TaskStatus[
 
 def tell_listening(listeners: Iterable[socket.socket], upstream: Upstream) -> list[int]:
     """Log where; the ports, 0 for those that have none. Several may share an address."""
-    names = dict.fromkeys(listener.getsockname() for listener in listeners)
-    return [_tell_listening(name, upstream) for name in names]
+    addresses = dict.fromkeys(address_of(listener.getsockname()) for listener in listeners)
+    return [_tell_listening(address, upstream) for address in addresses]
 
 
-def _tell_listening(name: object, upstream: Upstream) -> int:
-    server = upstream.socket_path or upstream.authority
-    if isinstance(name, tuple):
-        host, port = str(name[0]), int(name[1])
-        text = "listening on %(host)s port %(port)d for %(upstream)s"
-        tell(INFO, "listening", text, host=host, port=port, upstream=server)
-        return port
-    text = "listening on %(path)s for %(upstream)s"
-    tell(INFO, "listening", text, path=str(name), upstream=server)
-    return 0
+def _tell_listening(address: Address, upstream: Upstream) -> int:
+    text = "listening on %(address)s for %(upstream)s"
+    tell(INFO, "listening", text, address=str(address), upstream=upstream.url)
+    return address.port if isinstance(address, Listen) else 0
 
 
 def _state_name(proxy: Proxy) -> str:

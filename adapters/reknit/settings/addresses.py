@@ -3,10 +3,14 @@
 import os
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
+HERE = "127.0.0.1"
+ALL = "0.0.0.0"  # noqa: S104
 MAX_UNIX_PATH = 100  # bytes: below every system's sun_path
+
+_LOCALHOST = {"localhost": [HERE, "::1"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,9 @@ Address = Listen | UnixPath
 
 
 def parse_listen(text: str) -> Listen:
-    """Read `HOST:PORT` or `[IPV6]:PORT`. Raises ValueError."""
+    """Read `HOST:PORT` or `[IPV6]:PORT`; `PORT` is of HERE, `:PORT` of ALL. Raises ValueError."""
+    if re.fullmatch(r":?[0-9]{1,5}", text, re.ASCII):
+        text = f"{ALL if text.startswith(':') else HERE}:{text.lstrip(':')}"
     match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([\w.%-]+)):([0-9]{1,5})", text, re.ASCII)
     if match is None or int(match[3]) > 65535:
         raise ValueError(text)
@@ -53,6 +59,25 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def leads_to(host: str, port: int, listen: Listen) -> bool:
+    """Whether who connects to that host and port certainly comes to this listener."""
+    if port != listen.port:
+        return False
+    mine, theirs = _ips(listen.host), _ips(host)
+    if any(ip.is_unspecified for ip in mine):
+        here = {ip.version for ip in theirs if ip.is_loopback or ip.is_unspecified}
+        return any(ip.version in here for ip in mine)
+    return bool(mine & theirs) or listen.host.lower() == host.lower()
+
+
+def _ips(host: str) -> set[IPv4Address | IPv6Address]:
+    """The addresses of a host, as far as they are certain."""
+    try:
+        return {ip_address(name) for name in _LOCALHOST.get(host.lower(), [host])}
+    except ValueError:
+        return set()
 
 
 def parse_address(text: str) -> Address:

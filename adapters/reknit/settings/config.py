@@ -12,9 +12,9 @@ from pathlib import Path
 
 from reknit_core.policy.policy import Policy, PolicyError
 from reknit_core.policy.upstream import Upstream
-from reknit_core.wire.reasons import printable
+from reknit_core.wire.reasons import printable, without_user, without_users
 
-from reknit.settings.addresses import Address, Listen, UnixPath, is_loopback, parse_listen
+from reknit.settings.addresses import Address, Listen, UnixPath, is_loopback, leads_to, parse_listen
 from reknit.settings.option import PREFIX, Option
 from reknit.settings.options import OPTIONS, LogFormat, LogLevel, Staying, TlsFiles
 
@@ -151,9 +151,10 @@ def merge(*layers: Layer) -> Config:
         policy = Policy(**values)  # type: ignore[arg-type]
     except PolicyError as error:
         label = given[error.name].label if error.name in given else error.name
-        raise _not_allowed(label, error.value, error.allowed) from None
+        raise _not_allowed(label, error.value, error.allowed, error.problem) from None
     config = Config(upstream, policy=policy, tls=tls, **own)  # type: ignore[arg-type]
     _check_admin(config)
+    _check_upstream(config)
     return config
 
 
@@ -180,11 +181,32 @@ def _check_admin(config: Config) -> None:
             pass
 
 
+def _check_upstream(config: Config) -> None:
+    """A proxy whose server is the proxy itself would only ever talk to itself."""
+    upstream = config.upstream
+    for flag, address in [("listen", each) for each in config.listen] + [("admin", config.admin)]:
+        match address:
+            case Listen() if not upstream.socket_path:
+                is_itself = leads_to(upstream.host, upstream.port, address)
+            case UnixPath(path):
+                is_itself = path == upstream.socket_path
+            case _:
+                is_itself = False
+        if is_itself:
+            raise ConfigError(
+                f"UPSTREAM: {upstream.url} is this proxy itself ({OPTIONS[flag].flag} {address})"
+            )
+
+
 def _given(option: Option, label: str, value: object, *, text: bool = True) -> Given:
     try:
         return Given(label, option.read(option.parse(str(value)) if text else value))
-    except (ValueError, OverflowError):
-        raise _not_allowed(label, "..." if option.is_secret else value, option.allowed) from None
+    except (ValueError, OverflowError) as error:
+        problem = error.problem if isinstance(error, PolicyError) else ""
+        if (option.name, value) == ("delivery", "exactly-once"):  # as `reknit demo` names it
+            problem = "exactly once is what a peer that counts its messages gets, by any policy"
+        shown = "..." if option.is_secret else value
+        raise _not_allowed(label, shown, option.allowed, problem) from None
 
 
 # -- Errors ------------------------------------------------------------------------------------
@@ -196,16 +218,19 @@ def one_line(error: object) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = repr(without_user(value)) if isinstance(value, str) else without_users(repr(value))
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
-def _not_allowed(label: str, value: object, allowed: str) -> ConfigError:
-    return ConfigError(f"{label}: {_shown(value)} is not allowed; allowed: {allowed}")
+def _not_allowed(label: str, value: object, allowed: str, problem: str = "") -> ConfigError:
+    why = f": {problem}" if problem else ""
+    return ConfigError(f"{label}: {_shown(value)} is not allowed{why}; allowed: {allowed}")
 
 
 def _unknown(where: str, key: str, value: object, known: list[str]) -> ConfigError:
     near = get_close_matches(key.replace("-", "_"), known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+    if isinstance(value, dict):
+        hint = f"settings don't stand in tables; {hint}"
     shown = "..." if _SECRET.search("".join((key, *near))) else _shown(value)
     return ConfigError(f"{where} {one_line(key)}: unknown key (value {shown}); {hint}")

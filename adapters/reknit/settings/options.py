@@ -138,9 +138,11 @@ def _options() -> Iterable[Option]:
     )
     yield Option(
         "listen",
-        "HOST:PORT|unix:PATH,...",
-        "Where clients connect. [::] takes IPv6 only: 0.0.0.0:9300,[::]:9300 takes both.",
-        "HOST:PORT or [IPV6]:PORT, with a port from 0 to 65535, or unix:PATH; or several of these",
+        "[HOST]:PORT|PORT|unix:PATH,...",
+        "Where clients connect. PORT alone is that of 127.0.0.1, :PORT that of 0.0.0.0 (all IPv4 "
+        "addresses). [::] takes IPv6 only: :9300,[::]:9300 takes both.",
+        "HOST:PORT, [IPV6]:PORT, :PORT or PORT, which is from 0 to 65535, or unix:PATH; or several "
+        "of these",
         "127.0.0.1:9300",
         str,
         parse_addresses,
@@ -225,9 +227,9 @@ def _options() -> Iterable[Option]:
     )
     yield Option(
         "admin",
-        "HOST:PORT|unix:PATH",
+        "[HOST]:PORT|PORT|unix:PATH",
         "Address of the admin listener: live page, metrics, control.",
-        "HOST:PORT, [IPV6]:PORT or unix:PATH",
+        "HOST:PORT, [IPV6]:PORT, :PORT, PORT or unix:PATH",
         "off",
         str,
         read_address,

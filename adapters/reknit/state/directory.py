@@ -31,6 +31,12 @@ class StateError(Exception):
     """The directory can't be used: which and why, for people."""
 
 
+def _words(error: OSError) -> str:
+    if isinstance(error, FileExistsError):
+        return "it is not a directory"
+    return reason_of(error)
+
+
 class StateDir:
     """The directory at `path`, made if it isn't there. Raises StateError.
 
@@ -54,7 +60,7 @@ class StateDir:
             self._lock = self._open("lock", os.O_RDWR | os.O_CREAT)
         except OSError as error:
             self.close()
-            raise StateError(f"can't use {path}: {reason_of(error)}") from None
+            raise StateError(f"can't use {path}: {_words(error)}") from None
         except StateError:
             self.close()
             raise

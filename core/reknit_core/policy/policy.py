@@ -59,13 +59,18 @@ OF_UPSTREAM = "upstream"
 
 
 class PolicyError(ValueError):
-    """A value that is not allowed: for which name, what it was, and what is allowed."""
+    """A value that is not allowed: for which name, what it was, and what is allowed.
 
-    def __init__(self, name: str, value: object, allowed: str) -> None:
-        super().__init__(f"{name}: {value!r} is not allowed; allowed: {allowed}")
+    `problem` says which part of it is wrong, where that can be said.
+    """
+
+    def __init__(self, name: str, value: object, allowed: str, problem: str = "") -> None:
+        why = f": {problem}" if problem else ""
+        super().__init__(f"{name}: {value!r} is not allowed{why}; allowed: {allowed}")
         self.name = name
         self.value = value
         self.allowed = allowed
+        self.problem = problem
 
 
 @dataclass(frozen=True, slots=True)

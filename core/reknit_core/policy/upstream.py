@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from reknit_core.policy.policy import OF_CLIENT, OF_UPSTREAM, Policy, PolicyError
+from reknit_core.wire.reasons import without_user
 
 URL_FORMS = "ws://HOST[:PORT][/PATH], wss://HOST[:PORT][/PATH] or ws+unix:/SOCKET[:/PATH]"
 
@@ -20,6 +21,13 @@ class Upstream:
     path: str = ""
     secure: bool = False
     socket_path: str = ""  # of a unix socket; then host and port are what the server is told
+
+    @property
+    def url(self) -> str:
+        """As parse_upstream() reads it."""
+        if self.socket_path:
+            return f"ws+unix:{self.socket_path}" + (f":{self.path}" if self.path else "")
+        return f"{'wss' if self.secure else 'ws'}://{self.authority}{self.path}"
 
     @property
     def authority(self) -> str:
@@ -47,21 +55,59 @@ def parse_upstream(url: str) -> Upstream:
 
     The form for unix sockets is that of Node's ws.
     """
-    plain = re.fullmatch(r"[!-~]+", url)
-    if plain and (unix := _UNIX.fullmatch(url)):
+    problem = _problem(url)
+    if problem:
+        raise PolicyError("UPSTREAM", without_user(url), URL_FORMS, problem)
+    if unix := _UNIX.fullmatch(url):
         return Upstream("localhost", 80, (unix[2] or "").rstrip("/"), socket_path=unix[1])
+    parts = urlsplit(url)
+    secure = parts.scheme == "wss"
+    port = (443 if secure else 80) if parts.port is None else parts.port
+    return Upstream(parts.hostname or "", port, parts.path.rstrip("/"), secure)
+
+
+def _problem(url: str) -> str:
+    """Which part of a URL is wrong; empty: none."""
+    scheme, _, rest = url.partition("://")
+    place = rest.partition("/")[0]
+    if not re.fullmatch(r"[!-~]+", url):
+        return "it has a space or a character that is not ASCII" if url else "it is empty"
+    if url.startswith("ws+unix:"):
+        return "" if _UNIX.fullmatch(url) else "a socket's path begins with one / and has no : ? #"
+    if scheme.lower() not in ("ws", "wss"):
+        return f"it does not begin with ws:// or wss://{_meant(url)}"
+    if "@" in place:
+        return "it has a user name or password"
+    if "?" in url or "#" in url:
+        return "it has a query (?)" if "?" in url else "it has a fragment (#)"
+    return _problem_of_place(place)
+
+
+def _problem_of_place(place: str) -> str:
+    """Which part of HOST[:PORT] is wrong; empty: none."""
+    found = re.fullmatch(r"(\[.*\]|[^:]*)(?::([^:]*))?", place)
+    if found is None:
+        return "an IPv6 address stands in brackets: [::1]"
+    host, port = found[1], found[2] or "80"
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        return "the port is not from 1 to 65535"
+    if not host:
+        return "there is no host"
     try:
-        parts = urlsplit(url)
-        secure = parts.scheme == "wss"
-        host, port = parts.hostname or "", parts.port
-        port = (443 if secure else 80) if port is None else port
-        upstream = Upstream(host, port, parts.path.rstrip("/"), secure)
         # As looking the name up and the handshake would: no label is empty or too long.
-        host.encode("idna"), upstream.authority.encode("idna")
+        (urlsplit(f"ws://{host}").hostname or "").encode("idna"), place.encode("idna")
     except ValueError:
-        raise PolicyError("UPSTREAM", url, URL_FORMS) from None
-    place = re.fullmatch(r"([A-Za-z0-9._%-]+|\[[A-Za-z0-9.:%]+\])(:\d*)?", parts.netloc)
-    known = parts.scheme in ("ws", "wss") and not (parts.query or parts.fragment)
-    if not (known and port and plain and place):
-        raise PolicyError("UPSTREAM", url, URL_FORMS)
-    return upstream
+        host = ""
+    if not re.fullmatch(r"[A-Za-z0-9._%-]+|\[[A-Za-z0-9.:%]+\]", host):
+        return "the host is neither a name nor an address"
+    return ""
+
+
+def _meant(url: str) -> str:
+    """What is probably meant by a URL of another scheme, or of none."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "http", url
+    guess = f"{'wss' if scheme in ('https', 'wss') else 'ws'}://{rest}"
+    known = scheme in ("http", "https")
+    return f"; did you mean {guess}?" if known and not _problem(guess) else ""

@@ -99,6 +99,24 @@ def test_a_bad_option_names_the_value_and_what_is_allowed() -> None:
     assert_one_line(result, 2, "--retry-interval", "'soon'", "1ms to 1d (in ms, s, m, h or d; ")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "env"),
+    [
+        (["ws://user:secret@h"], {}),
+        (["user:secret@h"], {}),
+        (["ws://h", "ws://user:secret@h"], {}),
+        (["ws://h", "--on-event", "https://user:secret@h"], {}),
+        (["ws://h", "--allow-origin", "https://user:secret@h"], {}),
+        ([], {"REKNIT_UPSTREAM": "ws://user:secret@h"}),
+        (["ws://h"], {"REKNIT_UPSTREEM": "ws://user:secret@h"}),
+    ],
+)
+def test_no_error_shows_the_password_of_a_url(arguments: list[str], env: dict[str, str]) -> None:
+    result = run("serve", *arguments, env=env)
+    assert_one_line(result, 2, "...@")
+    assert "secret" not in result.stderr
+
+
 def test_an_unknown_option_is_one_line() -> None:
     result = run("serve", "ws://h:1", "--retry-intervall", "1")
     assert_one_line(result, 2, "--retry-intervall", "--retry-interval", "reknit serve --help")
@@ -172,7 +190,7 @@ def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int, list[
             first = process.stderr.readline()
             words = first.split()
             assert "listening" in words, first
-            yield process, int(words[words.index("port") + 1]), words
+            yield process, int(words[words.index("on") + 1].rpartition(":")[2]), words
         finally:
             process.kill()
 
@@ -201,7 +219,7 @@ def test_a_file_can_say_everything(tmp_path: Path) -> None:
     file = tmp_path / "proxy.toml"
     file.write_text('upstream = "ws://127.0.0.1:1/x"\nlog_level = "info"\n')
     with serving("--config", str(file)) as (process, port, words):
-        assert words[-1] == "127.0.0.1:1"
+        assert words[-1] == "ws://127.0.0.1:1/x"
         assert answer(port)
         process.terminate()
         assert process.wait(LIMIT) == 0

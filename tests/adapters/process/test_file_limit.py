@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from reknit_core.policy.policy import Policy
+
 PROGRAM = """
 import logging, resource, sys
 from reknit.process.file_limit import fit_to_files, tell_room
@@ -30,6 +32,11 @@ def run(sessions: int, connections: int) -> tuple[str, str]:
 
 def test_the_limit_is_raised_as_far_as_it_may_be() -> None:
     assert run(450, 449) == ("1000 450 449\n", "")
+
+
+def test_too_low_a_limit_for_what_nobody_has_asked_for_is_not_said() -> None:
+    sessions = Policy().session_limit
+    assert run(sessions, sessions) == ("1000 450 450\n", "")
 
 
 def test_too_low_a_limit_is_said_and_there_are_no_more_sessions_than_it_has_room_for() -> None:

@@ -81,12 +81,12 @@ async def test_a_socket_of_systemd_is_listened_on(
             stderr=asyncio.subprocess.PIPE,
         )
         if is_file:
-            client = await unix_connect(path)  # waits in its backlog
-            where = path
+            client = await unix_connect(path, open_timeout=LIMIT)  # waits in its backlog
+            where = f"unix:{path}"
         else:
             port = listener.getsockname()[1]
-            client = await connect(f"ws://127.0.0.1:{port}", proxy=None)
-            where = f"127.0.0.1 port {port}"
+            client = await connect(f"ws://127.0.0.1:{port}", proxy=None, open_timeout=LIMIT)
+            where = f"127.0.0.1:{port}"
         server = await bench.upstream.accept()
         await client.send("hello")
         assert await server.recv() == "hello"

@@ -44,7 +44,7 @@ def test_an_address_that_only_this_machine_reaches_needs_no_token(
     assert str(address) == text
 
 
-@pytest.mark.parametrize("text", ["0.0.0.0:9301", "[::]:9301", "proxy.example:9301"])
+@pytest.mark.parametrize("text", ["0.0.0.0:9301", ":9301", "[::]:9301", "proxy.example:9301"])
 def test_any_other_needs_one(text: str) -> None:
     admin = from_command_line({"admin": text})
     with pytest.raises(ConfigError, match="needs a token, by REKNIT_ADMIN_TOKEN"):
@@ -56,7 +56,7 @@ def test_any_other_needs_one(text: str) -> None:
         assert config(admin, token).admin_token == TOKEN
 
 
-@pytest.mark.parametrize("text", ["", "unix:", "unix:" + "x" * 101, "unix:\0", "9301", "h:99999"])
+@pytest.mark.parametrize("text", ["", "unix:", "unix:" + "x" * 101, "unix:\0", "65536", "h:99999"])
 def test_bad_addresses(text: str) -> None:
     with pytest.raises(ConfigError, match="--admin"):
         from_command_line({"admin": text})

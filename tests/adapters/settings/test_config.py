@@ -150,8 +150,9 @@ def test_close_codes_are_separated_by_commas(text: str, codes: set[int]) -> None
         ("id_header", "x y"),
         ("id_header", ""),
         ("log_level", "loud"),
-        ("listen", "9300"),
-        ("listen", ":9300"),
+        ("listen", "65536"),
+        ("listen", ":65536"),
+        ("listen", "::9300"),
         ("listen", "::1:9300"),
         ("listen", "h:65536"),
         ("listen", "a..b:80"),
@@ -205,9 +206,9 @@ def test_a_bad_text_is_named_with_what_is_allowed(name: str, value: str) -> None
         "delivery = []",
         "log_level = 10",
         "log_level = {}",
-        "listen = 9300",
+        "listen = 65536",
         "listen = []",
-        "listen = ['h:80', 9300]",
+        "listen = ['h:80', true]",
         "upstream = []",
     ],
 )
@@ -275,8 +276,8 @@ TWO = (Listen("0.0.0.0", 80), Listen("::", 80))
         (from_toml("listen = '0.0.0.0:80,[::]:80'", "f"), TWO),
         (from_toml("listen = ['0.0.0.0:80', '[::]:80']", "f"), TWO),
         (
-            from_toml("listen = ['unix:/run/a,b', 'h:1']", "f"),
-            (UnixPath("/run/a,b"), Listen("h", 1)),
+            from_toml("listen = ['unix:/run/a,b', 'h:2']", "f"),
+            (UnixPath("/run/a,b"), Listen("h", 2)),
         ),
     ],
 )
@@ -285,9 +286,77 @@ def test_several_addresses_can_be_listened_on(layer: Layer, expected: tuple[Addr
 
 
 def test_a_list_of_a_nearer_source_replaces_the_other_one() -> None:
-    command_line = from_command_line({"upstream": "ws://h:1", "listen": "h:1"})
+    command_line = from_command_line({"upstream": "ws://h:9", "listen": "h:1"})
     environment = from_environment({"REKNIT_LISTEN": "h:2,h:3"})
     assert merge(command_line, environment).listen == (Listen("h", 1),)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("'80'", [Listen("127.0.0.1", 80)]),
+        ("80", [Listen("127.0.0.1", 80)]),
+        ("':80'", [Listen("0.0.0.0", 80)]),
+        ("':80,[::]:80'", list(TWO)),
+        ("[80, 'unix:/a']", [Listen("127.0.0.1", 80), UnixPath("/a")]),
+    ],
+)
+def test_a_port_alone_is_this_machines_and_one_behind_a_colon_everybodys(
+    text: str, expected: list[Address]
+) -> None:
+    assert list(merge(from_toml(f"listen = {text}", "f"), UPSTREAM).listen) == expected
+
+
+@pytest.mark.parametrize(
+    ("upstream", "listen"),
+    [
+        ("ws://127.0.0.1:9300", "127.0.0.1:9300"),
+        ("ws://localhost:9300", "127.0.0.1:9300"),
+        ("ws://127.0.0.1:9300", "localhost:9300"),
+        ("ws://127.9.9.9:9300", ":9300"),
+        ("ws://[::1]:9300", "127.0.0.1:1,[::]:9300"),
+        ("ws://0.0.0.0:9300", ":9300"),
+        ("ws://10.0.0.1", "10.0.0.1:80"),
+        ("ws://Example.org/x", "example.org:80"),
+        ("ws+unix:/a:/x", "unix:/a"),
+    ],
+)
+def test_a_server_that_is_the_proxy_itself_is_refused(upstream: str, listen: str) -> None:
+    with pytest.raises(ConfigError, match=r"is this proxy itself \(--listen "):
+        merge(from_command_line({"upstream": upstream, "listen": listen}))
+    if "," not in listen:
+        own = from_environment({"REKNIT_ADMIN_TOKEN": "0123456789abcdef"})
+        layer = from_command_line({"upstream": upstream, "listen": "h:1", "admin": listen})
+        with pytest.raises(ConfigError, match=r"is this proxy itself \(--admin "):
+            merge(layer, own)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "listen"),
+    [
+        ("ws://127.0.0.1:9301", "127.0.0.1:9300"),
+        ("ws://127.0.0.2:9300", "127.0.0.1:9300"),
+        ("ws://10.0.0.1:9300", ":9300"),
+        ("ws://[::1]:9300", ":9300"),
+        ("ws://a:9300", "b:9300"),
+        ("ws://localhost:9300", "unix:/a"),
+        ("ws+unix:/b", "unix:/a"),
+    ],
+)
+def test_a_server_that_may_be_another_one_is_not(upstream: str, listen: str) -> None:
+    assert merge(from_command_line({"upstream": upstream, "listen": listen}))
+
+
+def test_what_a_word_of_the_demo_is_here() -> None:
+    with pytest.raises(
+        ConfigError, match="is not allowed: exactly once is what a peer that counts"
+    ):
+        from_command_line({"delivery": "exactly-once"})
+
+
+def test_settings_do_not_stand_in_tables() -> None:
+    with pytest.raises(ConfigError, match="settings don't stand in tables; did you mean tls_key"):
+        from_toml("[tls]\nkey = 1", "f")
 
 
 def test_a_listen_address_reads_back() -> None:

@@ -28,7 +28,7 @@ async def exchange(bench: Bench, client: Connection) -> None:
 
 def ports(lines: list[str]) -> list[tuple[str, int]]:
     """Where the log says that clients are listened for."""
-    found = (re.search(r"INFO listening on (\S+) port (\d+) for ", line) for line in lines)
+    found = (re.search(r"INFO listening on (\S+):(\d+) for ", line) for line in lines)
     return [(match[1], int(match[2])) for match in found if match]
 
 
@@ -48,7 +48,7 @@ async def test_both_families_on_one_port_before_and_after_a_takeover(
         for host in ("127.0.0.1", "[::1]"):
             await exchange(bench, await connect(f"ws://{host}:{port}", proxy=None))
         await exchange(bench, await unix_connect(path))
-        assert ports(proxy.lines) == [("0.0.0.0", port), ("::", port)] * (reign + 1)
+        assert ports(proxy.lines) == [("0.0.0.0", port), ("[::]", port)] * (reign + 1)
         if reign < 2:
             await proxy.restart()
             await proxy.logged("listening on", 3 * (reign + 2))

@@ -18,6 +18,7 @@ from reknit_core.policy.policy import (
 )
 from reknit_core.policy.upstream import URL_FORMS, Upstream, parse_upstream
 from reknit_core.side import Side
+from reknit_core.wire.reasons import without_user
 
 DEFAULT = Policy()
 NUMBERS = [name for name in SETTINGS if type(getattr(DEFAULT, name)) in (int, float)]
@@ -350,7 +351,68 @@ def test_a_bad_url(url: str) -> None:
     with pytest.raises(PolicyError) as caught:
         parse_upstream(url)
     error = caught.value
-    assert (error.name, error.value, error.allowed) == ("UPSTREAM", url, URL_FORMS)
+    assert (error.name, error.value, error.allowed) == ("UPSTREAM", without_user(url), URL_FORMS)
+    assert error.problem
+    assert f"is not allowed: {error.problem}; allowed: " in str(error)
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("ws://host:99999", "the port is not from 1 to 65535"),
+        ("ws://a/b?c=d", "it has a query (?)"),
+        ("ws://a/b#c", "it has a fragment (#)"),
+        ("ws://user:secret@h", "it has a user name or password"),
+        (
+            "http://localhost:8000/x",
+            "it does not begin with ws:// or wss://; did you mean ws://localhost:8000/x?",
+        ),
+        ("https://h", "it does not begin with ws:// or wss://; did you mean wss://h?"),
+        (
+            "localhost:8000",
+            "it does not begin with ws:// or wss://; did you mean ws://localhost:8000?",
+        ),
+        ("ftp://h", "it does not begin with ws:// or wss://"),
+        ("h:x", "it does not begin with ws:// or wss://"),
+        ("", "it is empty"),
+        ("ws://h/a b", "it has a space or a character that is not ASCII"),
+        ("ws://:80", "there is no host"),
+        ("ws://a..b", "the host is neither a name nor an address"),
+        ("ws://::1", "an IPv6 address stands in brackets: [::1]"),
+        ("ws+unix:a.sock", "a socket's path begins with one / and has no : ? #"),
+    ],
+)
+def test_what_is_wrong_with_a_url(url: str, problem: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        parse_upstream(url)
+    assert caught.value.problem == problem
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ws://user:secret@h",
+        "ws://secret@h:0",
+        "ws://user:secret@@h?a",
+        "ws://user:se/secret@h",
+        "http://user:secret@h",
+        "user:secret@h",
+        "secret@h:1",
+        "ws://user:secret\n@h",
+    ],
+)
+def test_no_error_has_the_password_of_a_url(url: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        parse_upstream(url)
+    assert "secret" not in str(caught.value)
+    assert "secret" not in str(caught.value.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["ws://h", "wss://h:1/x", "ws://[::1]:9", "ws+unix:/a.sock", "ws+unix:/a.sock:/x"]
+)
+def test_an_upstream_has_its_url(url: str) -> None:
+    assert parse_upstream(url).url == url
 
 
 @given(st.text() | st.text(st.sampled_from("ws:/[]@?#%.a1 \n")).map("ws://".__add__))
