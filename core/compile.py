@@ -47,6 +47,7 @@ MODULES = (
     "core/reknit_core/queue/budget.py",
     "core/reknit_core/queue/stream.py",
     "core/reknit_core/session/context.py",
+    "core/reknit_core/session/course.py",
     "core/reknit_core/session/ending.py",
     "core/reknit_core/session/telling.py",
     "core/reknit_core/session/waiting_room.py",

@@ -15,6 +15,10 @@ from reknit_core.side import Side
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of a histogram of times."""
+OUTAGES = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
+"""The same, of how long a side is away."""
+DURATIONS = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0, 604800.0)
+"""The same, of how long a session takes."""
 
 
 class DialResult(Enum):
@@ -61,9 +65,10 @@ class Histogram:
         return self._counts[:], self.sum
 
     def add(self, counts: list[int], total: float) -> None:
-        """Add what another one with the same bounds has counted."""
-        self._counts = [mine + its for mine, its in zip(self._counts, counts, strict=True)]
-        self.sum += total
+        """Add what another one with the same bounds has counted; no counts are none of all."""
+        if counts:
+            self._counts = [mine + its for mine, its in zip(self._counts, counts, strict=True)]
+            self.sum += total
 
     @property
     def cumulated(self) -> list[int]:
@@ -78,7 +83,8 @@ class Towards:
     others have had before they came from another process; `lost_messages` and `lost_bytes`: what
     still waited when they were over. `replays`: returns of a peer at which messages went out
     again, `replayed_…` how much; `repeated_messages` are those of them that the peer may have had
-    before, because it doesn't count.
+    before, because it doesn't count. `returns`: how long a peer was away that came back; `losses`:
+    one whose session ended then.
     """
 
     __slots__ = (
@@ -87,12 +93,14 @@ class Towards:
         "ended_bytes",
         "ended_dropped",
         "ended_messages",
+        "losses",
         "lost_bytes",
         "lost_messages",
         "repeated_messages",
         "replayed_bytes",
         "replayed_messages",
         "replays",
+        "returns",
         "round_trips",
     )
 
@@ -109,6 +117,8 @@ class Towards:
         self.replayed_bytes = 0
         self.repeated_messages = 0
         self.round_trips = Histogram()  # of the proxy's own Pings, in seconds
+        self.returns = Histogram(OUTAGES)
+        self.losses = Histogram(OUTAGES)
 
     def add_ended(self, backlog: Backlog, sign: int) -> None:
         """Add what a queue has passed on so far, or leave it out."""
@@ -126,6 +136,10 @@ class Towards:
         self.round_trips.observe(round_trip)
         self.confirmations += confirms
 
+    def was_away(self, seconds: float, *, came_back: bool) -> None:
+        """The peer was away for so long, until it came back or its session ended."""
+        (self.returns if came_back else self.losses).observe(seconds)
+
     def replayed(self, messages: int, size: int, *, counts: bool) -> None:
         """A peer came back and is sent that again; `counts`: it has said what it has received."""
         if size > 0:
@@ -142,6 +156,7 @@ class Counters:
         "dial_results",
         "dialects",
         "dials",
+        "durations",
         "ended_with_server",
         "handshakes",
         "redials",
@@ -164,6 +179,7 @@ class Counters:
         self.redials = 0  # further attempts, and after a loss
         self.dial_results: Counter[DialResult] = Counter()
         self.dialects: Counter[str] = Counter()  # sessions by the dialect that was chosen
+        self.durations = Histogram(DURATIONS)  # of sessions that are closed, in seconds
         self.to_client = Towards()
         self.to_server = Towards()
 

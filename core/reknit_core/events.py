@@ -13,12 +13,13 @@ class ClientConnected:
 
     `received`: how many messages of this session it says that it has received. `hello`: whether
     it wants to be told in a first message what the 101 answer's headers say, as a browser can't
-    read them.
+    read them. `address`: its IP address; empty: it has none.
     """
 
     handshake: ClientHandshake
     received: int | None = None
     hello: bool = False
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,14 @@ class State(Enum):
     CLOSED = "closed"
 
 
+SERVER_AWAY = frozenset(
+    (State.SERVER_DOWN, State.BOTH_DOWN, State.REOPENING, State.REOPENING_ALONE)
+)
+"""In which the server is waited for, or told what it must know: client messages wait."""
+CLIENT_AWAY = frozenset((State.CLIENT_DOWN, State.BOTH_DOWN, State.REOPENING_ALONE))
+"""In which the client is waited for: server messages wait."""
+
+
 class Trigger(Enum):
     """What moves a context from one state to the next."""
 

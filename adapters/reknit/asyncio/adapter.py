@@ -125,7 +125,7 @@ class Session:
     def tell(self, what: Event | Command, now: float) -> None:
         """Log it, and have a session forgotten that is closed."""
         if isinstance(what, Change):
-            self.proxy.reports.report(self.label, self.driver.context.state, what, now)
+            self.proxy.reports.report(self.label, self.driver.context, what, now)
             if isinstance(what, Transitioned) and what.state is State.CLOSED:
                 self.proxy.forget(self)
 

@@ -6,6 +6,7 @@ digest. Whoever else wants to know of events listens as a logging handler does: 
 
 import json
 import logging
+import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ LOG = logging.getLogger("reknit")
 
 STDERR = 2
 
-_COUNTED = re.compile(r"%\((\w+)\)d( more)?( sessions| messages| bytes)?( have| wait)?\b")
+_COUNTED = re.compile(r"%\((\w+)\)d( more)?( sessions| messages| bytes| times)?( have| wait)?\b")
 _FOR_ONE = {" have": " has", " wait": " waits"}
 
 
@@ -110,31 +111,35 @@ def trace_of(error: BaseException) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """Time, worker if it is one, level, message.
+    """Time, unless who reads it has his own, worker if it is one, level, message.
 
     What peers wrote into a message can't begin another line.
     """
 
-    def __init__(self, worker: int | None = None) -> None:
+    def __init__(self, worker: int | None = None, *, timed: bool = True) -> None:
         super().__init__()
         self._who = "" if worker is None else f"[{worker}] "
+        self._timed = timed
         self._second = 0
         self._as_text = ""
+        self._offset = ""
 
     def format(self, record: logging.LogRecord) -> str:
         """A line; an error has more."""
         text = one_line(record.getMessage())
-        line = f"{self._time(record)} {self._who}{record.levelname} {text}"
+        time = f"{self._time(record)} " if self._timed else ""
+        line = f"{time}{self._who}{record.levelname} {text}"
         error = record.exc_info[1] if record.exc_info else None
         return line if error is None else f"{line}\n{trace_of(error)}"
 
     def _time(self, record: logging.LogRecord) -> str:
-        """Its local time, with milliseconds; thousands of lines may have the same second."""
+        """Its local time (ISO 8601), in milliseconds; thousands of lines may share a second."""
         second = int(record.created)
         if second != self._second:
             self._second = second
-            self._as_text = strftime("%Y-%m-%d %H:%M:%S", localtime(second))
-        return f"{self._as_text},{int(record.msecs):03d}"
+            self._as_text, offset = strftime("%Y-%m-%dT%H:%M:%S %z", localtime(second)).split()
+            self._offset = f"{offset[:3]}:{offset[3:]}"
+        return f"{self._as_text}.{int(record.msecs):03d}{self._offset}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -145,6 +150,29 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(as_document(record))
 
 
+def is_journal(descriptor: int, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether it leads to systemd's journal, which has the time by itself; see systemd.exec(5)."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def _priority(record: logging.LogRecord) -> str:
+    """Its level, as the journal reads it from the beginning of a line; see sd-daemon(3)."""
+    return next(text for level, text in _PRIORITIES if record.levelno >= level)
+
+
+_PRIORITIES = (
+    (logging.CRITICAL, "<2>"),
+    (logging.ERROR, "<3>"),
+    (logging.WARNING, "<4>"),
+    (logging.INFO, "<6>"),
+    (logging.NOTSET, "<7>"),
+)
+
+
 class OutletHandler(logging.Handler):
     """Puts what is logged into an outlet, in that form."""
 
@@ -152,7 +180,9 @@ class OutletHandler(logging.Handler):
         self, level: LogLevel, form: LogFormat, descriptor: int, worker: int | None
     ) -> None:
         super().__init__(level.name)
-        self.setFormatter(JsonFormatter() if form is LogFormat.JSON else TextFormatter(worker))
+        self._is_journal = is_journal(descriptor)
+        text = TextFormatter(worker, timed=not self._is_journal)
+        self.setFormatter(JsonFormatter() if form is LogFormat.JSON else text)
         self.outlet = Outlet(descriptor, self._note)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -165,7 +195,11 @@ class OutletHandler(logging.Handler):
             self.outlet.put(line)
 
     def _encode(self, record: logging.LogRecord) -> bytes:
-        return self.format(record).encode(errors="backslashreplace") + b"\n"
+        text = self.format(record)
+        if self._is_journal:  # each of its lines is an entry
+            priority = _priority(record)
+            text = priority + text.replace("\n", f"\n{priority}")
+        return text.encode(errors="backslashreplace") + b"\n"
 
     def _note(self, lost: int) -> bytes:
         text, fields = "%(number)d lines were lost: nobody took them", {"number": lost}

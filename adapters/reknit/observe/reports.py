@@ -6,9 +6,11 @@ from logging import DEBUG, INFO, WARNING
 from math import inf
 from typing import assert_never
 
+from reknit_core import ContextStateMachine
 from reknit_core.commands import AttemptFailed, DialectChosen, Dropped, Transitioned, Undelivered
 from reknit_core.counters import Counters
-from reknit_core.lifecycle import State
+from reknit_core.lifecycle import State, Trigger
+from reknit_core.telemetry.account import Account, account, address_of
 from reknit_core.telemetry.losses import MoreLosses
 from reknit_core.telemetry.server_outage import OutageBegan, OutageEnded, OutageGoesOn
 from reknit_core.telemetry.teller import Change, Remark, Teller, Volume
@@ -16,6 +18,10 @@ from reknit_core.telemetry.teller import Change, Remark, Teller, Volume
 from reknit.observe.logs import LOG, tell
 
 LABEL = 6  # bytes of a session's digest: enough to tell a hundred thousand apart
+_AMOUNTS = (
+    "; %(to_server_messages)d messages, %(to_server_bytes)d bytes to the server"
+    "; %(to_client_messages)d messages, %(to_client_bytes)d bytes to the client"
+)
 _LEVELS = {Volume.DETAIL: DEBUG, Volume.NEWS: INFO, Volume.TROUBLE: WARNING}
 
 
@@ -36,13 +42,13 @@ class Reports:
         self._wake = wake
         self._next_look = inf
 
-    def report(self, label: str, state: State, change: Change, now: float) -> None:
-        """That has happened to the session that is called so, and is in that state."""
+    def report(self, label: str, context: ContextStateMachine, change: Change, now: float) -> None:
+        """That has happened to the session that is called so."""
         volume = self._teller.hear(label, change, now)
         self._tell_remarks()
         level = _LEVELS[volume]
         if LOG.isEnabledFor(level):
-            _tell_change(level, label, state, change)
+            _tell_change(level, label, context, change, now)
 
     def forget(self, label: str) -> None:
         """That session is over, or another process's."""
@@ -67,8 +73,17 @@ class Reports:
             self._wake(self._next_look)
 
 
-def _tell_change(level: int, session: str, now_in: State, change: Change) -> None:
+def _tell_change(
+    level: int, session: str, context: ContextStateMachine, change: Change, now: float
+) -> None:
+    now_in = context.state.value
     match change:
+        case Transitioned(trigger, State.CLOSED):
+            _tell_ended(level, session, trigger, account(context, now))
+        case Transitioned(Trigger.SERVER_ACCEPTED, State.CONNECTED):
+            _tell_came(level, session, change, address_of(context))
+        case Transitioned(Trigger.CLIENT_RETURNED):
+            _tell_came(level, session, change, address_of(context))
         case Transitioned(trigger, state, reason):
             text = "%(session)s %(state)s by %(trigger)s" + (": %(reason)s" if reason else "")
             tell(
@@ -87,7 +102,7 @@ def _tell_change(level: int, session: str, now_in: State, change: Change) -> Non
                 "dial_failed",
                 text,
                 session=session,
-                state=now_in.value,
+                state=now_in,
                 attempt=attempt,
                 reason=reason,
             )
@@ -95,7 +110,7 @@ def _tell_change(level: int, session: str, now_in: State, change: Change) -> Non
             text = "%(session)s speaks %(dialect)s"
             if not known:
                 text += ", which is not known here: it ends with its server"
-            tell(level, "dialect", text, session=session, state=now_in.value, dialect=name)
+            tell(level, "dialect", text, session=session, state=now_in, dialect=name)
         case Dropped(side, total):
             text = "%(session)s queue full: %(total)d to the %(side)s dropped"
             tell(
@@ -103,7 +118,7 @@ def _tell_change(level: int, session: str, now_in: State, change: Change) -> Non
                 "dropped",
                 text,
                 session=session,
-                state=now_in.value,
+                state=now_in,
                 side=side.value,
                 total=total,
             )
@@ -114,13 +129,62 @@ def _tell_change(level: int, session: str, now_in: State, change: Change) -> Non
                 "lost",
                 text,
                 session=session,
-                state=now_in.value,
+                state=now_in,
                 side=side.value,
                 messages=messages,
                 bytes=size,
             )
         case _:
             assert_never(change)
+
+
+def _tell_came(level: int, session: str, change: Transitioned, address: str) -> None:
+    """A client is there, for the first time or again."""
+    text = "%(session)s %(state)s by %(trigger)s" + (" from %(address)s" if address else "")
+    tell(
+        level,
+        "transition",
+        text,
+        session=session,
+        state=change.state.value,
+        trigger=change.trigger.value,
+        address=address,
+    )
+
+
+def _tell_ended(level: int, session: str, trigger: Trigger, ended: Account) -> None:
+    """A session is over: what a proxy's access log says of a request."""
+    up, down = ended.to_server, ended.to_client
+    text = "%(session)s closed by %(trigger)s after %(seconds).1f s, code %(code)d"
+    if ended.cause:
+        text += ": %(reason)s"
+    text += "; from %(address)s for %(path)s" if ended.address else "; for %(path)s"
+    text += _AMOUNTS
+    if up.outages:
+        text += "; server away %(server_outages)d times, %(server_away_seconds).1f s"
+    if down.outages:
+        text += "; client away %(client_outages)d times, %(client_away_seconds).1f s"
+    tell(
+        level,
+        "ended",
+        text,
+        session=session,
+        state=State.CLOSED.value,
+        trigger=trigger.value,
+        code=ended.code,
+        reason=ended.cause,
+        address=ended.address,
+        path=ended.path,
+        seconds=round(ended.seconds, 3),
+        to_server_messages=up.messages,
+        to_server_bytes=up.bytes,
+        to_client_messages=down.messages,
+        to_client_bytes=down.bytes,
+        server_outages=up.outages,
+        server_away_seconds=round(up.away_seconds, 3),
+        client_outages=down.outages,
+        client_away_seconds=round(down.away_seconds, 3),
+    )
 
 
 def _tell_remark(remark: Remark) -> None:

@@ -20,7 +20,7 @@ class TimedReports:
 
     def report(self, link: Link, change: Change) -> None:
         """That has happened to a session."""
-        self._reports.report(link.label, link.context.state, change, trio.current_time())
+        self._reports.report(link.label, link.context, change, trio.current_time())
 
     def forget(self, link: Link) -> None:
         """That session is over, or another process's."""

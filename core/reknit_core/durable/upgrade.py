@@ -40,6 +40,14 @@ def upgraded(form: dict[str, Any]) -> FrozenContext:
             "recovers": form.pop("recover"),
         }
         form["telling"] = None
+        form["course"] = {
+            "began": form["now"],
+            "address": "",
+            "status": 0,
+            "cause": "",
+            "client": None,
+            "server": None,
+        }
         form["pinned"] |= {"_host": "", "named": True, "pared": False, "anew": False}
     except (KeyError, TypeError) as error:
         raise msgspec.ValidationError(f"no form of version {BEFORE}: {error}") from None

@@ -129,7 +129,8 @@ class Contexts:
         problem = known.mismatch(claim)
         if problem is not None:
             return self._turn_away(claim, _CANNOT_RESUME, problem)
-        known.handle(ClientConnected(handshake, claim.received, claim.hello), now)
+        address = self._proxies.client(handshake.address, request.headers)
+        known.handle(ClientConnected(handshake, claim.received, claim.hello, address), now)
         return known
 
     def elsewhere(self, request: UpgradeRequest) -> int | None:
@@ -221,7 +222,8 @@ class Contexts:
         context = ContextStateMachine(self._surroundings, pinned, nonce)
         self._put(context)
         self.counters.began(context.state)
-        context.handle(ClientConnected(handshake, hello=claim.hello), now)
+        address = self._proxies.client(handshake.address, request.headers)
+        context.handle(ClientConnected(handshake, hello=claim.hello, address=address), now)
         return context
 
     def _make_id(self) -> str:

@@ -46,12 +46,13 @@ from reknit_core.leg.leg import NOBODY, Leg
 from reknit_core.leg.legs import IncomingWebSocket, OutgoingWebSocket, go_on, pass_on, postpone
 from reknit_core.leg.phase import Phase
 from reknit_core.leg.transit import Look, unseen
-from reknit_core.lifecycle import INITIAL, State, Trigger, fire
+from reknit_core.lifecycle import CLIENT_AWAY, INITIAL, SERVER_AWAY, State, Trigger, fire
 from reknit_core.policy.policy import Delivery, Overflow
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.stream import Buffer
 from reknit_core.session.closing import CLOSE_MEANS, Meaning
 from reknit_core.session.configurations import check
+from reknit_core.session.course import Course
 from reknit_core.session.ending import Ending
 from reknit_core.session.forms import FrozenContext
 from reknit_core.session.surroundings import GapError, Surroundings, continues_at
@@ -78,8 +79,6 @@ _CLIENT: Final = Side.CLIENT
 _OPEN: Final = Phase.OPEN
 
 _REOPENING = frozenset((State.REOPENING, State.REOPENING_ALONE))
-_SERVER_AWAY = frozenset((State.SERVER_DOWN, State.BOTH_DOWN)) | _REOPENING
-_CLIENT_AWAY = frozenset((State.CLIENT_DOWN, State.BOTH_DOWN, State.REOPENING_ALONE))
 
 OVER = "the session has ended"
 _BEGINS_ANEW = "the client begins anew"
@@ -118,6 +117,7 @@ class ContextStateMachine:
         "_telling",
         "attention",
         "client",
+        "course",
         "server",
         "state",
     )
@@ -142,6 +142,8 @@ class ContextStateMachine:
         """True when commands() or next_deadline() may have news since commands() was called."""
         self._commands: tuple[Command, ...] = ()
         self._ending = Ending(policy, pinned)
+        self.course = Course()
+        """How it has gone so far."""
         self._armed = inf  # what the adapter's timer stands at (seconds)
         self._drain_to = (0, 0)
         self._confirms = policy.delivery is not Delivery.AT_MOST_ONCE
@@ -166,6 +168,16 @@ class ContextStateMachine:
     def dialect(self) -> str | None:
         """The name of the dialect by which its messages are understood."""
         return None if self.dialogue is None else self.dialogue.name
+
+    @property
+    def target(self) -> str:
+        """The path and query that the client asks for, without what is the proxy's own."""
+        return self._pinned.target
+
+    @property
+    def code(self) -> int:
+        """The close code that ends it, or the HTTP status by which its client was refused."""
+        return self.course.status or self._ending.parting[0]
 
     @property
     def nonce(self) -> bytes:
@@ -209,12 +221,12 @@ class ContextStateMachine:
     @property
     def incoming_lock(self) -> bool:
         """Whether client messages wait because the server is away (the design's lock)."""
-        return self.state in _SERVER_AWAY
+        return self.state in SERVER_AWAY
 
     @property
     def outgoing_lock(self) -> bool:
         """Whether server messages wait because the client is away (the design's lock)."""
-        return self.state in _CLIENT_AWAY
+        return self.state in CLIENT_AWAY
 
     @property
     def calls_others(self) -> bool:
@@ -245,6 +257,7 @@ class ContextStateMachine:
             drain_to=self._drain_to,
             ending=self._ending.frozen(),
             telling=None if self._telling is None else self._telling.frozen(),
+            course=self.course.frozen(),
         )
 
     @classmethod
@@ -268,6 +281,7 @@ class ContextStateMachine:
         context.server.thaw(form.server, shift, deflate=deflate, nonce=form.nonce)
         context._armed = form.asked + shift
         context._ending.thaw(form.ending, shift)
+        context.course.thaw(form.course, shift)
         context.state = form.state
         context._drain_to = form.drain_to
         if context.dialogue is not None:
@@ -324,7 +338,7 @@ class ContextStateMachine:
             self.receive_data(side, b"", now)  # the answer is on its way: now what came early
             self.attention = True  # the other side may have been written to before
         if self.state is State.DRAINING:
-            self._check_drained()
+            self._check_drained(now)
         elif leg.phase is Phase.LEAVING:
             if not leg.lane:
                 self._done(leg, now, self._policy.close_timeout)
@@ -422,7 +436,7 @@ class ContextStateMachine:
             if self.dialogue is not None:
                 self.dialogue.lose("a message was dropped")  # and the places behind it move
             if self.state is State.DRAINING:
-                self._check_drained()  # what was to go out first may be gone
+                self._check_drained(now)  # what was to go out first may be gone
             self._counters.towards(leg.other.side).dropped_bytes += tail - queue.tail
             if queue.dropped.bit_length() > before.bit_length():  # said at 1, 2, 4, 8, …
                 self._command(Dropped(leg.other.side, queue.dropped))
@@ -645,12 +659,14 @@ class ContextStateMachine:
         replaced = client.handshake
         client.handshake = event.handshake
         client.hello = event.hello
+        self.course.address = event.address
         if self.state is State.OPENING:
             if replaced is not None:
                 self._counters.handshakes[_TAKEN_OVER_OPENING.status] += 1
                 farewell = encode_refusal(_TAKEN_OVER_OPENING)
                 self._disconnect(client, farewell=farewell, linger=self._policy.close_timeout)
             else:
+                self.course.began = now
                 self.server.dialling.until = now + self._policy.handshake_wait
                 self._surroundings.room.enter(self, now)
             client.generation += 1
@@ -676,9 +692,9 @@ class ContextStateMachine:
         if self.state is State.CLOSING:
             self._part(client, now)
         else:
-            self._fire(Trigger.CLIENT_RETURNED, "")
+            self._fire(Trigger.CLIENT_RETURNED, "", now)
             self._await_beat(now)
-            self._start_draining()
+            self._start_draining(now)
 
     def _open_client(self, server_headers: HeaderList, now: float, *, returned: bool) -> None:
         """Answer the client's handshake; its frames follow, those first that came early."""
@@ -752,13 +768,13 @@ class ContextStateMachine:
         if self.state is State.CLOSING:
             self._part(server, now)
         elif self.dialogue is not None and self.dialogue.is_reopening:
-            self._fire(Trigger.SERVER_UNAWARE, "")
+            self._fire(Trigger.SERVER_UNAWARE, "", now)
         else:
-            if self._fire(Trigger.SERVER_ACCEPTED, "") is State.CONNECTED:
+            if self._fire(Trigger.SERVER_ACCEPTED, "", now) is State.CONNECTED:
                 self.server.dialling.until = inf
                 headers = for_client(answer.headers, self._policy.id_header_name)
                 self._open_client(headers, now, returned=False)
-            self._start_draining()
+            self._start_draining(now)
         self._await_beat(now)
         server.early = answer.rest
 
@@ -776,17 +792,17 @@ class ContextStateMachine:
         server = self.server
         return server.generation == generation and server.phase is Phase.DIALLING
 
-    def _start_draining(self) -> None:
+    def _start_draining(self, now: float) -> None:
         if self.state is State.DRAINING:
             self._drain_to = (self.client.queue.tail, self.server.queue.tail)
-            self._check_drained()
+            self._check_drained(now)
 
-    def _check_drained(self) -> None:
+    def _check_drained(self, now: float) -> None:
         to_server, to_client = self._drain_to
         up, down = self.client.queue, self.server.queue
         # A full queue may have been cut since: then `tail` has moved back.
         if up.sent >= min(to_server, up.tail) and down.sent >= min(to_client, down.tail):
-            self._fire(Trigger.DRAINED, "")
+            self._fire(Trigger.DRAINED, "", now)
 
     # -- A session whose dialect is known ----------------------------------------------------------
 
@@ -831,9 +847,9 @@ class ContextStateMachine:
                         leg.seek_confirmation(self._nonce, now)
                     self.attention = True
             case Next.TOLD if self.state in _REOPENING:
-                self._fire(Trigger.SERVER_INFORMED, "")
+                self._fire(Trigger.SERVER_INFORMED, "", now)
                 self._await_beat(now)
-                self._start_draining()
+                self._start_draining(now)
             case Next.TOLD:
                 pass
             case Next.UNTOLD | Next.REFUSED:
@@ -872,7 +888,7 @@ class ContextStateMachine:
         self._pinned.begin_anew()
         server.dialling.begin_anew()
         if self.state is not State.SERVER_DOWN:
-            self._fire(Trigger.CLIENT_BEGAN_ANEW, _BEGINS_ANEW)
+            self._fire(Trigger.CLIENT_BEGAN_ANEW, _BEGINS_ANEW, now)
         self._await_beat(now)
         self._dial(now)
 
@@ -949,7 +965,7 @@ class ContextStateMachine:
             trigger = Trigger.SESSION_ENDED
             self._end(trigger, code, why, now, cause=cause, cut=cut, with_server=server)
         else:
-            self._fire(Trigger.SERVER_LOST if server else Trigger.CLIENT_LOST, reason)
+            self._fire(Trigger.SERVER_LOST if server else Trigger.CLIENT_LOST, reason, now)
             self._await_return(leg, reason, now)
             self._await_beat(now)
 
@@ -1017,6 +1033,7 @@ class ContextStateMachine:
 
     def _refuse_client(self, answer: Refusal, now: float) -> None:
         self._counters.handshakes[answer.status] += 1
+        self.course.status = answer.status
         self._ending.refuse(self.client, answer, now)
         self.client.handshake = None
         self.attention = True
@@ -1046,7 +1063,8 @@ class ContextStateMachine:
         self._surroundings.room.leave(self)
         for leg in (self.client, self.server):
             self._command_if(stop_asking(leg, OVER))
-        self._fire(trigger, cause or reason, with_server=with_server)
+        self.course.cause = cause or reason
+        self._fire(trigger, cause or reason, now, with_server=with_server)
         if cut:
             self._disconnect(self.server)
             self.server.gone()
@@ -1073,7 +1091,7 @@ class ContextStateMachine:
         if self._ending.is_done(self.client, self.server):
             self._ending.close = inf
             if self.state is State.CLOSING:
-                self._fire(Trigger.LEGS_CLOSED, "")
+                self._fire(Trigger.LEGS_CLOSED, "", now)
             self._forgo(self.client)
             self._forgo(self.server)
             if self._telling is not None:
@@ -1082,10 +1100,13 @@ class ContextStateMachine:
 
     # -- Helpers -------------------------------------------------------------------------------
 
-    def _fire(self, trigger: Trigger, reason: str, *, with_server: bool = False) -> State:
+    def _fire(
+        self, trigger: Trigger, reason: str, now: float, *, with_server: bool = False
+    ) -> State:
         source = self.state
         state = fire(self, trigger)
         self._counters.moved(source, trigger, state)
+        self.course.moved(source, state, now, self._counters)
         self._command(Transitioned(trigger, state, reason, with_server))
         return state
 

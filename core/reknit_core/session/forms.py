@@ -23,6 +23,25 @@ class FrozenEnding(Form):
     recovers: bool
 
 
+class FrozenAway(Form):
+    """How a side was away: see Away."""
+
+    times: int
+    seconds: float
+    since: Moment
+
+
+class FrozenCourse(Form):
+    """How a session has gone so far: see Course."""
+
+    began: Moment
+    address: str
+    status: int
+    cause: str
+    client: FrozenAway | None
+    server: FrozenAway | None
+
+
 class FrozenContext(Form):
     """A whole context at the time `now`; `parted`: whether its legs no longer know each other."""
 
@@ -37,3 +56,4 @@ class FrozenContext(Form):
     drain_to: tuple[int, int]
     ending: FrozenEnding
     telling: FrozenTelling | None
+    course: FrozenCourse

@@ -1,7 +1,8 @@
 """What is said of the sessions, and how loudly.
 
 A change of one session is said by itself; while the server is out, what that means for each of
-them is a detail, and the outage is what is said. A loss is never said only in detail.
+them is a detail, and the outage is what is said. A loss is never said only in detail, nor that a
+session is over.
 """
 
 from enum import Enum
@@ -25,6 +26,9 @@ Change = Transitioned | AttemptFailed | DialectChosen | Dropped | Undelivered
 Remark = Outage | MoreLosses
 
 _FAILURES = (Trigger.RETRIES_SPENT, Trigger.SESSION_FAILED)
+
+_MINOR = (Trigger.DRAINED, Trigger.SESSION_ENDED)
+"""Of what these lead to is told anyway: of the return before it, and when the session is closed."""
 
 _ACCEPTED = (Trigger.SERVER_ACCEPTED, Trigger.SERVER_UNAWARE)
 
@@ -56,10 +60,9 @@ class Teller:
         match change:
             case Transitioned():
                 return self._transitioned(label, change, now)
-            case AttemptFailed(attempt, failure, reason):
+            case AttemptFailed(_, failure, reason):
                 self._miss(label, reason, now, away=failure is Failure.AWAY)
-                often = attempt & (attempt - 1)  # said at the 1st, 2nd, 4th, 8th, …
-                return Volume.DETAIL if often or self._outage.is_on else Volume.NEWS
+                return Volume.DETAIL
             case DialectChosen(_, known):
                 return Volume.NEWS if known or not self._losses.admit(now) else Volume.TROUBLE
             case Dropped(_, total):
@@ -114,8 +117,10 @@ class Teller:
             if self._losses.admit(now):
                 return Volume.TROUBLE
             self._losses.add(label, ended=1)
-            return Volume.DETAIL
-        return Volume.DETAIL if concerned else Volume.NEWS
+            return Volume.NEWS if state is State.CLOSED else Volume.DETAIL
+        if state is State.CLOSED:
+            return Volume.NEWS
+        return Volume.DETAIL if concerned or trigger in _MINOR else Volume.NEWS
 
     def _miss(self, label: str, reason: str, now: float, *, away: bool = False) -> None:
         self._add(self._outage.missed(label, shortened(reason), now, away=away))

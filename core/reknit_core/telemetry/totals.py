@@ -30,6 +30,8 @@ class Way(msgspec.Struct):
     replayed_bytes: int
     repeated_messages: int
     round_trips: tuple[list[int], float]
+    returns: tuple[list[int], float] = ([], 0.0)  # msgspec copies it
+    losses: tuple[list[int], float] = ([], 0.0)
 
 
 class Totals(msgspec.Struct):
@@ -45,6 +47,7 @@ class Totals(msgspec.Struct):
     to_client: Way
     to_server: Way
     dialects: dict[str, int] = {}  # msgspec copies it
+    durations: tuple[list[int], float] = ([], 0.0)
 
 
 def take_totals(contexts: Contexts) -> Totals:
@@ -61,6 +64,7 @@ def take_totals(contexts: Contexts) -> Totals:
         _way(counters.to_client, seen.to_client),
         _way(counters.to_server, seen.to_server),
         dict(counters.dialects),
+        counters.durations.state,
     )
 
 
@@ -79,11 +83,13 @@ def add_totals(counters: Counters, totals: Totals) -> None:
     counters.redials += totals.redials
     counters.dial_results.update(totals.dial_results)
     counters.dialects.update(totals.dialects)
+    counters.durations.add(*totals.durations)
     _add_way(counters.to_client, totals.to_client)
     _add_way(counters.to_server, totals.to_server)
 
 
-_OF_ALL = ("ended_messages", "ended_bytes", "ended_dropped", "round_trips")
+_HISTOGRAMS = ("round_trips", "returns", "losses")
+_OF_ALL = ("ended_messages", "ended_bytes", "ended_dropped", *_HISTOGRAMS)
 _COUNTED = [name for name in Way.__struct_fields__ if name not in _OF_ALL]
 
 
@@ -92,7 +98,7 @@ def _way(towards: Towards, flow: Flow) -> Way:
         ended_messages=flow.messages,
         ended_bytes=flow.bytes - towards.dropped_bytes,
         ended_dropped=flow.dropped,
-        round_trips=towards.round_trips.state,
+        **{name: getattr(towards, name).state for name in _HISTOGRAMS},
         **{name: getattr(towards, name) for name in _COUNTED},
     )
 
@@ -101,7 +107,8 @@ def _add_way(towards: Towards, way: Way) -> None:
     towards.ended_messages += way.ended_messages
     towards.ended_bytes += way.ended_bytes
     towards.ended_dropped += way.ended_dropped
-    towards.round_trips.add(*way.round_trips)
+    for name in _HISTOGRAMS:
+        getattr(towards, name).add(*getattr(way, name))
     for name in _COUNTED:
         setattr(towards, name, getattr(towards, name) + getattr(way, name))
 
@@ -119,7 +126,7 @@ def _plus(one: Any, other: Any) -> Any:
         case dict():
             return dict(Counter(one) + Counter(other))
         case tuple():
-            counts, total = one
-            return [*map(add, counts, other[0])], total + other[1]
+            (mine, total), (its, more) = one, other
+            return [*map(add, mine, its)] if mine and its else mine or its, total + more
         case _:
             return one + other

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO
@@ -66,6 +66,45 @@ def test_an_event_as_text(file: IO[bytes]) -> None:
     drop(7)
     assert outlet.flush()
     assert said(file).endswith(" WARNING a1 queue full: 7 to the client dropped\n")
+
+
+def test_the_time_has_its_offset(file: IO[bytes]) -> None:
+    outlet = log_to_stderr(LogLevel.INFO, descriptor=file.fileno())
+    before = datetime.now(UTC)
+    drop()
+    assert outlet.flush()
+    said_at = datetime.fromisoformat(said(file).split(" ")[0])
+    assert said_at.utcoffset() is not None
+    assert before - timedelta(milliseconds=1) <= said_at <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("form", [LogFormat.TEXT, LogFormat.JSON])
+def test_the_journal_reads_the_level_and_has_its_own_time(
+    file: IO[bytes], form: LogFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = os.fstat(file.fileno())
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+    outlet = log_to_stderr(LogLevel.DEBUG, form, file.fileno())
+    tell(logging.DEBUG, "asked", "one")
+    tell(logging.INFO, "asked", "two")
+    drop()
+    log_error_with_a_secret()
+    assert outlet.flush()
+    lines = said(file).splitlines()
+    assert [line[:3] for line in lines[:4]] == ["<7>", "<6>", "<4>", "<3>"]
+    assert {line[:3] for line in lines[4:]} <= {"<3>"}  # of the traceback
+    if form is LogFormat.TEXT:
+        assert lines[1] == "<6>INFO two"
+
+
+def test_standard_error_that_is_not_the_journal_has_times(
+    file: IO[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "8:12345")  # of a service that has started another program
+    outlet = log_to_stderr(LogLevel.INFO, descriptor=file.fileno())
+    drop()
+    assert outlet.flush()
+    assert not said(file).startswith("<")
 
 
 def test_an_event_as_json(file: IO[bytes]) -> None:

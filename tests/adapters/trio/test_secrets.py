@@ -112,7 +112,7 @@ async def test_no_secret_is_said_to_others(bench: Bench, form: str) -> None:
     proxy = await bench.proxy(*OPTIONS, "--log-format", form)
     said = Said()
     opening = await bench.raw()
-    path = f"/{MARK}-path?q={MARK}&connection_id={ID}&reconnect_token={MARK}"
+    path = f"/path?q={MARK}&connection_id={ID}&reconnect_token={MARK}"
     opening.send(request(path, *MINE))
     server = await bench.raw_upstream.accept(f"set-cookie: {MARK}", f"x-reconnect-info: {MARK}")
     said.tokens.append((await opening.read_head()).value("x-reconnect-token") or "")

@@ -31,8 +31,15 @@ from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.backlog_form import FrozenBacklog
 from reknit_core.queue.budget import Budget
 from reknit_core.session.context import ContextStateMachine
+from reknit_core.session.course import Away, Course
 from reknit_core.session.ending import Ending
-from reknit_core.session.forms import FrozenContext, FrozenEnding, FrozenTelling
+from reknit_core.session.forms import (
+    FrozenAway,
+    FrozenContext,
+    FrozenCourse,
+    FrozenEnding,
+    FrozenTelling,
+)
 from reknit_core.session.surroundings import Surroundings
 from reknit_core.session.telling import Telling
 from reknit_core.session.waiting_room import WaitingRoom
@@ -75,6 +82,8 @@ LEFT_OUT = {
     # What is known of the messages is the context's.
     Ending: {"_pinned", "_policy", "telling"},
     Telling: {"_client", "_server"},
+    Course: set(),
+    Away: set(),
     ContextStateMachine: {"_policy", "_surroundings", "_counters", "_bounded", "_confirms"}
     # None is there while a context is frozen; and one that was thawed needs attention.
     | {"_commands", "attention"},
@@ -93,6 +102,8 @@ FORMS = {
     Retry: FrozenRetry,
     Ending: FrozenEnding,
     Telling: FrozenTelling,
+    Course: FrozenCourse,
+    Away: FrozenAway,
     ContextStateMachine: FrozenContext,
     ClientHandshake: FrozenRequest,
     ServerHandshake: FrozenAnswer,
@@ -137,7 +148,7 @@ def test_every_moment_is_a_moment() -> None:
         for name, kind in form.__annotations__.items()
         if kind is float
     }
-    assert durations == {("FrozenRetry", "wait")}
+    assert durations == {("FrozenRetry", "wait"), ("FrozenAway", "seconds")}
 
 
 def test_another_form_has_another_version() -> None:

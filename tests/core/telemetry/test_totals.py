@@ -25,6 +25,8 @@ def _totals(numbers: list[int]) -> Totals:
     counters.to_client.replays += numbers[3]
     counters.to_server.ended_messages += numbers[4]
     counters.to_client.round_trips.observe(numbers[0] / 100)
+    counters.to_server.returns.observe(numbers[1] / 10)
+    counters.durations.observe(numbers[2])
     return take_totals(contexts)
 
 
@@ -37,6 +39,9 @@ def _counted(counters: Counters) -> tuple[object, ...]:
         counters.to_server.ended_messages,
         counters.to_client.round_trips.cumulated,
         round(counters.to_client.round_trips.sum, 6),
+        counters.to_server.returns.cumulated,
+        counters.durations.cumulated,
+        counters.durations.sum,
     )
 
 
