@@ -76,6 +76,7 @@ MODULES = (
     "adapters/reknit/trio/door/newcomers.py",
     "adapters/reknit/trio/door/passing.py",
     "adapters/reknit/trio/door/pump.py",
+    "adapters/reknit/trio/transport/checks.py",
     "adapters/reknit/trio/transport/dialler.py",
 )
 

@@ -87,7 +87,7 @@ def admin(folder: Path) -> tuple[Metrics, list[Route]]:
     calls = SessionCalls(sessions, reactor)
     requests = RequestCalls(sessions, reactor, is_allowed=True)
     parts = (Page(), Feed(sessions), metrics, calls, requests)
-    health = routes(lambda: True, lambda: None, store)
+    health = routes(lambda: True, lambda: False, lambda: None, store)
     return metrics, [*health, *(route for part in parts for route in part.routes())]
 
 

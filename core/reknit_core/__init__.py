@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from reknit_core.leg.transit import Transit
     from reknit_core.lifecycle import TRANSITIONS, LifecycleError, State, Transition, Trigger
     from reknit_core.play.player import Player, ScenarioError
-    from reknit_core.policy.policy import Delivery, Http, Overflow, Policy, PolicyError
+    from reknit_core.policy.policy import Balance, Delivery, Http, Overflow, Policy
+    from reknit_core.policy.setting import PolicyError
     from reknit_core.policy.upstream import Upstream, parse_upstream
     from reknit_core.proxy.contexts import Contexts
     from reknit_core.proxy.view import SessionView
@@ -74,7 +75,8 @@ _HOMES = {
     "StopAsking",
     "lifecycle": "TRANSITIONS LifecycleError State Transition Trigger",
     "play.player": "Player ScenarioError",
-    "policy.policy": "Delivery Http Overflow Policy PolicyError",
+    "policy.policy": "Balance Delivery Http Overflow Policy",
+    "policy.setting": "PolicyError",
     "policy.upstream": "Upstream parse_upstream",
     "proxy.contexts": "Contexts",
     "proxy.view": "SessionView",
@@ -92,6 +94,7 @@ __all__ = [
     "Answered",
     "Ask",
     "AttemptFailed",
+    "Balance",
     "Beat",
     "Budget",
     "Buffer",

@@ -19,6 +19,7 @@ class Failure(Enum):
 class Dial:
     """Connect to the server at time `at` (seconds), then report ServerConnected or DialFailed.
 
+    To which of several, the context's choose_server() says when that time has come.
     `attempt` is 0 for the session's first dial and counts the retries after a loss from 1.
     A Disconnect of the same generation calls the dial off.
     """
@@ -30,11 +31,17 @@ class Dial:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """That attempt of Dial's has failed: for the log. `reason` is for people: short, printable."""
+    """That attempt of Dial's has failed: for the log. `reason` is for people: short, printable.
+
+    `server`: which of several; empty: there is one only, or none was dialled. `goes_on`: another
+    one is dialled at once.
+    """
 
     attempt: int
     failure: Failure
     reason: str
+    server: str = ""
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)

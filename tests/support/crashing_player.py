@@ -41,7 +41,7 @@ class Files:
 
 def successor(contexts: Contexts) -> Contexts:
     """The sessions of the next process, which has none yet."""
-    return Contexts(contexts._policy, contexts._surroundings.upstream, contexts._randomness)
+    return Contexts(contexts._policy, contexts.servers.upstreams, contexts._randomness)
 
 
 def revived(files: Files, contexts: Contexts, now: float) -> ContextStateMachine | None:

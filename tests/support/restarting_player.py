@@ -22,7 +22,7 @@ class RestartingPlayer(Player):
         assert stage is not None
         context = stage.driver.context
         frozen = freeze(context, self.now)
-        self.contexts = Contexts(old._policy, old._surroundings.upstream, old._randomness)
+        self.contexts = Contexts(old._policy, old.servers.upstreams, old._randomness)
         thawed = thaw(self.contexts, frozen, self.now)
         assert self.contexts.budget.used == held(context)
         dial = stage.awaited

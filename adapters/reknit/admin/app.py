@@ -57,7 +57,7 @@ class Admin:
         self._routes = (
             *Page().routes(),
             *self.feed.routes(),
-            *health.routes(is_ready, drain, store),
+            *health.routes(is_ready, lambda: sessions.contexts.lacks_server, drain, store),
             *self.metrics.routes(),
             *self.calls,
         )

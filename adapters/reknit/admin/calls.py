@@ -83,7 +83,11 @@ class SessionCalls:
         document = {
             **_summary(link, now),
             "client": _leg(client),
-            "server": {**_leg(server), "attempt": attempts(context)},
+            "server": {
+                **_leg(server),
+                "attempt": attempts(context),
+                "name": context.server_name or None,
+            },
             "to_client": _queue(link, Side.CLIENT, client, now),
             "to_server": _queue(link, Side.SERVER, server, now),
             "trace": link.recent.lines() if link.recent else [],

@@ -100,6 +100,7 @@ class Feed:
             "outage": [*self._outages][-1],
             "to_client": _flow(seen.to_client, waits[Side.CLIENT]),
             "to_server": _flow(seen.to_server, waits[Side.SERVER]),
+            "servers": contexts.servers.statements(now),
             "held_bytes": contexts.budget.used,
             "held_limit_bytes": contexts.budget.limit,
         }

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from logging import INFO
 
+from reknit_core.servers import NONE_UP
+
 from reknit.admin.http_messages import Request, Response, json_response, text_response
 from reknit.admin.router import Route
 from reknit.observe.logs import tell
@@ -10,7 +12,10 @@ from reknit.state.store import Store
 
 
 def routes(
-    is_ready: Callable[[], bool], drain: Callable[[], None], store: Store | None
+    is_ready: Callable[[], bool],
+    lacks_server: Callable[[], bool],
+    drain: Callable[[], None],
+    store: Store | None,
 ) -> tuple[Route, ...]:
     """`/livez` and `/readyz`, open to all, as they give nothing away; and `/drain`."""
 
@@ -20,6 +25,8 @@ def routes(
     async def readyz(request: Request) -> Response:
         if not is_ready():
             return text_response("draining", 503)
+        if lacks_server():
+            return text_response(NONE_UP, 503)
         if store is not None and store.trouble:  # still better than no proxy at all
             return text_response("ready, but sessions are not kept: see the log")
         return text_response("ready")

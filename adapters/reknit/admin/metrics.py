@@ -19,6 +19,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 from reknit_core.counters import Counters, DialResult, Histogram, Towards
 from reknit_core.proxy.admission import Admission
+from reknit_core.servers import Servers
 from reknit_core.telemetry.survey import Flow, survey
 
 from reknit.admin.http_messages import Request, Response
@@ -114,6 +115,7 @@ class Metrics(Collector):
         )
         yield from _deliveries({"client": counters.to_client, "server": counters.to_server})
         yield from _connections(counters)
+        yield from _servers(contexts.servers)
         yield from _admissions(self._admission)
         yield _histogram(
             "reknit_loop_lag_seconds", "How late the loop's timers fire.", (), [((), self._lag)]
@@ -247,6 +249,25 @@ def _connections(counters: Counters) -> Iterator[Metric]:
         "How attempts to reach the server ended.",
         ("result",),
         (((result.value,), counters.dial_results[result]) for result in DialResult),
+    )
+
+
+def _servers(servers: Servers) -> Iterator[Metric]:
+    yield _gauge(
+        "reknit_server_up",
+        "1 while that server can be reached, as far as is known.",
+        ("server",),
+        (((server.name,), server.is_up) for server in servers),
+    )
+    yield _counter(
+        "reknit_server_dial_results",
+        "How attempts to reach that server ended.",
+        ("server", "result"),
+        (
+            ((server.name, result.value), server.results[result])
+            for server in servers
+            for result in DialResult
+        ),
     )
 
 

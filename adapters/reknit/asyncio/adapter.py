@@ -146,7 +146,7 @@ class Session:
         await asyncio.sleep(dial.at - self._loop.time())
         driver, generation = self.driver, dial.generation
         try:
-            transport = SocketTransport(await self.proxy.connect(), self, None)
+            transport = SocketTransport(await self.proxy.connect(driver.context), self, None)
         except OSError as error:
             answered = isinstance(error, TlsError) and error.answered
             why = reason_of(error)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from reknit_core.policy.policy import Policy
-from reknit_core.policy.upstream import Upstream
+from reknit_core.servers import Upstreams, as_upstreams
 
 from reknit.asyncio.proxy import AsyncioProxy
 from reknit.asyncio.streams import listen as open_listeners
@@ -18,7 +18,7 @@ ANYWHERE = Listen("127.0.0.1", 0)
 @asynccontextmanager
 async def open_proxy(
     policy: Policy,
-    upstream: Upstream,
+    upstream: Upstreams,
     listen: Address = ANYWHERE,
     *,
     tls: ssl.SSLContext | None = None,
@@ -29,15 +29,17 @@ async def open_proxy(
 
     It takes no signals, and leaves the garbage collection and the limit of open files as they
     are. In the end sessions are closed at once; drain() before that sends them away in time.
-    `tls`: how clients speak TLS. `upstream_tls`: how the server does, for `wss://`; None: as
-    Python does by default. `dialects`: the program's own (`reknit_core.Dialect`), which
-    `policy.dialect` chooses from too. Raises OSError, or DialectError (a ValueError).
+    `upstream`: the server, or several. `tls`: how clients speak TLS. `upstream_tls`: how a server
+    does, for `wss://`; None: as Python does by default. `dialects`: the program's own
+    (`reknit_core.Dialect`), which `policy.dialect` chooses from too. Raises OSError, DialectError
+    or PolicyError (both a ValueError).
     """
-    if upstream.secure and upstream_tls is None:
+    upstreams = as_upstreams(upstream)
+    if upstream_tls is None and any(each.secure for each in upstreams):
         upstream_tls = ssl.create_default_context()
     known = load_dialects(policy, dialects)
     listeners = await open_listeners(listen)
-    proxy = AsyncioProxy(policy, upstream, listeners, tls, upstream_tls, known)
+    proxy = AsyncioProxy(policy, upstreams, listeners, tls, upstream_tls, known)
     try:
         yield proxy
         await proxy.drain()

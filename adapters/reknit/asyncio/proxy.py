@@ -17,10 +17,12 @@ from reknit_core.proxy.admission import Admission, Guest
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.proxy.drain import FAREWELL, schedule
 from reknit_core.proxy.view import SessionView
+from reknit_core.servers import Upstreams
 from reknit_core.wire.handshake import ClientHandshake, Refusal, encode_refusal, refusal
 from reknit_core.wire.reasons import reason_of
 
 from reknit.asyncio.adapter import Session, SocketTransport
+from reknit.asyncio.checks import Checks
 from reknit.asyncio.readiness import Sockets
 from reknit.asyncio.streams import connect, receive, send_all, shake_hands
 from reknit.observe.refusals import Refusals
@@ -45,14 +47,13 @@ class AsyncioProxy:
     def __init__(
         self,
         policy: Policy,
-        upstream: Upstream,
+        upstream: Upstreams,
         listeners: list[socket.socket],
         tls: ssl.SSLContext | None = None,
         upstream_tls: ssl.SSLContext | None = None,
         dialects: Dialects | None = None,
     ) -> None:
         self._policy = policy
-        self._upstream = upstream
         self._tls = tls
         self._upstream_tls = upstream_tls
         self._contexts = Contexts(policy, upstream, os.urandom, dialects)
@@ -70,6 +71,8 @@ class AsyncioProxy:
         self.reports = Reports(self._contexts.counters, self._wake)
         self._listeners = listeners
         self._names = [sock.getsockname() for sock in listeners]
+        self._checks = Checks(self._contexts.servers, policy, self._connect, self._start)
+        self._checks.look(self._loop.time())
         for listener in listeners:
             self._start(self._accept(listener))
 
@@ -105,6 +108,7 @@ class AsyncioProxy:
         self.reports.finish()
         if self._timer is not None:
             self._timer.cancel()
+        self._checks.close()
         for task in self._tasks:
             task.cancel()
         for session in list(self._sessions.values()):
@@ -117,15 +121,22 @@ class AsyncioProxy:
 
     # -- What sessions ask for -----------------------------------------------------------------
 
-    async def connect(self) -> StreamSocket:
-        """A new connection to the server. Raises OSError."""
-        limit = self._policy.connect_timeout
+    async def connect(self, context: ContextStateMachine) -> StreamSocket:
+        """A new connection to the session's server. Raises OSError."""
+        servers = self._contexts.servers
         async with self._dials:
-            try:
-                async with asyncio.timeout(limit):
-                    return await connect(self._upstream, self._upstream_tls)
-            except TimeoutError:
-                raise OSError(f"no connection in {limit:g} seconds") from None
+            name = context.choose_server()
+            if name is None:
+                raise OSError(servers.why_none)
+            return await self._connect(servers.upstream(name))
+
+    async def _connect(self, upstream: Upstream) -> StreamSocket:
+        limit = self._policy.connect_timeout
+        try:
+            async with asyncio.timeout(limit):
+                return await connect(upstream, self._upstream_tls if upstream.secure else None)
+        except TimeoutError:
+            raise OSError(f"no connection in {limit:g} seconds") from None
 
     def forget(self, session: Session) -> None:
         """It is closed, and can't be come back to."""
@@ -140,6 +151,8 @@ class AsyncioProxy:
         self._loop.call_soon(self._settle_news)
 
     def _settle_news(self) -> None:
+        if self._contexts.servers.has_news:
+            self._checks.look(self._loop.time())
         for context in self._contexts.news():
             session = self._sessions.get(context)
             if session is not None:

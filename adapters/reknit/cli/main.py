@@ -37,7 +37,7 @@ def main() -> None:
 @configurable
 @click.option("--config", "config_file", metavar="FILE", help="A TOML file with settings.")
 def serve(config_file: str | None, **options: object) -> None:
-    """Run the proxy between clients and the server at UPSTREAM, a WebSocket URL.
+    """Run the proxy between clients and the server at UPSTREAM, a WebSocket URL; or several.
 
     Example: reknit serve ws://127.0.0.1:9125 --listen 0.0.0.0:9300
 

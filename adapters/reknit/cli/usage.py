@@ -20,6 +20,7 @@ _HEADINGS = (
     ("Proxy", r"listen|workers|takeover.*|state_.*|log_.*|config_file|session_.*|drain_.*"),
     ("Admin", r"admin.*|on_event"),
     ("TLS", r"tls_.*|upstream_.+"),
+    ("Several servers, and their health", r"balance|server_check.*|ready_needs_server"),
     ("Reconnecting to the server", r"retry_.*|refused_limit|server_.*|on_server_loss"),
     ("Waiting for the client", r"client_.*|grace_for"),
     ("Messages", r"delivery|dialect|confirm_.*|replay_.*|queue_.*|overflow_.*|message_.*"),
@@ -102,7 +103,7 @@ def configurable(command: Callable[..., None]) -> Callable[..., None]:
     """Give the command every option of the configuration."""
     for option in reversed(list(OPTIONS.values())):
         if option.name == "upstream":
-            command = click.argument("upstream", required=False)(command)
+            command = click.argument("upstream", nargs=-1, callback=_spaced)(command)
         else:
             command = _click_option(option)(command)
     return command
@@ -122,6 +123,11 @@ def _click_option(option: Option) -> Callable[[Callable[..., None]], Callable[..
         multiple=option.is_list,
         callback=_joined if option.is_list else None,
     )
+
+
+def _spaced(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Several servers as the environment has them; None: none is given."""
+    return " ".join(values) if values else None
 
 
 def _joined(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> str | None:

@@ -6,6 +6,7 @@ Minutes pass in milliseconds, and a seed gives the same course each time.
 
 from collections.abc import Callable
 from functools import partial
+from math import inf
 
 from reknit_core import ContextStateMachine
 from reknit_core.codes import GOING_AWAY
@@ -14,8 +15,8 @@ from reknit_core.driver import Driver
 from reknit_core.events import Event, Shutdown
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Policy
-from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.contexts import Contexts
+from reknit_core.servers import Server, Upstreams
 from reknit_core.wire.handshake import ClientHandshake, Refusal, refusal
 
 from reknit.memory.network import Address, MemoryNetwork, MemorySocket
@@ -60,7 +61,7 @@ class MemorySession:
 
     def _dial(self, generation: int) -> None:
         if self.driver.dialling == generation:
-            self._proxy.dial(partial(self._dialled, generation))
+            self._proxy.dial(self.driver.context, partial(self._dialled, generation))
 
     def _dialled(self, generation: int, outcome: MemorySocket | str) -> None:
         now = self._proxy.network.now
@@ -81,7 +82,7 @@ class MemoryProxy:
         network: MemoryNetwork,
         address: Address,
         policy: Policy,
-        upstream: Upstream,
+        upstream: Upstreams,
         observer: Observer | None = None,
     ) -> None:
         self.network = network
@@ -90,9 +91,9 @@ class MemoryProxy:
         self.contexts = Contexts(policy, upstream, network.random.randbytes)
         self.sessions: dict[ContextStateMachine, MemorySession] = {}
         """Every session with a connection or a dial, also when it is closed."""
-        self._upstream = (upstream.host, upstream.port)
         self._observer = observer
         network.listen(address, self._accept)
+        self._look_at_servers()
 
     def stop(self) -> None:
         """No new clients; every session is closed with 1001."""
@@ -110,14 +111,42 @@ class MemoryProxy:
 
     def settle_news(self) -> None:
         """See to the sessions that have commands by what another has met."""
+        if self.contexts.servers.has_news:
+            self._look_at_servers()
         for context in self.contexts.news():
             session = self.sessions.get(context)
             if session is not None:
                 session.driver.settle(self.network.now)
 
-    def dial(self, done: Callable[[MemorySocket | str], None]) -> None:
-        """Connect to the server; `done` gets the socket, or why there is none."""
-        self.network.dial(self._upstream, self.policy.connect_timeout, done)
+    def dial(
+        self, context: ContextStateMachine, done: Callable[[MemorySocket | str], None]
+    ) -> None:
+        """Connect to the session's server; `done` gets the socket, or why there is none."""
+        servers = self.contexts.servers
+        name = context.choose_server()
+        if name is None:
+            done(servers.why_none)
+            return
+        upstream = servers.upstream(name)
+        self.network.dial((upstream.host, upstream.port), self.policy.connect_timeout, done)
+
+    def _look_at_servers(self) -> None:
+        """Check those that are to be checked, and come back in time."""
+        servers, network = self.contexts.servers, self.network
+        for server in servers.checks_due(network.now):
+            address = (server.upstream.host, server.upstream.port)
+            network.dial(address, self.policy.connect_timeout, partial(self._checked, server))
+        servers.news()
+        if servers.next_check < inf:
+            network.at(max(servers.next_check, network.now), self._look_at_servers)
+
+    def _checked(self, server: Server, outcome: MemorySocket | str) -> None:
+        """A connection is enough, here."""
+        problem = outcome if isinstance(outcome, str) else None
+        if not isinstance(outcome, str):
+            outcome.close()
+        self.contexts.servers.checked(server, problem, self.network.now)
+        self._look_at_servers()
 
     def transport(self, socket: MemorySocket) -> MemoryTransport:
         """What a session has of that socket."""

@@ -102,14 +102,14 @@ async def serve(
 
 
 async def _serve(config: Config, signals: Signals, task_status: trio.TaskStatus[int]) -> None:
-    certificates = Certificates(config.tls, secure_upstream=config.upstream.secure)
+    certificates = Certificates(config.tls, secure_upstream=config.is_secure)
     dialects = load_dialects(config.policy)
     collect_garbage_rarely()
     records = config.admin is not None
     policy = fit_to_files(config.policy)
     proxy = Proxy(
         policy,
-        config.upstream,
+        config.upstreams,
         certificates,
         records=records,
         make_store=_choose_store(config),
@@ -151,7 +151,7 @@ async def _serve(config: Config, signals: Signals, task_status: trio.TaskStatus[
         nursery.start_soon(serve_admin)
         nursery.start_soon(_stop_on, signals.stop, proxy, drain, nursery)
         nursery.start_soon(reload_on, signals.reload, certificates, dialects)
-        ports = tell_listening(doors.clients, config.upstream)
+        ports = tell_listening(doors.clients, config.upstreams)
         tell_room(config.policy, policy)
         systemd.notify(systemd.READY)
         task_status.started(ports[0])
@@ -165,15 +165,16 @@ async def _serve(config: Config, signals: Signals, task_status: trio.TaskStatus[
         nursery.cancel_scope.cancel()
 
 
-def tell_listening(listeners: Iterable[socket.socket], upstream: Upstream) -> list[int]:
+def tell_listening(listeners: Iterable[socket.socket], upstreams: Iterable[Upstream]) -> list[int]:
     """Log where; the ports, 0 for those that have none. Several may share an address."""
     addresses = dict.fromkeys(address_of(listener.getsockname()) for listener in listeners)
-    return [_tell_listening(address, upstream) for address in addresses]
+    servers = " ".join(each.url for each in upstreams)
+    return [_tell_listening(address, servers) for address in addresses]
 
 
-def _tell_listening(address: Address, upstream: Upstream) -> int:
+def _tell_listening(address: Address, servers: str) -> int:
     text = "listening on %(address)s for %(upstream)s"
-    tell(INFO, "listening", text, address=str(address), upstream=upstream.url)
+    tell(INFO, "listening", text, address=str(address), upstream=servers)
     return address.port if isinstance(address, Listen) else 0
 
 

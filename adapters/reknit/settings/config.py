@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 
-from reknit_core.policy.policy import Policy, PolicyError
+from reknit_core.policy.policy import Policy
+from reknit_core.policy.setting import PolicyError
 from reknit_core.policy.upstream import Upstream
 from reknit_core.wire.reasons import printable, without_user, without_users
 
@@ -58,7 +59,7 @@ Layer = Mapping[str, Given]
 class Config:
     """Everything that `reknit serve` needs to know."""
 
-    upstream: Upstream
+    upstreams: tuple[Upstream, ...]
     listen: tuple[Address, ...] = field(
         default_factory=lambda: (parse_listen(OPTIONS["listen"].default),)
     )
@@ -76,8 +77,13 @@ class Config:
     workers: int = 1
     tls: TlsFiles = field(default_factory=TlsFiles)
 
+    @property
+    def is_secure(self) -> bool:
+        """Whether a server speaks TLS."""
+        return any(upstream.secure for upstream in self.upstreams)
 
-_OWN = frozenset(item.name for item in fields(Config)) - {"upstream", "policy", "tls"}
+
+_OWN = frozenset(item.name for item in fields(Config)) - {"upstreams", "policy", "tls"}
 
 
 # -- Sources -----------------------------------------------------------------------------------
@@ -140,11 +146,11 @@ def merge(*layers: Layer) -> Config:
     for layer in reversed(layers):
         given.update(layer)
     values = {name: item.value for name, item in given.items()}
-    upstream = values.pop("upstream", None)
-    if not isinstance(upstream, Upstream):
+    upstreams = values.pop("upstream", None)
+    if not isinstance(upstreams, tuple):
         raise ConfigError(f"UPSTREAM is missing: the server's URL, {OPTIONS['upstream'].allowed}")
     own = {name: values.pop(name) for name in _OWN & values.keys()}
-    _check_needs(given, upstream)
+    _check_needs(given, upstreams)
     names = [item.name for item in fields(TlsFiles) if item.name in values]
     tls = TlsFiles(**{name: str(values.pop(name)) for name in names})
     try:
@@ -152,19 +158,19 @@ def merge(*layers: Layer) -> Config:
     except PolicyError as error:
         label = given[error.name].label if error.name in given else error.name
         raise _not_allowed(label, error.value, error.allowed, error.problem) from None
-    config = Config(upstream, policy=policy, tls=tls, **own)  # type: ignore[arg-type]
+    config = Config(upstreams, policy=policy, tls=tls, **own)  # type: ignore[arg-type]
     _check_admin(config)
     _check_upstream(config)
     return config
 
 
-def _check_needs(given: Layer, upstream: Upstream) -> None:
+def _check_needs(given: Layer, upstreams: tuple[Upstream, ...]) -> None:
     """An option that would do nothing is a mistake, and may be a dangerous one."""
     for name, item in given.items():
         needs = _NEEDS.get(name)
         if needs is not None and needs not in given:
             raise ConfigError(f"{item.label} needs {OPTIONS[needs].flag} too")
-        if name in _UPSTREAM_TLS and not upstream.secure:
+        if name in _UPSTREAM_TLS and not any(upstream.secure for upstream in upstreams):
             raise ConfigError(f"{item.label} needs a wss:// upstream")
 
 
@@ -183,7 +189,11 @@ def _check_admin(config: Config) -> None:
 
 def _check_upstream(config: Config) -> None:
     """A proxy whose server is the proxy itself would only ever talk to itself."""
-    upstream = config.upstream
+    for upstream in config.upstreams:
+        _check_server(config, upstream)
+
+
+def _check_server(config: Config, upstream: Upstream) -> None:
     for flag, address in [("listen", each) for each in config.listen] + [("admin", config.admin)]:
         match address:
             case Listen() if not upstream.socket_path:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, get_args, get_origin
 
-from reknit_core.policy.policy import SETTINGS, Setting
+from reknit_core.policy.policy import SETTINGS
+from reknit_core.policy.setting import Setting
 
 from reknit.settings.units import QUANTITIES, Quantity
 

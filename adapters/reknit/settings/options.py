@@ -16,7 +16,8 @@ from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
 from reknit_core.policy.policy import Policy
-from reknit_core.policy.upstream import URL_FORMS, parse_upstream
+from reknit_core.policy.setting import PolicyError
+from reknit_core.policy.upstream import URL_FORMS, Upstream, parse_upstream
 
 from reknit.settings.addresses import MAX_UNIX_PATH, parse_address, parse_addresses, parse_path
 from reknit.settings.option import Option, parse_as, policy_option, read_as, read_file_name
@@ -103,6 +104,17 @@ def _read_workers(value: object) -> int:
     return value
 
 
+def read_upstreams(value: object) -> tuple[Upstream, ...]:
+    """Read a list of URLs, or text with spaces between them. Raises ValueError."""
+    urls = value if isinstance(value, list) else str(value).split()
+    upstreams = tuple(parse_upstream(str(url)) for url in urls)
+    if not upstreams:
+        raise ValueError(value)
+    if len({upstream.url for upstream in upstreams}) < len(upstreams):
+        raise PolicyError("UPSTREAM", value, URL_FORMS, "a server is named twice")
+    return upstreams
+
+
 def parse_hook(text: str) -> str:
     """Check an http(s) URL to send to. Raises ValueError."""
     parts = urlsplit(text)
@@ -123,18 +135,15 @@ def _options() -> Iterable[Option]:
     def read_address(value: object) -> object:
         return parse_address(str(value))
 
-    def read_upstream(value: object) -> object:
-        return parse_upstream(str(value))
-
     levels = [level.value for level in LogLevel]
     yield Option(
         "upstream",
         "UPSTREAM",
-        "The server behind the proxy.",
+        "The server behind the proxy, or several with spaces between.",
         URL_FORMS,
         "",
         str,
-        read_upstream,
+        read_upstreams,
     )
     yield Option(
         "listen",

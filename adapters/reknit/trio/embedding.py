@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 import trio
 from reknit_core.policy.policy import Policy
-from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.view import SessionView
+from reknit_core.servers import Upstreams, as_upstreams
 
 from reknit.observe.dialects import load_dialects
 from reknit.settings.addresses import Address, Listen, address_of
@@ -71,7 +71,7 @@ async def running(
 @asynccontextmanager
 async def open_proxy(
     policy: Policy,
-    upstream: Upstream,
+    upstream: Upstreams,
     listen: Address = ANYWHERE,
     *,
     tls: ssl.SSLContext | None = None,
@@ -82,16 +82,18 @@ async def open_proxy(
 
     It takes no signals, and leaves the garbage collection and the limit of open files as they
     are. In the end sessions are closed at once; drain() before that sends them away in time.
-    `tls`: how clients speak TLS. `upstream_tls`: how the server does, for `wss://`; None: as
-    Python does by default. `dialects`: the program's own (`reknit_core.Dialect`), which
-    `policy.dialect` chooses from too. Raises OSError, or DialectError (a ValueError).
+    `upstream`: the server, or several. `tls`: how clients speak TLS. `upstream_tls`: how a server
+    does, for `wss://`; None: as Python does by default. `dialects`: the program's own
+    (`reknit_core.Dialect`), which `policy.dialect` chooses from too. Raises OSError, DialectError
+    or PolicyError (both a ValueError).
     """
     certificates = Certificates()
     certificates.for_clients = tls
-    if upstream.secure:
+    upstreams = as_upstreams(upstream)
+    if any(each.secure for each in upstreams):
         certificates.for_server = upstream_tls or ssl.create_default_context()
     known = load_dialects(policy, dialects)
-    proxy = Proxy(policy, upstream, certificates, dialects=known)
+    proxy = Proxy(policy, upstreams, certificates, dialects=known)
     listeners = await open_listeners(listen)
     async with running(proxy, listeners, trio.Event()) as opened:
         yield opened

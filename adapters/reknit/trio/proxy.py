@@ -16,12 +16,12 @@ from reknit_core.commands import Dial
 from reknit_core.dialect.choice import Dialects
 from reknit_core.events import ClientConnected
 from reknit_core.policy.policy import Policy
-from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.admission import Admission, Guest
 from reknit_core.proxy.arrival import Arrival
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.proxy.plain_http import PlainHttp
 from reknit_core.proxy.share import ALONE, Share
+from reknit_core.servers import Upstreams
 from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 
 from reknit.observe.logs import tell
@@ -39,8 +39,9 @@ from reknit.trio.reactor import Reactor
 from reknit.trio.sessions import Sessions
 from reknit.trio.telling import TimedReports
 from reknit.trio.transport.certificates import Certificates
+from reknit.trio.transport.checks import Checks
 from reknit.trio.transport.dialler import DialError, Dialler
-from reknit.trio.transport.names import Places
+from reknit.trio.transport.targets import Target, Targets
 
 
 class Proxy:
@@ -55,7 +56,7 @@ class Proxy:
     def __init__(
         self,
         policy: Policy,
-        upstream: Upstream,
+        upstream: Upstreams,
         certificates: Certificates,
         *,
         records: bool = False,
@@ -65,7 +66,6 @@ class Proxy:
     ) -> None:
         contexts = Contexts(policy, upstream, os.urandom, dialects, share)
         self._policy = policy
-        self._upstream = upstream
         self._certificates = certificates
         self.admission = Admission(policy)
         self.store = None if make_store is None else make_store(contexts, self)
@@ -75,17 +75,19 @@ class Proxy:
             self.reports.report,
             self._forget,
             self.admission.leave,
-            lambda: self.sessions.news(),
+            self._news,
             None if self.store is None else self.store.commit,
             None if self.store is None else self.store.remote,
         )
         self.sessions = Sessions(contexts, self.reactor, records=records)
-        self._places = Places(upstream, policy.connect_timeout)
+        self.servers = servers = contexts.servers
+        self._targets = Targets(servers.upstreams, policy.connect_timeout)
         self._dialler = self._make_dialler()
+        self._checks = Checks(servers, policy, self._targets, self._make_dialler(), self.reactor)
         counters = self.sessions.contexts.counters
         # With dials of its own: so many requests don't keep sessions from coming back.
-        plain = PlainHttp(policy, upstream, counters, self.is_ready)
-        self.passing = Passing(plain, self._make_dialler(), self.reactor)
+        plain = PlainHttp(policy, servers, counters, self.is_ready)
+        self.passing = Passing(plain, self._make_dialler(), self._targets, self.reactor)
         refusals = Refusals(counters)
         self.newcomers = Newcomers(
             policy, self.admission, refusals, self._enter, self.passing, self.reactor
@@ -103,8 +105,7 @@ class Proxy:
         """The other workers, if it is one of several."""
 
     def _make_dialler(self) -> Dialler:
-        host, limit = self._upstream.host, self._policy.connect_timeout
-        return Dialler(host, self._places.find, self._certificates, limit, self.reactor)
+        return Dialler(self._certificates, self._policy.connect_timeout, self.reactor)
 
     def is_ready(self) -> bool:
         """Whether new sessions are taken."""
@@ -138,7 +139,7 @@ class Proxy:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.reactor.run)
-                nursery.start_soon(self._places.run)
+                nursery.start_soon(self._targets.run)
                 nursery.start_soon(self.reports.run)
                 if self.store is not None:
                     nursery.start_soon(self.store.run)
@@ -163,6 +164,7 @@ class Proxy:
         """Nothing was written or dialled yet for what another process had: now it is."""
         self._runs = True
         now = trio.current_time()
+        self._checks.look(now)
         for link in self.sessions:
             self.reactor.settle(link, now)
         for sock, newcomer in self.inherited:
@@ -210,7 +212,19 @@ class Proxy:
 
     def _start_dial(self, link: Link, dial: Dial) -> None:
         told = partial(self._dialled, link, dial)
-        link.dialling = self._dialler.dial(dial.at, told, partial(_tell_dial, link, dial))
+        link.dialling = self._dialler.dial(dial.at, told, partial(self._where, link, dial))
+
+    def _where(self, link: Link, dial: Dial) -> Target | DialError:
+        server = link.context.choose_server()
+        if server is None:
+            return DialError(self.servers.why_none)
+        _tell_dial(link, dial, link.context.server_name)
+        return self._targets[server]
+
+    def _news(self) -> list[Link]:
+        if self.servers.has_news:
+            self._checks.look(trio.current_time())
+        return self.sessions.news()
 
     def _dialled(
         self, link: Link, dial: Dial, outcome: StreamSocket | DialError, now: float
@@ -232,6 +246,9 @@ class Proxy:
             self.store.forget(link.context)
 
 
-def _tell_dial(link: Link, dial: Dial) -> None:
+def _tell_dial(link: Link, dial: Dial, server: str) -> None:
     text = "%(session)s dials, attempt %(attempt)d"
-    tell(DEBUG, "dial", text, session=link.label, attempt=dial.attempt)
+    which = {"server": server} if server else {}
+    if server:
+        text = "%(session)s dials %(server)s, attempt %(attempt)d"
+    tell(DEBUG, "dial", text, session=link.label, attempt=dial.attempt, **which)

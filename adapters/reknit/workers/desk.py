@@ -94,7 +94,8 @@ class Desk:
             case _ if request.path == FEED:
                 trouble = "" if self._proxy.store is None else self._proxy.store.trouble
                 now = {"snapshot": admin.feed.look(), "outages": admin.feed.outages()}
-                return json_response({**now, "trouble": trouble})
+                lacks = self._proxy.sessions.contexts.lacks_server
+                return json_response({**now, "trouble": trouble, "lacks_server": lacks})
             case _ if request.path == METRICS:
                 return Response(200, encode([*admin.metrics.registry.collect(), *self._own()]))
             case _:

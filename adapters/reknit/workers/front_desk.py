@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from reknit_core.servers import NONE_UP
 
 from reknit.admin.calls import limit_of
 from reknit.admin.feed import EVERY, Places, event
@@ -126,8 +127,10 @@ class FrontDesk:
         away = sum(not worker.serves for worker in self._staff())
         if away:
             return text_response(f"ready, but being started again: {away} of the workers")
-        troubles = await self._documents(request, FEED)
-        if any(document["trouble"] for _, document in troubles):
+        found = [document for _, document in await self._documents(request, FEED)]
+        if found and all(document["lacks_server"] for document in found):
+            return text_response(NONE_UP, 503)
+        if any(document["trouble"] for document in found):
             return text_response("ready, but sessions are not kept: see the log")
         return text_response("ready")
 

@@ -68,7 +68,7 @@ async def supervise(
     As reknit.process.serve.serve() does with one; raises what that raises, and WorkerError.
     """
     # Each worker has its own: what is wrong with them is said once.
-    certificates = Certificates(config.tls, secure_upstream=config.upstream.secure)
+    certificates = Certificates(config.tls, secure_upstream=config.is_secure)
     dialects = load_dialects(config.policy)
     with receive() as signals:
         parent = Parent(config, count, certificates, dialects)
@@ -143,7 +143,7 @@ class Parent:
         nursery.start_soon(reload_on, signals.reload, self._certificates, self._dialects, reload)
         serving_admin = trio.CancelScope()
         nursery.start_soon(self._serve_admin, serving_admin, nursery)
-        ports = tell_listening(self._doors.clients, self._config.upstream)
+        ports = tell_listening(self._doors.clients, self._config.upstreams)
         tell(INFO, "workers", "%(workers)d workers serve", workers=self.count)
         tell_room(Share(0, self.count).divide(self._config.policy), self._policy)
         systemd.notify(systemd.READY)

@@ -8,9 +8,15 @@ from prometheus_client.metrics_core import Metric
 
 BY_WORKER = ("process_", "reknit_loop_lag_seconds")
 """Names, or what they begin with, of those that are worth a look worker by worker."""
-LONGEST = ("reknit_queue_age_seconds", "reknit_state_trouble", "reknit_build")
+LONGEST = (
+    "reknit_queue_age_seconds",
+    "reknit_server_up",
+    "reknit_state_trouble",
+    "reknit_build",
+)
 """Those of which the largest counts, not the sum."""
 
+_APART = ("servers", "transitions")  # of a snapshot
 _ADDED = ("counter", "histogram")  # what a worker that has died has counted goes on to count
 
 
@@ -42,7 +48,7 @@ def families(metrics: Iterable[Metric]) -> list[Family]:
             each.name,
             each.documentation,
             each.type,
-            [Sample(one.name, dict(one.labels), one.value) for one in each.samples],
+            [Sample(one.name, dict(one.labels), float(one.value)) for one in each.samples],
         )
         for each in metrics
     ]
@@ -104,10 +110,17 @@ def sum_snapshots(several: list[dict[str, Any]]) -> dict[str, Any]:
     for snapshot in several:
         for source, target, number in snapshot["transitions"]:
             transitions[source, target] = transitions.get((source, target), 0) + number
-        rest = {name: value for name, value in snapshot.items() if name != "transitions"}
+        rest = {name: value for name, value in snapshot.items() if name not in _APART}
         total = _plus(total, rest) if total else rest
+    each = zip(*(snapshot["servers"] for snapshot in several), strict=True)
+    total["servers"] = [_best(stands) for stands in each]
     total["transitions"] = [[*ends, number] for ends, number in transitions.items()]
     return total
+
+
+def _best(stands: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """A server is up if a worker can reach it; each finds out by itself."""
+    return max(stands, key=lambda server: (server["up"], -server["seconds"]))
 
 
 def _plus(one: Any, other: Any, name: str = "") -> Any:

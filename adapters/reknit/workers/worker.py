@@ -65,7 +65,7 @@ class Worker:
         self._link = link
         self._share = share = Share(begin.number, begin.of)
         self._channel = Channel(socket.socket(fileno=begin.channel), inf)
-        self._certificates = Certificates(config.tls, secure_upstream=config.upstream.secure)
+        self._certificates = Certificates(config.tls, secure_upstream=config.is_secure)
         self._dialects = load_dialects(config.policy)
         collect_garbage_rarely()
         policy = fit_to_files(share.divide(config.policy))
@@ -74,7 +74,7 @@ class Worker:
             make_store = keep_in(StateDir(part_of(config.state_dir, share), config.state_sync))
         self._proxy = proxy = Proxy(
             policy,
-            config.upstream,
+            config.upstreams,
             self._certificates,
             records=config.admin is not None,
             make_store=make_store,

@@ -56,7 +56,7 @@ def moved(at: float, late: float, now: float) -> float:
 class Dialling(Retry):
     """How the attempts of one session stand: what there were, and the one that is under way."""
 
-    __slots__ = ("at", "begun", "handshake", "until", "wall")
+    __slots__ = ("at", "begun", "handshake", "own", "server", "tried", "until", "wall")
 
     def __init__(self, policy: Policy, seed: bytes) -> None:
         super().__init__(policy, seed)
@@ -65,6 +65,10 @@ class Dialling(Retry):
         self.handshake: ServerHandshake | None = None
         self.begun = inf  # when it was connected
         self.wall: float | None = None  # and the time of day, if it is known
+        # Of several servers, by name; empty: there is one only, or none is chosen.
+        self.own = ""  # that has accepted last
+        self.server = ""  # that is dialled, or was last
+        self.tried: tuple[str, ...] = ()  # that this attempt has tried in vain
 
     def begin(self, request: ServerRequest, key: bytes, now: float, wall: float | None) -> bytes:
         """The server is connected: the request for it. `key`: see ServerHandshake."""
@@ -84,11 +88,14 @@ class Dialling(Retry):
         self.at = self.begun = inf
         self.handshake = self.wall = None
         self.reason = ""
+        self.tried = ()
 
     def accepted(self, now: float) -> None:
         """The server has accepted: of this attempt nothing is needed any more."""
         self.at = self.begun = inf
         self.handshake = self.wall = None
+        self.own = self.server
+        self.tried = ()
         super().accepted(now)
 
     def after(self, missed: Missed, now: float, *, is_opening: bool) -> float | GivenUp:

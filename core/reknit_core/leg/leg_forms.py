@@ -61,7 +61,7 @@ class FrozenClient(Form):
 
 
 class FrozenServer(Form):
-    """The server's leg: see OutgoingWebSocket."""
+    """The server's leg: see OutgoingWebSocket. `own`, `server`: see Dialling."""
 
     leg: FrozenLeg
     handshake: FrozenAnswer | None
@@ -70,6 +70,8 @@ class FrozenServer(Form):
     since: Moment
     wall: float | None
     dial_at: Moment
+    own: str = ""
+    server: str = ""
 
 
 class FrozenDialogue(Form):

@@ -79,6 +79,8 @@ class OutgoingWebSocket(Leg):
             since=Moment(dialling.begun),
             wall=dialling.wall,
             dial_at=Moment(dialling.at),
+            own=dialling.own,
+            server=dialling.server,
         )
 
     def thaw(self, form: FrozenServer, shift: float, *, deflate: bool, nonce: bytes) -> None:
@@ -90,6 +92,8 @@ class OutgoingWebSocket(Leg):
         dialling.begun = form.since + shift
         dialling.wall = form.wall
         dialling.at = form.dial_at + shift
+        dialling.own = form.own
+        dialling.server = form.server
         if form.handshake is not None:
             dialling.handshake = ServerHandshake.thawed(form.handshake)
 

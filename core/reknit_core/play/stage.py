@@ -257,8 +257,9 @@ class Stage:
         match what:
             case Transitioned():
                 self._write_line("=", what.state.value)
-            case AttemptFailed(_, failure, reason):
-                self._out(f"dial failed {failure.value} {quote(reason.encode())}")
+            case AttemptFailed(_, failure, reason, server):
+                at = f" server={server}" if server else ""
+                self._out(f"dial failed {failure.value} {quote(reason.encode())}{at}")
             case DialectChosen(name, known):
                 self._out(f"dialect {name}{'' if known else ' unknown'}")
             case Dropped(side, total):

@@ -3,7 +3,8 @@
 from reknit_core.dialect.choice import NO_DIALECTS, Choice, Dialects
 from reknit_core.dialect.registry import AUTO, NONE, registry
 from reknit_core.dialect.ruled.mistakes import DialectError
-from reknit_core.policy.policy import Policy, PolicyError
+from reknit_core.policy.policy import Policy
+from reknit_core.policy.setting import PolicyError
 
 
 def dialects_of(policy: Policy) -> Dialects:

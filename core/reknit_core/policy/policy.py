@@ -4,15 +4,15 @@ The command line, the configuration file and the environment are made from this 
 that an option is described once.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from math import isfinite
 from typing import Any
 
 from reknit_core.policy.forwarded import TRUST_WORDS, is_trustable
 from reknit_core.policy.origins import ORIGIN_WORDS, is_origin
+from reknit_core.policy.setting import Setting
+from reknit_core.policy.setting import setting as _setting
 from reknit_core.side import Side
 
 
@@ -46,6 +46,13 @@ class OnServerLoss(Enum):
     END = "end"
 
 
+class Balance(Enum):
+    """Which of several servers a new session gets."""
+
+    ORDER = "order"
+    ID = "id"
+
+
 class Http(Enum):
     """What happens to a request that is no WebSocket upgrade."""
 
@@ -56,89 +63,6 @@ class Http(Enum):
 OF_CLIENT = "client"
 OF_UPSTREAM = "upstream"
 """Whose Host the server is told; anything else is the name itself."""
-
-
-class PolicyError(ValueError):
-    """A value that is not allowed: for which name, what it was, and what is allowed.
-
-    `problem` says which part of it is wrong, where that can be said.
-    """
-
-    def __init__(self, name: str, value: object, allowed: str, problem: str = "") -> None:
-        why = f": {problem}" if problem else ""
-        super().__init__(f"{name}: {value!r} is not allowed{why}; allowed: {allowed}")
-        self.name = name
-        self.value = value
-        self.allowed = allowed
-        self.problem = problem
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What a field of the policy means to a person, and which values it may have.
-
-    `low` and `high` bound a number; `pattern` is what a text, or each part of a list, must match.
-    `accepts` says it for a part that no pattern describes, and `metavar` what such a part is.
-    """
-
-    help: str
-    unit: str = ""
-    low: float = 0
-    high: float | None = None
-    pattern: str = ""
-    words: str = ""
-    accepts: Callable[[str], bool] | None = None
-    metavar: str = ""
-
-    @property
-    def allowed(self) -> str:
-        """The allowed values in words."""
-        if self.words:
-            return self.words
-        unit = f" {self.unit}" if self.unit else ""
-        if self.high is None:
-            return f"{_plain(self.low)} or more{unit}"
-        return f"{_plain(self.low)} to {_plain(self.high)}{unit}"
-
-    def check(self, name: str, value: object) -> None:
-        """Raise PolicyError unless the value is allowed."""
-        match value:
-            case Enum():
-                good = True
-            case int() | float() if not self.pattern:
-                good = isinstance(value, int) or isfinite(value)
-                good = good and self.low <= value
-                good = good and (self.high is None or value <= self.high)
-            case str() if self.pattern:
-                good = re.fullmatch(self.pattern, value) is not None
-            case frozenset() if self.accepts:
-                good = all(isinstance(part, str) and self.accepts(part) for part in value)
-            case frozenset() if self.pattern:
-                good = all(re.fullmatch(self.pattern, str(part)) for part in value)
-            case _:
-                good = False
-        if not good:
-            shown = sorted(value, key=str) if isinstance(value, frozenset) else value
-            raise PolicyError(name, shown, self.allowed)
-
-
-def _plain(number: float) -> str:
-    return str(number) if isinstance(number, int) else f"{number:g}"
-
-
-def _setting(
-    default: object,
-    help: str,
-    unit: str = "",
-    low: float = 0,
-    high: float | None = None,
-    *,
-    pattern: str = "",
-    words: str = "",
-    metavar: str = "",
-) -> Any:
-    setting = Setting(help, unit, low, high, pattern, words, metavar=metavar)
-    return field(default=default, metadata={"setting": setting})
 
 
 def _name(default: str, help: str) -> Any:
@@ -229,6 +153,30 @@ class Policy:
         OnServerLoss.RESUME,
         "What becomes of a client whose server is lost: it stays, and goes on with the next server "
         "connection (resume), or it is closed with 1012 and begins anew (end).",
+    )
+    balance: Balance = _setting(
+        Balance.ORDER,
+        "Which of several servers a new session gets: the first one that is up (order), or one by "
+        "its connection id, so that sessions spread (id).",
+    )
+    server_check: float = _setting(
+        0.0,
+        "How often the proxy checks each server by a connection of its own; 0: only one that is "
+        "down.",
+        "seconds",
+        0,
+        86400,
+    )
+    server_check_path: str = _setting(
+        "",
+        "Path that a check asks for by GET: the server is up if it answers with 2xx or 3xx. "
+        "Without it, a connection is enough.",
+        pattern=r"(/[!-~]*)?",
+        words="a path that begins with /, or nothing",
+        metavar="PATH",
+    )
+    ready_needs_server: bool = _flag(
+        "Whether /readyz answers 503 while no server is up.",
     )
     client_grace: float = _setting(
         60.0,

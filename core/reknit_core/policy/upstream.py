@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from reknit_core.policy.policy import OF_CLIENT, OF_UPSTREAM, Policy, PolicyError
+from reknit_core.policy.policy import OF_CLIENT, OF_UPSTREAM, Policy
+from reknit_core.policy.setting import PolicyError
 from reknit_core.wire.reasons import without_user
 
 URL_FORMS = "ws://HOST[:PORT][/PATH], wss://HOST[:PORT][/PATH] or ws+unix:/SOCKET[:/PATH]"

@@ -12,9 +12,9 @@ from reknit_core.lifecycle import State
 from reknit_core.policy.dialects import dialects_of
 from reknit_core.policy.forwarded import TrustedProxies
 from reknit_core.policy.policy import Policy
-from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.share import ALONE, Share
 from reknit_core.queue.budget import Budget
+from reknit_core.servers import Servers, Upstreams
 from reknit_core.session.context import ContextStateMachine
 from reknit_core.session.forms import FrozenContext
 from reknit_core.session.surroundings import Surroundings
@@ -53,15 +53,15 @@ _CANNOT_RESUME = _No(409, "cannot_resume", GAP, Resume.REFUSED)
 class Contexts:
     """Every session that can be resumed. `randomness` gives that many random bytes.
 
-    `dialects`: what is known of the messages; None: those that come with the proxy, as the
-    policy says. `share`: which sessions are this one's, where several proxies are one. Raises
-    PolicyError if the policy names no dialect.
+    `upstream`: the server, or several. `dialects`: what is known of the messages; None: those that
+    come with the proxy, as the policy says. `share`: which sessions are this one's, where several
+    proxies are one. Raises PolicyError if the policy names no dialect, or if there is no server.
     """
 
     def __init__(
         self,
         policy: Policy,
-        upstream: Upstream,
+        upstream: Upstreams,
         randomness: Callable[[int], bytes],
         dialects: Dialects | None = None,
         share: Share = ALONE,
@@ -75,9 +75,10 @@ class Contexts:
         self._replaced: set[ContextStateMachine] = set()  # they end; their ids are used again
         self.counters = Counters()
         self._room: WaitingRoom[ContextStateMachine] = WaitingRoom()
+        self.servers = Servers(upstream, policy)
         self._surroundings = Surroundings(
             policy,
-            upstream,
+            self.servers,
             self.budget,
             self.counters,
             Habits(),
@@ -143,6 +144,11 @@ class Contexts:
             return None
         owner = self._share.owner(claim.connection_id)
         return None if owner == self._share.number else owner
+
+    @property
+    def lacks_server(self) -> bool:
+        """Whether the proxy isn't ready, as no server is up, where the policy asks for one."""
+        return self._policy.ready_needs_server and not self.servers.is_any_up
 
     def take_in(self, form: FrozenContext, now: float) -> ContextStateMachine:
         """A context that another process had; time stood still between the form's `now` and this.

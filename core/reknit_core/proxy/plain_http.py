@@ -6,6 +6,7 @@ another's request. It is sent once: whether it may be repeated, only its sender 
 """
 
 from collections.abc import Callable
+from functools import partial
 from math import ceil
 
 import h11
@@ -15,6 +16,7 @@ from reknit_core.policy.forwarded import TrustedProxies
 from reknit_core.policy.policy import Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.plain_request import PlainRequest
+from reknit_core.servers import Servers
 from reknit_core.side import Side
 from reknit_core.wire.handshake import ClientHandshake, Refusal, refusal
 from reknit_core.wire.headers import (
@@ -47,14 +49,14 @@ class PlainHttp:
     def __init__(
         self,
         policy: Policy,
-        upstream: Upstream,
+        servers: Servers,
         counters: Counters,
         keeps_open: Callable[[], bool],
     ) -> None:
         self.policy = policy
         self.counters = counters
         self.keeps_open = keeps_open
-        self._upstream = upstream
+        self.servers = servers
         self._proxies = TrustedProxies(policy.trust_forwarded)
 
     def begin(self, handshake: ClientHandshake, request: PlainRequest, now: float) -> "Exchange":
@@ -62,18 +64,20 @@ class PlainHttp:
         proto = "https" if handshake.secure else "http"
         told = self._proxies.headers(handshake.address, request.headers, request.host, proto)
         begun = _framed(handshake.head, request.headers) + handshake.rest
-        return Exchange(self, begun, self._asked(request, told), hop_names(request.headers), now)
+        client = self._proxies.client(handshake.address, request.headers)
+        asked = partial(self._asked, request, told)
+        return Exchange(self, client, begun, asked, hop_names(request.headers), now)
 
-    def _asked(self, request: PlainRequest, told: HeaderList) -> h11.Request:
+    def _asked(self, request: PlainRequest, told: HeaderList, upstream: Upstream) -> h11.Request:
         """The request for the server. Without Via, by which many servers compress no more."""
         tokens = [value.lower() for name, value in request.headers if name == b"te"]
         trailers = any(b"trailers" in value for value in tokens)
         hop = ((b"te", b"trailers"), (b"connection", b"te, close"))  # RFC 9110, 10.1.4
         return h11.Request(
             method=request.method,
-            target=self._upstream.target(request.target),
+            target=upstream.target(request.target),
             headers=[
-                (b"host", self._upstream.host_for(self.policy, request.host).encode()),
+                (b"host", upstream.host_for(self.policy, request.host).encode()),
                 *for_server(request.headers, self.policy.id_header_name),
                 *told,
                 *_framing(request.headers),
@@ -87,21 +91,29 @@ class Exchange:
 
     Bytes go in by receive_data, out by pending and advance; time (seconds) is passed in. What is
     said for the server before it is connected waits. h11's states say how far the two are.
+    `client`: its address, by which its server is chosen. `asked`: the request for a server.
     `hop`: what the request's Connection names.
     """
 
     def __init__(
         self,
         plain: PlainHttp,
+        client: str,
         begun: bytes,
-        asked: h11.Request,
+        asked: Callable[[Upstream], h11.Request],
         hop: frozenset[bytes],
         now: float,
     ) -> None:
         self._plain = plain
         self._client = h11.Connection(h11.SERVER)
         self._server = h11.Connection(h11.CLIENT)
-        self._method = asked.method
+        self._asked = asked
+        self._address = client
+        self._tried: tuple[str, ...] = ()  # servers that were not reached
+        self.server = plain.servers.choose(client, "")
+        """The name of the server to dial; None: none is up."""
+        request = asked(plain.servers.upstream(self.server or ""))
+        self._method = request.method
         self._hop = {Side.CLIENT: hop, Side.SERVER: frozenset[bytes]()}
         self._waiting = {side: bytearray() for side in Side}
         self._unread = {Side.CLIENT: True, Side.SERVER: False}  # whether h11 may hold more events
@@ -114,7 +126,8 @@ class Exchange:
         """When handle_timeout() is due, unless something moves."""
         self._client.receive_data(begun)
         self._client.next_event()  # the request's head, which was read before
-        self._waiting[Side.SERVER] += self._server.send(asked)
+        self._waiting[Side.SERVER] += self._server.send(request) or b""
+        self._head = len(self._waiting[Side.SERVER])
         self._pass_on(Side.CLIENT)
 
     # -- What happens ----------------------------------------------------------------------------
@@ -144,6 +157,22 @@ class Exchange:
             self._broken = True
         else:
             self._fail(502, f"the server can't be reached: {reason}")
+
+    def unreachable(self, reason: str, now: float) -> bool:
+        """There is no connection to `server`: whether to dial the one that it names now."""
+        servers = self._plain.servers
+        if self.server is not None:
+            servers.unreachable(self.server, reason, now)
+            self._tried += (self.server,)
+        self.server = servers.choose(self._address, "", self._tried)
+        if self.server is None:
+            self.lost(Side.SERVER, reason)
+            return False
+        request = self._asked(servers.upstream(self.server))
+        head = h11.Connection(h11.CLIENT).send(request) or b""
+        self._waiting[Side.SERVER][: self._head] = head
+        self._head = len(head)
+        return True
 
     def refuses(self, side: Side) -> None:
         """That side takes no more bytes; the server may still say why."""

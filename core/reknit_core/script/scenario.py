@@ -19,7 +19,8 @@ from enum import Enum
 from typing import get_args, get_type_hints
 
 from reknit_core.lifecycle import State
-from reknit_core.policy.policy import Delivery, Policy, PolicyError
+from reknit_core.policy.policy import Delivery, Policy
+from reknit_core.policy.setting import PolicyError
 from reknit_core.script.actions import Action, ScenarioError
 from reknit_core.script.grammar import USAGE, read_action
 

@@ -230,8 +230,23 @@ class ContextStateMachine:
 
     @property
     def calls_others(self) -> bool:
-        """Whether other sessions have commands now: Contexts.news() says which."""
-        return self._surroundings.room.has_news
+        """Whether there is news beyond this session: of others that have commands, or of servers.
+
+        Contexts.news() and Contexts.servers say which.
+        """
+        return self._surroundings.room.has_news or self._surroundings.servers.has_news
+
+    def choose_server(self) -> str | None:
+        """The dial's time has come: to which server, by its name in Contexts.servers.
+
+        None: none is up; then the dial fails as `servers.why_none` says.
+        """
+        return self._surroundings.choose(self.server, self._pinned)
+
+    @property
+    def server_name(self) -> str:
+        """Of several servers, the one that it is with, dials, or was with last; else empty."""
+        return self.server.dialling.server or self.server.dialling.own
 
     def let_in(self, at: float) -> None:
         """The session has waited to open: it dials at that time (seconds). For the room."""
@@ -563,7 +578,7 @@ class ContextStateMachine:
                     )
             case DialFailed():
                 if self._awaits(event.generation):
-                    self._counters.dial_results[DialResult.UNREACHABLE] += 1
+                    self._met(DialResult.UNREACHABLE, event.reason, now)
                     failure = Failure.REFUSED if event.answered else Failure.AWAY
                     self._attempt_failed(Missed(failure, event.reason), now)
             case ConnectionLost():
@@ -636,8 +651,8 @@ class ContextStateMachine:
             and now >= self.server.dialling.begun + self._policy.connect_timeout
             and not self._refused_so_far(now)
         ):
-            self._counters.dial_results[DialResult.NO_HANDSHAKE] += 1
             silent = Missed(Failure.AWAY, "no answer to the handshake in time", is_silent=True)
+            self._met(DialResult.NO_HANDSHAKE, silent.reason, now)
             self._attempt_failed(silent, now)
         for leg in (self.client, self.server):
             if now >= leg.deadline() and leg.overdue(self._nonce, now, look):
@@ -925,7 +940,7 @@ class ContextStateMachine:
         `answered`: the peer's TLS says why.
         """
         if leg is self.server and leg.phase is Phase.HANDSHAKE:
-            self._counters.dial_results[DialResult.NO_HANDSHAKE] += 1
+            self._met(DialResult.NO_HANDSHAKE, reason, now)
             failure = Failure.REFUSED if answered else Failure.AWAY
             self._attempt_failed(Missed(failure, reason), now)
         elif leg.phase in (Phase.CLOSE_RECEIVED, Phase.LEAVING):
@@ -982,8 +997,19 @@ class ContextStateMachine:
         if server.phase is Phase.HANDSHAKE:
             self._disconnect(server)
         server.gone()
-        reason = server.dialling.reason = shortened(missed.reason)
-        self._command(AttemptFailed(server.dialling.attempt, missed.failure, reason))
+        dialling = server.dialling
+        reason = dialling.reason = shortened(missed.reason)
+        goes_on = missed.failure is not Failure.FINAL and self._surroundings.has_other(
+            server, self._pinned
+        )
+        self._command(
+            AttemptFailed(dialling.attempt, missed.failure, reason, dialling.server, goes_on)
+        )
+        if goes_on:
+            dialling.tried += (dialling.server,)
+            self._dial(now)
+            return
+        dialling.tried = ()
         room = self._surroundings.room
         if missed.is_silent and not room.is_shut:
             pass  # it may be silent to this one alone: others find out by themselves
@@ -1002,6 +1028,9 @@ class ContextStateMachine:
             self._surroundings.room.wait(self, after, now)
         else:
             self._dial(after)
+
+    def _met(self, result: DialResult, reason: str, now: float) -> None:
+        self._surroundings.met(self.server, result, now, reason)
 
     def _dial(self, at: float) -> None:
         server = self.server

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from reknit_core.counters import Counters
+from reknit_core.counters import Counters, DialResult
 from reknit_core.dialect.choice import NO_DIALECTS, Dialects
 from reknit_core.dialect.speech import Offer
 from reknit_core.leg.dialling import Outcome
@@ -13,9 +13,9 @@ from reknit_core.leg.legs import OutgoingWebSocket
 from reknit_core.leg.phase import Phase
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Delivery, OnServerLoss, Policy
-from reknit_core.policy.upstream import Upstream
 from reknit_core.queue.backlog import Backlog
 from reknit_core.queue.budget import Budget
+from reknit_core.servers import Servers
 from reknit_core.session.ending import Ending
 from reknit_core.session.waiting_room import Waiter, WaitingRoom
 from reknit_core.terms.claim import RECEIVED, received_count
@@ -37,12 +37,12 @@ class Surroundings(Generic[W]):
     """One proxy's, shared by its sessions.
 
     `budget` counts the bytes that wait in all sessions, `counters` what happens in them, `habits`
-    is what they have learned of the servers, `room` says when one that opens may dial. `dialects`
-    says what is known of a session's messages.
+    is what they have learned of the servers, `room` says when one that opens may dial, `servers`
+    where. `dialects` says what is known of a session's messages.
     """
 
     policy: Policy
-    upstream: Upstream
+    servers: Servers
     budget: Budget
     counters: Counters
     habits: Habits
@@ -69,6 +69,42 @@ class Surroundings(Generic[W]):
         """That one which another process had."""
         return Dialogue.thawed(form, self.dialects.named(form.name), self.policy.queue_bytes)
 
+    def choose(self, server: OutgoingWebSocket, pinned: Pinned) -> str | None:
+        """The server that is to be dialled now, by name; None: none is up."""
+        dialling = server.dialling
+        name = self._choose(server, pinned, dialling.tried)
+        dialling.server = name or "" if self.servers.are_several else ""
+        return name
+
+    def has_other(self, server: OutgoingWebSocket, pinned: Pinned) -> bool:
+        """Whether an attempt that has failed can go on with another server."""
+        dialling = server.dialling
+        if not dialling.server:
+            return False
+        return self._choose(server, pinned, (*dialling.tried, dialling.server)) is not None
+
+    def _choose(
+        self, server: OutgoingWebSocket, pinned: Pinned, tried: tuple[str, ...]
+    ) -> str | None:
+        """Another reknit has a session that no other one could go on with."""
+        stays = pinned.server_is_proxy
+        return self.servers.choose(pinned.connection_id, server.dialling.own, tried, stays=stays)
+
+    def met(
+        self,
+        server: OutgoingWebSocket,
+        result: DialResult,
+        now: float,
+        reason: str,
+        *,
+        answers: bool = False,
+    ) -> None:
+        """A dial has ended so: count it. Nothing, where there was no server to dial."""
+        name = server.dialling.server
+        if name or not self.servers.are_several:
+            self.counters.dial_results[result] += 1
+            self.servers.dialled(name, result, now, shortened(reason), answers=answers)
+
     def ask(
         self,
         server: OutgoingWebSocket,
@@ -86,7 +122,11 @@ class Surroundings(Generic[W]):
         """
         known = counts(server.queue, server.source, made)
         request = pinned.server_request(
-            self.policy, self.upstream, server.dialling.attempt, known, must_resume=must_resume
+            self.policy,
+            self.servers.upstream(server.dialling.server),
+            server.dialling.attempt,
+            known,
+            must_resume=must_resume,
         )
         key = pinned.binding.handshake_key(server.generation)
         server.say(server.dialling.begin(request, key, now, wall), server.source.sent)
@@ -109,10 +149,13 @@ class Surroundings(Generic[W]):
             self.policy,
             now,
             is_opening=state is State.OPENING,
-            is_patient=self.room.is_shut or ending.comes_with_server,
+            is_patient=self.room.is_shut
+            or ending.comes_with_server
+            or self.has_other(server, pinned),
             must_resume=ending.must_resume(state),
         )
-        self.counters.dial_results[result] += 1
+        reason = answer.reason if isinstance(answer, Failed) else ""
+        self.met(server, result, now, reason, answers=not isinstance(answer, Failed))
         if isinstance(outcome, Refusal):
             headers = for_refused(outcome.headers, outcome.status, self.policy.id_header_name)
             return replace(outcome, headers=headers)

@@ -108,8 +108,9 @@ class Recent:
             case Dial(_, attempt, at):
                 at = max(0.0, at - self.began)
                 return [outcome_line("<", f"dial attempt={attempt} at={seconds(at)}")]
-            case AttemptFailed(_, failure, reason):
-                text = f"dial failed {failure.value} {_quoted(reason)}"
+            case AttemptFailed(_, failure, reason, server):
+                where = f" server={server}" if server else ""
+                text = f"dial failed {failure.value} {_quoted(reason)}{where}"
                 return [outcome_line("<", text)]
             case Disconnect(side, generation):
                 text = f"{side.value} disconnect generation={generation}"

@@ -60,6 +60,8 @@ class Teller:
         match change:
             case Transitioned():
                 return self._transitioned(label, change, now)
+            case AttemptFailed(goes_on=True):
+                pass  # the next server may accept; what is to be said of this one is said once
             case AttemptFailed(_, failure, reason):
                 self._miss(label, reason, now, away=failure is Failure.AWAY)
                 return Volume.DETAIL

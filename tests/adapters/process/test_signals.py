@@ -147,7 +147,7 @@ def test_one_that_embeds_it_has_its_signals_back() -> None:
 
     async def run() -> None:
         async with trio.open_nursery() as nursery:
-            await nursery.start(serve, Config(Upstream("127.0.0.1", 1), ()))
+            await nursery.start(serve, Config((Upstream("127.0.0.1", 1),), ()))
             assert not mask() & HANDLED
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -10,7 +10,8 @@ from reknit.settings.config import (
     merge,
 )
 from reknit.settings.options import OPTIONS, LogLevel
-from reknit_core.policy.policy import SETTINGS, Policy, PolicyError
+from reknit_core.policy.policy import SETTINGS, Policy
+from reknit_core.policy.setting import PolicyError
 from reknit_core.policy.upstream import Upstream, parse_upstream
 
 UPSTREAM = from_command_line({"upstream": "ws://h:1"})
@@ -21,7 +22,7 @@ def policy_of(layer: Layer) -> Policy:
 
 
 def test_defaults_are_the_policys() -> None:
-    expected = Config(Upstream("h", 1), (Listen("127.0.0.1", 9300),), LogLevel.INFO, Policy())
+    expected = Config((Upstream("h", 1),), (Listen("127.0.0.1", 9300),), LogLevel.INFO, Policy())
     assert merge(UPSTREAM) == expected
 
 
@@ -47,7 +48,7 @@ def test_a_file_can_say_everything() -> None:
         retry_interval=0.5, client_retry_codes=frozenset({1001, 4000}), id_header="x-session"
     )
     assert config == Config(
-        Upstream("::1", 9125, "/chat"), (Listen("::", 80),), LogLevel.WARNING, policy
+        (Upstream("::1", 9125, "/chat"),), (Listen("::", 80),), LogLevel.WARNING, policy
     )
 
 

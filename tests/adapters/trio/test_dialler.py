@@ -1,7 +1,7 @@
 """Dialling: several addresses, many dials at once, names, and what goes wrong."""
 
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,9 @@ from in_trio import LIMIT, in_trio, until
 from reknit.sockets.stream_socket import StreamSocket
 from reknit.trio.reactor import Reactor
 from reknit.trio.transport.certificates import Certificates
-from reknit.trio.transport.dialler import DIALS, DialError, Dialler
+from reknit.trio.transport.dialler import DIALS, DialError, Dialler, Dialling
 from reknit.trio.transport.names import Place, Places, Told
+from reknit.trio.transport.targets import Target
 from reknit_core.policy.upstream import Upstream
 
 HOST = "127.0.0.1"
@@ -23,10 +24,19 @@ HOST = "127.0.0.1"
 class Calls:
     """A dialler that runs, and what its dials were told."""
 
-    def __init__(self, reactor: Reactor, dialler: Dialler) -> None:
+    def __init__(self, reactor: Reactor, dialler: Dialler, target: Target) -> None:
         self.reactor = reactor
+        self.target = target
         self.dialler = dialler
         self.outcomes: list[StreamSocket | DialError] = []
+
+    def dial(self, at: float = 0.0, begins: Callable[[], None] | None = None) -> Dialling:
+        def where() -> Target:
+            if begins is not None:
+                begins()
+            return self.target
+
+        return self.dialler.dial(at, self.told, where)
 
     def told(self, outcome: StreamSocket | DialError, now: float) -> None:
         self.outcomes.append(outcome)
@@ -40,8 +50,8 @@ async def dialling(places: list[Place] | Places, timeout: float = LIMIT) -> Asyn
     ignore = [lambda *_: None] * 5
     reactor = Reactor(*ignore)
     find = places.find if isinstance(places, Places) else lambda told, now: places
-    dialler = Dialler("server.test", find, Certificates(), timeout, reactor)
-    calls = Calls(reactor, dialler)
+    target = Target("server.test", find, is_secure=False)
+    calls = Calls(reactor, Dialler(Certificates(), timeout, reactor), target)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reactor.run)
         if isinstance(places, Places):
@@ -94,7 +104,7 @@ def closed_place() -> Place:
 @in_trio
 async def test_an_address_that_refuses_is_followed_by_the_next(server: socket.socket) -> None:
     async with dialling([closed_place(), place_of(server)]) as calls:
-        calls.dialler.dial(0.0, calls.told)
+        calls.dial(0.0)
         await calls.reached(1)
         [sock] = calls.outcomes
         assert isinstance(sock, socket.socket)
@@ -106,7 +116,7 @@ async def test_an_address_that_is_silent_does_not_hold_up_the_next(
     deaf: Deaf, server: socket.socket
 ) -> None:
     async with dialling([deaf.place, place_of(server)]) as calls:
-        calls.dialler.dial(0.0, calls.told)
+        calls.dial(0.0)
         await calls.reached(1)
         [sock] = calls.outcomes
         assert isinstance(sock, socket.socket)
@@ -118,11 +128,11 @@ async def test_an_address_that_is_silent_does_not_hold_up_the_next(
 async def test_the_first_address_says_why_there_is_no_connection(deaf: Deaf) -> None:
     nowhere: Place = (socket.AF_UNIX, "/nowhere/at/all")
     async with dialling([closed_place(), nowhere]) as calls:
-        calls.dialler.dial(0.0, calls.told)
+        calls.dial(0.0)
         await calls.reached(1)
         assert str(calls.outcomes[0]) == "Connection refused"
     async with dialling([deaf.place], timeout=0.05) as calls:
-        calls.dialler.dial(0.0, calls.told)
+        calls.dial(0.0)
         await calls.reached(1)
         assert str(calls.outcomes[0]) == "no connection in 0.05 seconds"
 
@@ -136,14 +146,14 @@ async def test_a_full_queue_of_a_unix_socket_is_waited_for(tmp_path: Path) -> No
         place: Place = (socket.AF_UNIX, str(tmp_path / "server"))
         async with dialling([place]) as calls:
             for _ in range(5):
-                calls.dialler.dial(0.0, calls.told)
+                calls.dial(0.0)
             for count in range(1, 6):  # there is room for one at a time
                 await calls.reached(count)
                 server.accept()[0].close()
             assert not any(isinstance(outcome, DialError) for outcome in calls.outcomes)
         async with dialling([place], timeout=0.05) as calls:
             for count in range(1, 3):
-                calls.dialler.dial(0.0, calls.told)
+                calls.dial(0.0)
                 await calls.reached(count)
             assert str(calls.outcomes[1]) == "no connection in 0.05 seconds"
 
@@ -151,7 +161,7 @@ async def test_a_full_queue_of_a_unix_socket_is_waited_for(tmp_path: Path) -> No
 @in_trio
 async def test_a_system_without_such_sockets_says_so() -> None:
     async with dialling([(9999, "no such family")]) as calls:
-        calls.dialler.dial(0.0, calls.told)
+        calls.dial(0.0)
         await calls.reached(1)
         assert isinstance(calls.outcomes[0], DialError)
 
@@ -161,10 +171,7 @@ async def test_so_many_are_under_way_and_the_others_wait(deaf: Deaf, server: soc
     places = [deaf.place]
     async with dialling(places) as calls:
         begun: list[int] = []
-        dials = [
-            calls.dialler.dial(0.0, calls.told, partial(begun.append, number))
-            for number in range(2 * DIALS)
-        ]
+        dials = [calls.dial(0.0, partial(begun.append, number)) for number in range(2 * DIALS)]
         await until(lambda: len(begun) == DIALS)
         await trio.testing.wait_all_tasks_blocked()
         assert len(begun) == DIALS
@@ -179,16 +186,16 @@ async def test_so_many_are_under_way_and_the_others_wait(deaf: Deaf, server: soc
 async def test_thousands_that_fail_at_once_fail_in_turn() -> None:
     async with dialling([(socket.AF_UNIX, "/nowhere/at/all")]) as calls:
         for _ in range(3000):
-            calls.dialler.dial(0.0, calls.told)
+            calls.dial(0.0)
         await calls.reached(3000)
 
 
 @in_trio
 async def test_who_is_called_off_hears_nothing(server: socket.socket) -> None:
     async with dialling([place_of(server)]) as calls:
-        calls.dialler.dial(0.0, calls.told).cancel()
-        calls.dialler.dial(trio.current_time() + 3600, calls.told).cancel()
-        calls.dialler.dial(0.0, calls.told)
+        calls.dial(0.0).cancel()
+        calls.dial(trio.current_time() + 3600).cancel()
+        calls.dial(0.0)
         await calls.reached(1)
 
 
@@ -212,11 +219,11 @@ async def test_a_crowd_asks_for_a_name_once() -> None:
         places = Places(Upstream("server.test", server.getsockname()[1]), LIMIT)
         async with dialling(places) as calls:
             for _ in range(100):
-                calls.dialler.dial(0.0, calls.told)
+                calls.dial(0.0)
             await calls.reached(100)
             assert asked == 1
             places._holds_until = 0.0  # as a second later
-            calls.dialler.dial(0.0, calls.told)
+            calls.dial(0.0)
             await calls.reached(101)
             assert str(calls.outcomes[-1]) == "Name or service not known"
 

@@ -273,7 +273,7 @@ def test_a_session_whose_dialect_raises_while_a_server_is_told_ends(
     player = Player()
     old = player.contexts
     choice = Choice(known, "mine")
-    player.contexts = Contexts(old._policy, old._surroundings.upstream, old._randomness, choice)
+    player.contexts = Contexts(old._policy, old.servers.upstreams, old._randomness, choice)
     script = """
         @0 > client connected
         @0 > server connected

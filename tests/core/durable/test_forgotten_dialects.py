@@ -37,7 +37,7 @@ class Moving(Player):
 
     def _use(self, dialects: Dialects) -> None:
         old = self.contexts
-        self.contexts = Contexts(old._policy, old._surroundings.upstream, old._randomness, dialects)
+        self.contexts = Contexts(old._policy, old.servers.upstreams, old._randomness, dialects)
 
     def play(self, text: str) -> list[str]:
         """Play these lines; what came out of them."""

@@ -77,7 +77,9 @@ LEFT_OUT = {
     # What is known of the messages is the context's.
     IncomingWebSocket: {"dialogue", "other", "policy", "source"},
     OutgoingWebSocket: {"dialogue", "other", "policy", "source"},
-    Dialling: slots(Retry),  # of these there is a form in the form
+    Dialling: slots(Retry)  # of these there is a form in the form
+    # A round over the servers begins anew.
+    | {"tried"},
     Retry: {"_policy", "_seed"},
     # What is known of the messages is the context's.
     Ending: {"_pinned", "_policy", "telling"},

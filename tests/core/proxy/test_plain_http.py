@@ -10,6 +10,7 @@ from reknit_core.policy.policy import Http, Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.plain_http import BOUND, EVENTS, Exchange, PlainHttp, _framed
 from reknit_core.proxy.plain_request import PlainRequest, read_request
+from reknit_core.servers import Servers
 from reknit_core.side import Side
 from reknit_core.wire.handshake import ClientHandshake, header_lines
 
@@ -32,8 +33,9 @@ class Passage:
         handshake = ClientHandshake("192.0.2.7")
         outcome = read_request(handshake, request, Http.PASS)
         assert isinstance(outcome, PlainRequest), outcome
-        upstream = Upstream("server.test", 8080, "/base")
-        plain = PlainHttp(policy or Policy(), upstream, self.counters, keeps_open)
+        policy = policy or Policy()
+        servers = Servers(Upstream("server.test", 8080, "/base"), policy)
+        plain = PlainHttp(policy, servers, self.counters, keeps_open)
         self.exchange = plain.begin(handshake, outcome, 0.0)
 
     def take(self, side: Side) -> bytes:

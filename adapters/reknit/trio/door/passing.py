@@ -17,6 +17,7 @@ from reknit.sockets.stream_socket import StreamSocket
 from reknit.trio.gathering import Gathering
 from reknit.trio.reactor import Reactor
 from reknit.trio.transport.dialler import DialError, Dialler, Dialling
+from reknit.trio.transport.targets import Target, Targets
 from reknit.trio.watched import Deadlines, Watched
 
 READ_SIZE = 64 * 1024  # bytes
@@ -29,8 +30,11 @@ be another one."""
 class Passing:
     """The exchanges that are open."""
 
-    def __init__(self, plain: PlainHttp, dialler: Dialler, reactor: Reactor) -> None:
+    def __init__(
+        self, plain: PlainHttp, dialler: Dialler, targets: Targets, reactor: Reactor
+    ) -> None:
         self._plain = plain
+        self._targets = targets
         self._dialler = dialler
         self._reactor = reactor
         self._deadlines: Deadlines[Passage] = Deadlines(
@@ -60,9 +64,24 @@ class Passing:
         passage = Passage(self, exchange, client, address, passed)
         self._open.add(passage)
         self._deadlines.begin(passage, now)
-        passage.dialling = self._dialler.dial(now, passage.dialled)
+        self.dial(passage, now)
 
     # -- What a passage says -------------------------------------------------------------------
+
+    def dial(self, passage: "Passage", now: float) -> None:
+        """It needs a connection to its server."""
+        passage.dialling = self._dialler.dial(now, passage.dialled, passage.where)
+
+    def where(self, server: str | None) -> Target | DialError:
+        """That is where the server is; None: nowhere."""
+        if server is None:
+            return DialError(self._plain.servers.why_none)
+        return self._targets[server]
+
+    def news(self) -> None:
+        """There may be news of the servers."""
+        if self._plain.servers.has_news:
+            self._reactor.news()
 
     def move(self, passage: "Passage", now: float) -> None:
         """It goes on: watch for what it waits for."""
@@ -136,10 +155,17 @@ class Passage:
         """There is a connection to the server, or none."""
         self.dialling = None
         if isinstance(outcome, DialError):
-            self.exchange.lost(Side.SERVER, str(outcome))
+            goes_on = self.exchange.unreachable(str(outcome), now)
+            self._passing.news()
+            if goes_on:
+                self._passing.dial(self, now)
         else:
             self.ends.append(End(self, Side.SERVER, outcome))
         self._go_on(now)
+
+    def where(self) -> Target | DialError:
+        """Where its server is."""
+        return self._passing.where(self.exchange.server)
 
     def ready(self, end: End, now: float) -> None:
         """That one can be read, or written to."""

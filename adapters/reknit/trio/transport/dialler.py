@@ -13,7 +13,8 @@ from reknit.sockets.stream_socket import StreamSocket, without_delay
 from reknit.sockets.tls import TlsError, TlsSocket
 from reknit.trio.reactor import Reactor
 from reknit.trio.transport.certificates import Certificates
-from reknit.trio.transport.names import Find, Place
+from reknit.trio.transport.names import Place
+from reknit.trio.transport.targets import Target
 from reknit.trio.watched import Deadlines, Timed, Watched
 
 DIALS = 64  # at one time: after a server's restart thousands are due, and others want a turn too
@@ -34,19 +35,20 @@ class DialError(Exception):
 
 Dialled = Callable[[StreamSocket | DialError, float], None]
 """Is told once what has come of it, never during the call by which it began."""
+Where = Callable[[], Target | DialError]
+"""Is asked when a dial begins: whom to dial, or why there is nobody."""
 
 
 class Dialling(Timed):
     """A connection that is wanted."""
 
-    __slots__ = ("_dialler", "attempts", "begins", "error", "places", "told")
+    __slots__ = ("_dialler", "attempts", "error", "places", "target", "told", "where")
 
-    def __init__(
-        self, dialler: "Dialler", told: Dialled, begins: Callable[[], None] | None
-    ) -> None:
+    def __init__(self, dialler: "Dialler", told: Dialled, where: Where) -> None:
         self._dialler = dialler
         self.told: Dialled | None = told  # None: it is over
-        self.begins = begins
+        self.where = where
+        self.target: Target | None = None  # once it has begun
         self.places: list[Place] = []  # what is still to be tried, the next one last
         self.attempts: list[Attempt | Securing] = []
         self.error: OSError | None = None  # what went wrong first
@@ -115,21 +117,9 @@ class Securing(Watched):
 
 
 class Dialler(Timed):
-    """Connects to the server, within `timeout` seconds each time; DIALS at most at one time.
+    """Connects to servers, within `timeout` seconds each time; DIALS at most at one time."""
 
-    `host`: as its certificate must name it, where it has one. `find`: where it is, see Places.
-    """
-
-    def __init__(
-        self,
-        host: str,
-        find: Find,
-        certificates: Certificates,
-        timeout: float,
-        reactor: Reactor,
-    ) -> None:
-        self._host = host
-        self._find = find
+    def __init__(self, certificates: Certificates, timeout: float, reactor: Reactor) -> None:
         self._certificates = certificates
         self._timeout = timeout
         self._reactor = reactor
@@ -137,9 +127,9 @@ class Dialler(Timed):
         self._waiting: deque[Dialling] = deque()  # for their turn
         self._open: set[Dialling] = set()
 
-    def dial(self, at: float, told: Dialled, begins: Callable[[], None] | None = None) -> Dialling:
-        """Connect at that time (seconds), or as soon as it can; `begins` hears of that."""
-        dialling = Dialling(self, told, begins)
+    def dial(self, at: float, told: Dialled, where: Where) -> Dialling:
+        """Connect at that time (seconds), or as soon as it can."""
+        dialling = Dialling(self, told, where)
         self._reactor.schedule(at, dialling)
         return dialling
 
@@ -161,8 +151,11 @@ class Dialler(Timed):
     def _begin(self, dialling: Dialling, now: float) -> None:
         self._open.add(dialling)
         self._deadlines.begin(dialling, now)
-        if dialling.begins is not None:
-            dialling.begins()
+        target = dialling.where()
+        if isinstance(target, DialError):
+            self._tell(dialling, target, now)
+            return
+        dialling.target = target
 
         def told(outcome: list[Place] | OSError, now: float) -> None:
             if isinstance(outcome, OSError):
@@ -171,7 +164,7 @@ class Dialler(Timed):
                 dialling.places = outcome[::-1]
             self._reactor.schedule(now, dialling)
 
-        places = self._find(told, now)
+        places = target.find(told, now)
         if places is not None:
             dialling.places = places[::-1]
             self._try(dialling, now)
@@ -219,11 +212,12 @@ class Dialler(Timed):
         return True
 
     def _connected(self, dialling: Dialling, sock: socket.socket, now: float) -> None:
-        context = self._certificates.for_server
-        if context is None:
+        target, context = dialling.target, self._certificates.for_server
+        assert target is not None
+        if not target.is_secure or context is None:
             self._tell(dialling, sock, now)
             return
-        securing = Securing(self, dialling, TlsSocket(sock, context, self._host))
+        securing = Securing(self, dialling, TlsSocket(sock, context, target.host))
         dialling.attempts.append(securing)
         self.secure(securing, now)
 

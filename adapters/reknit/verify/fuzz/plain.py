@@ -9,6 +9,7 @@ from reknit_core.policy.policy import Http, Policy
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.plain_http import BOUND, Exchange, PlainHttp
 from reknit_core.proxy.plain_request import PlainRequest, read_request
+from reknit_core.servers import Servers
 from reknit_core.side import Side
 from reknit_core.wire.handshake import ClientHandshake
 
@@ -32,7 +33,9 @@ def feed_plain(data: bytes) -> None:
             break
     if not isinstance(request, PlainRequest):
         return
-    plain = PlainHttp(Policy(), Upstream("server.test", 80), Counters(), lambda: True)
+    plain = PlainHttp(
+        Policy(), Servers(Upstream("server.test", 80), Policy()), Counters(), lambda: True
+    )
     ends = _Ends(plain.begin(handshake, request, 0.0), request.method)
     for piece in coming:
         ends.hear(Side.CLIENT, piece)
