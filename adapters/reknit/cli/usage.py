@@ -18,6 +18,7 @@ MOST_SAID = 1000  # characters of an error: what is allowed stands at its end
 # Headings of `serve --help`; an option belongs to the first pattern that its name matches.
 _HEADINGS = (
     ("Proxy", r"listen|workers|takeover.*|state_.*|log_.*|config_file|session_.*|drain_.*"),
+    ("Cluster", r"cluster.*"),
     ("Admin", r"admin.*|on_event"),
     ("TLS", r"tls_.*|upstream_.+"),
     ("Several servers, and their health", r"balance|server_check.*|ready_needs_server"),

@@ -5,10 +5,12 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
+from importlib.util import find_spec
 from logging import ERROR, INFO
 from typing import TYPE_CHECKING
 
 import trio
+from reknit_core.cluster.times import Times
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.proxy.share import ALONE
@@ -158,11 +160,20 @@ async def _serve(config: Config, signals: Signals, task_status: trio.TaskStatus[
         restarts = Restarts(hand_over, proxy.is_ready, takeover_socket, _state_name(proxy))
         async with running(proxy, doors.clients, stop) as opened:
             # Only now: what this process has taken over must be going on before it gives it away.
-            nursery.start_soon(restarts.run, signals.restart)
+            if config.cluster:
+                nursery.start_soon(_refuse_restarts, signals.restart)
+            else:
+                nursery.start_soon(restarts.run, signals.restart)
             await opened.wait_stopped()
         if hook is not None:
             await hook.finish()
         nursery.cancel_scope.cancel()
+
+
+async def _refuse_restarts(signals: AsyncIterator[int]) -> None:
+    async for number in signals:
+        tell_signal(number)
+        tell(ERROR, "no_restart", "no restart: with --cluster there is none by a signal yet")
 
 
 def tell_listening(listeners: Iterable[socket.socket], upstreams: Iterable[Upstream]) -> list[int]:
@@ -194,7 +205,7 @@ async def _open_doors(config: Config, proxy: Proxy) -> tuple[Doors, TakeoverSock
             if channel is not None:
                 await _take_doors(config, proxy, channel, doors)
             else:
-                _restore(config, proxy)
+                await _restore(config, proxy)
                 await arrive()
                 doors.clients = sockets_of_systemd()
             doors.clients = doors.clients or await _listen_on(config.listen)
@@ -211,7 +222,26 @@ def _choose_store(config: Config) -> Callable[[Contexts, Home], Store] | None:
     """Where sessions are to be kept. Raises StateError."""
     if config.state_dir is not None:
         return keep_in(StateDir(config.state_dir, config.state_sync))
+    if config.cluster:
+        return _keep_in_cluster(config)
     return None
+
+
+def _keep_in_cluster(config: Config) -> Callable[[Contexts, Home], Store]:
+    if find_spec("hiredis") is None:
+        raise StateError("--cluster needs the package hiredis: pip install 'reknit[cluster]'")
+    from reknit.cluster import book_store, connecting
+    from reknit.cluster.layout import Address
+
+    try:
+        tls = connecting.make_tls(config.cluster, config.tls.cluster_ca)
+    except (OSError, ValueError) as error:
+        raise StateError(f"--cluster-ca: {reason_of(error)}") from None
+    access = connecting.Access(config.cluster, config.cluster_password or "", tls)
+    patience = config.policy.heartbeat_timeout
+    times = Times(config.cluster_lease, config.cluster_alone, patience)
+    place = ",".join((socket.gethostname(), *map(str, config.listen)))
+    return book_store.keep_in(access, config.cluster_name, times, Address("", place))
 
 
 def _elsewhere(config: Config) -> Elsewhere:
@@ -221,9 +251,11 @@ def _elsewhere(config: Config) -> Elsewhere:
     return Elsewhere.of(find(config.state_dir, ALONE.of), ALONE)
 
 
-def _restore(config: Config, proxy: Proxy) -> None:
+async def _restore(config: Config, proxy: Proxy) -> None:
     store = proxy.store
     if not isinstance(store, DirectoryStore):
+        if store is not None:
+            await store.begin()
         return
     elsewhere = _elsewhere(config)
     try:

@@ -16,6 +16,7 @@ from reknit_core.policy.upstream import Upstream
 from reknit_core.wire.reasons import printable, without_user, without_users
 
 from reknit.settings.addresses import Address, Listen, UnixPath, is_loopback, leads_to, parse_listen
+from reknit.settings.cluster import StoreUrl
 from reknit.settings.option import PREFIX, Option
 from reknit.settings.options import OPTIONS, LogFormat, LogLevel, Staying, TlsFiles
 
@@ -27,6 +28,12 @@ _NEEDS = {
     "tls_client_ca": "tls_cert",
     "upstream_key": "upstream_cert",
     "state_sync": "state_dir",
+    "cluster_name": "cluster",
+    "cluster_secret": "cluster",
+    "cluster_password": "cluster",
+    "cluster_lease": "cluster",
+    "cluster_alone": "cluster",
+    "cluster_ca": "cluster",
 }
 _UPSTREAM_TLS = ("upstream_ca", "upstream_cert", "upstream_key")
 
@@ -74,6 +81,12 @@ class Config:
     takeover_tls: Staying = Staying.KEEP
     state_dir: Path | None = None
     state_sync: float = 1.0
+    cluster: tuple[StoreUrl, ...] = ()
+    cluster_name: str = "reknit"
+    cluster_secret: str | None = field(default=None, repr=False)
+    cluster_password: str | None = field(default=None, repr=False)
+    cluster_lease: float = 5.0
+    cluster_alone: float = 600.0
     workers: int = 1
     tls: TlsFiles = field(default_factory=TlsFiles)
 
@@ -161,6 +174,8 @@ def merge(*layers: Layer) -> Config:
     config = Config(upstreams, policy=policy, tls=tls, **own)  # type: ignore[arg-type]
     _check_admin(config)
     _check_upstream(config)
+    if config.cluster:
+        _check_cluster(config)
     return config
 
 
@@ -206,6 +221,24 @@ def _check_server(config: Config, upstream: Upstream) -> None:
             raise ConfigError(
                 f"UPSTREAM: {upstream.url} is this proxy itself ({OPTIONS[flag].flag} {address})"
             )
+
+
+def _check_cluster(config: Config) -> None:
+    """What a cluster needs, and what does not go with it."""
+    if config.state_dir is not None:
+        raise ConfigError("--state-dir and --cluster: sessions are kept at one of the two only")
+    if config.workers != 1:
+        raise ConfigError("--workers and --cluster don't go together yet: start several nodes")
+    if config.takeover is not None:
+        raise ConfigError("--takeover and --cluster don't go together yet: restart node by node")
+    if config.cluster_secret is None:
+        secret = OPTIONS["cluster_secret"]
+        raise ConfigError(
+            f"--cluster needs a secret that its nodes share, by {secret.variable} or by "
+            f"{secret.name} in the file of --config"
+        )
+    if config.tls.cluster_ca and not any(url.secure for url in config.cluster):
+        raise ConfigError("--cluster-ca needs a rediss:// URL in --cluster")
 
 
 def _given(option: Option, label: str, value: object, *, text: bool = True) -> Given:

@@ -20,6 +20,7 @@ from reknit_core.policy.setting import PolicyError
 from reknit_core.policy.upstream import URL_FORMS, Upstream, parse_upstream
 
 from reknit.settings.addresses import MAX_UNIX_PATH, parse_address, parse_addresses, parse_path
+from reknit.settings.cluster import cluster_options
 from reknit.settings.option import Option, parse_as, policy_option, read_as, read_file_name
 from reknit.settings.units import SECONDS
 
@@ -74,6 +75,10 @@ class TlsFiles:
     )
     upstream_cert: str = _file("Certificate with its chain, sent to a server that demands one.")
     upstream_key: str = _file("The key of that certificate.", "in the file of --upstream-cert")
+    cluster_ca: str = _file(
+        "Authorities: a rediss:// store must have a certificate signed by one of them.",
+        "the system's authorities",
+    )
 
 
 def parse_token(text: str) -> str:
@@ -206,6 +211,7 @@ def _options() -> Iterable[Option]:
         str.lower,
         lambda value: parse_sync(str(value)),
     )
+    yield from cluster_options()
     yield Option(
         "log_level",
         "|".join(levels),

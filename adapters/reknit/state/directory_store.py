@@ -4,7 +4,7 @@ If the directory can't be written to any more, the sessions go on without it: a 
 end what would live without a disk. The log, the metrics and /readyz say so, and it is tried again.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from logging import ERROR, INFO, WARNING
 from pathlib import Path
 from time import time
@@ -13,15 +13,15 @@ import trio
 from reknit_core import ContextStateMachine
 from reknit_core.durable.journal import Journal
 from reknit_core.durable.records import JournalError
-from reknit_core.durable.revival import Kept, Replay, revive
+from reknit_core.durable.revival import Replay
 from reknit_core.proxy.contexts import Contexts
-from reknit_core.proxy.drain import Toll
 from reknit_core.wire.reasons import reason_of
 
 from reknit.observe.logs import LOG, tell
 from reknit.settings.options import ALWAYS, NEVER
 from reknit.state.directory import StateDir, StateError
 from reknit.state.elsewhere import HANDOVER, NOWHERE, POLL, Elsewhere
+from reknit.state.reviving import Reviving
 from reknit.state.store import Home
 
 RETRY = 10.0  # seconds after which a directory that couldn't be written to is tried again
@@ -86,8 +86,13 @@ class DirectoryStore:
         """The session is over."""
         self._journal.forget(context)
 
-    async def run(self) -> None:
+    async def begin(self) -> None:
+        """Make it this process's own. Raises StateError."""
+        self._directory.lock()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """See to it that what is written gets onto the disk in time, until cancelled."""
+        task_status.started()
         if self._directory.sync in (ALWAYS, NEVER):
             return
         while True:
@@ -158,46 +163,20 @@ class DirectoryStore:
             if (problem := replay.read(self._directory.read(name))) is not None
         ]
         found = elsewhere.read()
-        contexts = self._revive({**found.kept, **replay.kept}, now)
+        reviving = Reviving(self._contexts, str(self.path))
+        contexts = reviving.revive({**found.kept, **replay.kept}.values(), now)
         self._write_anew(contexts, now)
         for name, problem in problems:
             self._tell_problem(name, problem)
         for name, problem in elsewhere.damaged.items():
             self._tell_elsewhere(name, problem)
-        self._tell_lost(len(replay.given_up) + len(found.given_up - replay.kept.keys()))
+        reviving.tell(len(replay.given_up) + len(found.given_up - replay.kept.keys()))
         self._directory.keep_from(self._journal.needed_from)
         seconds = trio.current_time() - now
         text = "restored %(sessions)d sessions from %(path)s in %(seconds).3f seconds"
         number = len(contexts)
         tell(INFO, "restored", text, sessions=number, path=str(self.path), seconds=seconds)
         return contexts
-
-    def _revive(self, found: Mapping[bytes, Kept], now: float) -> list[ContextStateMachine]:
-        contexts = []
-        over = lost = 0
-        before = Toll.so_far(self._contexts.counters)
-        wall = time()
-        for kept in found.values():
-            try:
-                context = revive(self._contexts, kept, now, wall)
-            except Exception:
-                LOG.exception("a session can't be restored, by an error of the proxy")
-                lost += 1
-            else:
-                contexts += [] if context is None else [context]
-                over += context is None
-        if over:
-            toll = Toll.so_far(self._contexts.counters).since(before)
-            text = "%(sessions)d sessions have ended meanwhile, %(messages)d messages lost"
-            level = WARNING if toll.messages else INFO
-            tell(level, "ended_meanwhile", text, sessions=over, messages=toll.messages)
-        self._tell_lost(lost)
-        return contexts
-
-    def _tell_lost(self, lost: int) -> None:
-        if lost:
-            text = "%(sessions)d sessions in %(path)s can't be restored: records are missing"
-            tell(ERROR, "state_lost", text, sessions=lost, path=str(self.path))
 
     def _tell_problem(self, name: str, problem: JournalError) -> None:
         position, reason = problem.position, str(problem)

@@ -6,6 +6,7 @@ What is new of them is written there before it is passed on: reknit_core.durable
 from collections.abc import Iterable
 from typing import Protocol
 
+import trio
 from reknit_core import ContextStateMachine
 
 
@@ -20,17 +21,15 @@ class Remote(Protocol):
 
 
 class Store(Protocol):
-    """Keeps sessions.
+    """Keeps sessions."""
 
-    `trouble`: why they are not kept, for people; empty: they are. `remote`: None where all is
-    written once commit() returns.
-    """
-
-    trouble: str
+    @property
+    def trouble(self) -> str:
+        """Why they are not kept, for people; empty: they are."""
 
     @property
     def remote(self) -> Remote | None:
-        """Whom to ask before what was committed is passed on."""
+        """Whom to ask before what was committed is passed on; None: commit() has written it."""
 
     @property
     def name(self) -> str:
@@ -46,8 +45,11 @@ class Store(Protocol):
     def forget(self, context: ContextStateMachine) -> None:
         """The session is over."""
 
-    async def run(self) -> None:
-        """Do what is to be done now and then, until cancelled."""
+    async def begin(self) -> None:
+        """See that it can be used, before anything is served. Raises StateError."""
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Do what is to be done now and then, until cancelled; started: sessions may go on."""
 
     async def take_over(self) -> None:
         """Keep the sessions of a process that lives, and has just given them to this one."""
@@ -67,3 +69,6 @@ class Home(Protocol):
 
     def drop(self, contexts: Iterable[ContextStateMachine]) -> None:
         """These are another node's: cut their connections, and forget them."""
+
+    def touch(self, contexts: Iterable[ContextStateMachine]) -> None:
+        """Have these written down, though nothing has happened to them."""

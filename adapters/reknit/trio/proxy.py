@@ -125,6 +125,13 @@ class Proxy:
         for context in contexts:
             self.reactor.drop(self.sessions.link(context, now))
 
+    def touch(self, contexts: Iterable[ContextStateMachine]) -> None:
+        """Have these written down, though nothing has happened to them."""
+        for context in contexts:
+            link = self.sessions.known(context)
+            if link is not None:
+                self.reactor.touch(link)
+
     async def run(
         self,
         listeners: list[socket.socket],
@@ -142,7 +149,7 @@ class Proxy:
                 nursery.start_soon(self._targets.run)
                 nursery.start_soon(self.reports.run)
                 if self.store is not None:
-                    nursery.start_soon(self.store.run)
+                    await nursery.start(self.store.run)
                 self._go_on()
                 self.listener.listen(listeners)
                 if self.colleagues is not None:
@@ -154,9 +161,9 @@ class Proxy:
                 if linger is not None:
                     await linger()
                 self.reports.finish()
+                if self.store is not None:
+                    await self.store.end()
                 nursery.cancel_scope.cancel()
-            if self.store is not None:
-                await self.store.end()
         finally:
             close_listeners(listeners)
 

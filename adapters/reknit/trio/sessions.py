@@ -53,6 +53,10 @@ class Sessions:
             self._links[context] = link
         return link
 
+    def known(self, context: ContextStateMachine) -> Link | None:
+        """The context's link, if it is not over."""
+        return self._links.get(context)
+
     def news(self) -> list[Link]:
         """Those that have commands by what another has met; each is handed out once."""
         links = (self._links.get(context) for context in self.contexts.news())

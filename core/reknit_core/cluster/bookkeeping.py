@@ -48,6 +48,10 @@ class EntryId(NamedTuple):
         return cls(int(epoch), int(number))
 
 
+FIRST = EntryId(1, 0)
+"""Of a new book."""
+
+
 class Entry(NamedTuple):
     """An entry of a book's stream, with its one field."""
 
@@ -122,8 +126,14 @@ class Book:
         self.contexts[context] = None
         self._journal.adopt(context)
 
-    def begin_anew(self) -> None:
-        """What the store has of it can't be gone on from: each context is to be written anew."""
+    def begin_anew(self, epoch: int) -> None:
+        """What the store has of it can't be gone on from: each context is to be written anew.
+
+        `epoch`: the same, or that of another claim.
+        """
+        if epoch != self.epoch:
+            self.epoch = epoch
+            self.last = 0
         self._begin(self._journal.size)
         for context in self.contexts:
             self._journal.adopt(context)
@@ -218,18 +228,23 @@ class Books:
         place = context.nonce[-1] % len(self._shelf)
         book = self._shelf[place]
         if book is None:
-            book = Book(self._make_name(), 1, -1)
+            book = Book(self._make_name(), FIRST.epoch, FIRST.number - 1)
             self._books[book.name] = self._shelf[place] = book
         self._of[context] = book
         book.contexts[context] = None
         return book
 
-    def forget(self, context: ContextStateMachine) -> None:
-        """The session is over: the next commit() says so."""
+    def forget(self, context: ContextStateMachine) -> Book | None:
+        """The session is over: the next commit() says so. Returns the book that it was in."""
         book = self._of.pop(context, None)
         if book is not None:
             book.forget(context)
             self._ended[book] = None
+        return book
+
+    def is_over(self, book: Book) -> bool:
+        """Whether nothing is in it, and no new session goes into it."""
+        return not book.contexts and book not in self._shelf
 
 
 class Reading:

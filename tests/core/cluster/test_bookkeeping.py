@@ -148,7 +148,7 @@ def test_a_store_that_has_lost_all_is_written_anew() -> None:
     say(known[0])
     streams.entries.clear()
     (book,) = books
-    book.begin_anew()
+    book.begin_anew(1)
     streams.append([book.claim(b"a")])
     assert streams.top("book-1") == EntryId(1, 2)  # above whatever may have come through
     streams.commit(books, *known)
