@@ -21,10 +21,12 @@ from reknit_core.cluster.times import Times
 from reknit_core.proxy.contexts import Contexts
 
 from reknit.cluster.connecting import Access
-from reknit.cluster.layout import ENDED, Address, Layout, is_refusal, read_entries
+from reknit.cluster.layout import ENDED, Layout, Whereabouts, is_refusal, read_entries
 from reknit.cluster.node import Node, clock
+from reknit.cluster.place import place_of
 from reknit.cluster.redis import Batch, Redis, RedisError, Words, refused
 from reknit.observe.logs import LOG, tell
+from reknit.settings.addresses import Address
 from reknit.state.directory import StateError
 from reknit.state.reviving import Reviving
 from reknit.state.store import Home, Remote
@@ -37,11 +39,9 @@ LEAVING = 2.0  # seconds in which the store must have heard that this node leave
 _COMING = (BookState.CLAIMING, BookState.REPLAYING)
 
 
-def keep_in(
-    access: Access, cluster: str, times: Times, address: Address
-) -> Callable[[Contexts, Home], "BookStore"]:
+def keep_in(access: Access, cluster: str, times: Times) -> Callable[[Contexts, Home], "BookStore"]:
     """Makes a store that keeps sessions there."""
-    return lambda contexts, home: BookStore(access, cluster, times, address, contexts, home)
+    return lambda contexts, home: BookStore(access, cluster, times, contexts, home)
 
 
 class BookStore:
@@ -55,7 +55,6 @@ class BookStore:
         access: Access,
         cluster: str,
         times: Times,
-        address: Address,
         contexts: Contexts,
         home: Home,
     ) -> None:
@@ -65,7 +64,7 @@ class BookStore:
         self._contexts = contexts
         self._home = home
         name = secrets.token_hex(8)
-        self.node = Node(name, address, access, layout, times, self)
+        self.node = Node(name, access, layout, times, self)
         self.books = Books(name.encode(), OWN, lambda: secrets.token_hex(8))
         self._redis: Redis | None = None  # that which is written to
         self._has_skipped = False  # something was not written, as the store was away
@@ -156,8 +155,9 @@ class BookStore:
 
     # -- The beginning and the end -------------------------------------------------------------
 
-    async def begin(self) -> None:
+    async def begin(self, addresses: Sequence[Address]) -> None:
         """Connect. Raises StateError."""
+        self.node.where = Whereabouts("", place_of(addresses))
         try:
             await self.node.connect()
         except RedisError as error:

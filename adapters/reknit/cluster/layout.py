@@ -32,7 +32,7 @@ _REPLACE_IF = (
 )
 
 
-class Address(msgspec.Struct, array_like=True):
+class Whereabouts(msgspec.Struct, array_like=True):
     """Where a node is reached, empty for nowhere; and its place: no two processes run at one."""
 
     address: str
@@ -80,13 +80,13 @@ class Layout:
     # -- Nodes ---------------------------------------------------------------------------------
 
     def renew(
-        self, node: str, address: Address, known: Iterable[str], seconds: float
+        self, node: str, where: Whereabouts, known: Iterable[str], seconds: float
     ) -> list[Words]:
         """Say whom the node knows, where it is, and that it lives. The last answer counts."""
         names = msgspec.msgpack.encode(sorted(known))
         return [
             ("SET", self.known(node), names, "PX", DAY),
-            ("HSET", self.nodes, node, msgspec.msgpack.encode(address)),
+            ("HSET", self.nodes, node, msgspec.msgpack.encode(where)),
             ("SET", self.lease(node), "", "PX", round(seconds * 1000)),
         ]
 
@@ -205,9 +205,9 @@ def read_books(reply: Reply) -> dict[str, Listed]:
     return {name: Listed(book.owner, book.epoch, book.released) for name, book in books.items()}
 
 
-def read_nodes(reply: Reply) -> dict[str, Address]:
+def read_nodes(reply: Reply) -> dict[str, Whereabouts]:
     """All nodes. Raises RedisError."""
-    return {name: _decode(value, Address) for name, value in read_hash(reply).items()}
+    return {name: _decode(value, Whereabouts) for name, value in read_hash(reply).items()}
 
 
 def read_known(reply: Reply) -> frozenset[str]:

@@ -52,7 +52,7 @@ from reknit_core.cluster.times import Times
 
 from reknit.cluster import layout as read
 from reknit.cluster.connecting import Access, connect
-from reknit.cluster.layout import Address, Layout
+from reknit.cluster.layout import Layout, Whereabouts
 from reknit.cluster.redis import Batch, Redis, RedisError, Words, refused
 from reknit.observe.logs import tell
 
@@ -80,22 +80,22 @@ class Library(Protocol):
 
 
 class Node:
-    """The node `name`, reached at `address`. Its tenure knows of nothing but what is heard here.
+    """The node `name`. Its tenure knows of nothing but what is heard here.
 
-    `trouble`: why the store can't be used, for people; empty: it can. `redis`: the connection.
+    `where`: it is found there. `redis`: the connection. `trouble`: why the store can't be used, for
+    people; empty: it can.
     """
 
     def __init__(
         self,
         name: str,
-        address: Address,
         access: Access,
         layout: Layout,
         times: Times,
         library: Library,
     ) -> None:
         self.name = name
-        self._address = address
+        self.where = Whereabouts("", name)
         self._access = access
         self.layout = layout
         self._lease = times.lease
@@ -307,14 +307,14 @@ class Node:
             for listed in books.values()
         )
 
-    def _at_this_place(self, other: Address | None) -> frozenset[str]:
+    def _at_this_place(self, other: Whereabouts | None) -> frozenset[str]:
         """An earlier process at this node's place runs no more, so it needs no promise of it."""
-        is_here = other is not None and other.place == self._address.place
+        is_here = other is not None and other.place == self.where.place
         return frozenset((self.name,)) if is_here else frozenset()
 
     def _renew(self, command: Renew) -> None:
         layout = self.layout
-        commands = layout.renew(self.name, self._address, command.known, self._lease)
+        commands = layout.renew(self.name, self.where, command.known, self._lease)
         begin = len(commands)
         if not command.compares:
             for book in command.books:

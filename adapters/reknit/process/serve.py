@@ -205,10 +205,13 @@ async def _open_doors(config: Config, proxy: Proxy) -> tuple[Doors, TakeoverSock
             if channel is not None:
                 await _take_doors(config, proxy, channel, doors)
             else:
-                await _restore(config, proxy)
+                _restore(config, proxy)
                 await arrive()
                 doors.clients = sockets_of_systemd()
             doors.clients = doors.clients or await _listen_on(config.listen)
+            if proxy.store is not None and channel is None:
+                names = [address_of(listener.getsockname()) for listener in doors.clients]
+                await proxy.store.begin(names)
             if config.admin is not None and not doors.admin:
                 await open_admin(config.admin, doors, must=channel is None)
             door = open_takeover_socket(config.takeover, must=channel is None)
@@ -231,7 +234,6 @@ def _keep_in_cluster(config: Config) -> Callable[[Contexts, Home], Store]:
     if find_spec("hiredis") is None:
         raise StateError("--cluster needs the package hiredis: pip install 'reknit[cluster]'")
     from reknit.cluster import book_store, connecting
-    from reknit.cluster.layout import Address
 
     try:
         tls = connecting.make_tls(config.cluster, config.tls.cluster_ca)
@@ -240,8 +242,7 @@ def _keep_in_cluster(config: Config) -> Callable[[Contexts, Home], Store]:
     access = connecting.Access(config.cluster, config.cluster_password or "", tls)
     patience = config.policy.heartbeat_timeout
     times = Times(config.cluster_lease, config.cluster_alone, patience)
-    place = ",".join((socket.gethostname(), *map(str, config.listen)))
-    return book_store.keep_in(access, config.cluster_name, times, Address("", place))
+    return book_store.keep_in(access, config.cluster_name, times)
 
 
 def _elsewhere(config: Config) -> Elsewhere:
@@ -251,11 +252,9 @@ def _elsewhere(config: Config) -> Elsewhere:
     return Elsewhere.of(find(config.state_dir, ALONE.of), ALONE)
 
 
-async def _restore(config: Config, proxy: Proxy) -> None:
+def _restore(config: Config, proxy: Proxy) -> None:
     store = proxy.store
     if not isinstance(store, DirectoryStore):
-        if store is not None:
-            await store.begin()
         return
     elsewhere = _elsewhere(config)
     try:

@@ -4,7 +4,7 @@ If the directory can't be written to any more, the sessions go on without it: a 
 end what would live without a disk. The log, the metrics and /readyz say so, and it is tried again.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from logging import ERROR, INFO, WARNING
 from pathlib import Path
 from time import time
@@ -18,6 +18,7 @@ from reknit_core.proxy.contexts import Contexts
 from reknit_core.wire.reasons import reason_of
 
 from reknit.observe.logs import LOG, tell
+from reknit.settings.addresses import Address
 from reknit.settings.options import ALWAYS, NEVER
 from reknit.state.directory import StateDir, StateError
 from reknit.state.elsewhere import HANDOVER, NOWHERE, POLL, Elsewhere
@@ -86,9 +87,8 @@ class DirectoryStore:
         """The session is over."""
         self._journal.forget(context)
 
-    async def begin(self) -> None:
-        """Make it this process's own. Raises StateError."""
-        self._directory.lock()
+    async def begin(self, addresses: Sequence[Address]) -> None:
+        """It is this process's own since restore()."""
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """See to it that what is written gets onto the disk in time, until cancelled."""

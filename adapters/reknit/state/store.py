@@ -3,11 +3,13 @@
 What is new of them is written there before it is passed on: reknit_core.durable.journal.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import trio
 from reknit_core import ContextStateMachine
+
+from reknit.settings.addresses import Address
 
 
 class Remote(Protocol):
@@ -45,8 +47,8 @@ class Store(Protocol):
     def forget(self, context: ContextStateMachine) -> None:
         """The session is over."""
 
-    async def begin(self) -> None:
-        """See that it can be used, before anything is served. Raises StateError."""
+    async def begin(self, addresses: Sequence[Address]) -> None:
+        """See that it can be used, before clients are served at these. Raises StateError."""
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Do what is to be done now and then, until cancelled; started: sessions may go on."""

@@ -1,8 +1,12 @@
-"""kill -9 of a proxy with --state-dir: its sessions are there again when it is started anew."""
+"""kill -9 of a proxy that keeps its sessions: they are there again when it is started anew.
+
+What both forms of a store are to do is tried with both: in a directory, and in Redis.
+"""
 
 import asyncio
 import resource
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
@@ -13,6 +17,7 @@ from linux import only_on_linux
 from losses import AT_MOST_ONCE, WAITING, recv_after, send_all
 from numbers_both_ways import PAUSE, Numbers
 from proxy_process import ProxyProcess
+from redis_server import in_cluster, redis_server
 from reknit.resume import ResumingClient
 from reknit_core.durable.revival import Replay
 from socket_bench import Bench, header, id_of, socket_test
@@ -42,6 +47,19 @@ def kept(folder: Path) -> tuple[str, ...]:
     return ("--state-dir", str(folder / "state"), "--state-sync", "off")
 
 
+Keeping = tuple[str, ...]
+
+
+@pytest.fixture(params=["directory", "cluster"])
+def keeping(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Keeping]:
+    """The options by which sessions are kept."""
+    if request.param == "directory":
+        yield kept(tmp_path)
+    else:
+        with redis_server(tmp_path) as redis:
+            yield in_cluster(redis, tmp_path)
+
+
 def files(folder: Path) -> list[str]:
     """What is in the directory."""
     return sorted(path.name for path in (folder / "state").iterdir())
@@ -59,12 +77,11 @@ def written_for_client(folder: Path) -> int:
 
 
 @socket_test
-async def test_ends_that_count_lose_and_repeat_nothing(bench: Bench, tmp_path: Path) -> None:
+async def test_ends_that_count_lose_and_repeat_nothing(bench: Bench, keeping: Keeping) -> None:
     counting = CountingServer()
     server = await counting.start()
     url = f"ws://127.0.0.1:{counting.port}"
-    options = kept(tmp_path)
-    proxy = await ProxyProcess.start(url, *options)
+    proxy = await ProxyProcess.start(url, *keeping)
     bench.proxies.append(proxy)
     door = ("--listen", f"127.0.0.1:{proxy.port}")
     async with asyncio.TaskGroup() as group:
@@ -79,7 +96,7 @@ async def test_ends_that_count_lose_and_repeat_nothing(bench: Bench, tmp_path: P
             while any(numbers.sent < crashes * LIFE for _, numbers, _ in runs):
                 await asyncio.sleep(PAUSE)
             await die(bench)
-            proxy = await ProxyProcess.start(url, *door, *options)
+            proxy = await ProxyProcess.start(url, *door, *keeping)
             bench.proxies.append(proxy)
             assert f"restored {SESSIONS} sessions" in await proxy.logged("restored")
             ends = [*counting.sessions.values(), *(client for client, _, _ in runs)]
@@ -98,9 +115,9 @@ async def test_ends_that_count_lose_and_repeat_nothing(bench: Bench, tmp_path: P
 
 
 @socket_test
-async def test_what_waits_for_a_server_outlives_the_proxy(bench: Bench, tmp_path: Path) -> None:
+async def test_what_waits_for_a_server_outlives_the_proxy(bench: Bench, keeping: Keeping) -> None:
     await bench.upstream.start()
-    proxy = await bench.proxy(*kept(tmp_path))
+    proxy = await bench.proxy(*keeping)
     client = await bench.connect()
     server = await bench.upstream.accept()
     await client.send("before")
@@ -109,7 +126,7 @@ async def test_what_waits_for_a_server_outlives_the_proxy(bench: Bench, tmp_path
     await proxy.reached("server_down")
     await send_all(client, WAITING)
     await (await client.ping())  # the proxy answers: it has taken them
-    await crash(bench, *kept(tmp_path))
+    await crash(bench, *keeping)
     again = await bench.connect(headers={"x-reconnect-id": id_of(client)})
     assert header(again.response, "x-reconnect") == "resumed"
     assert header(again.response, "x-reconnect-received") == str(1 + len(WAITING))
@@ -142,10 +159,10 @@ async def test_what_waits_for_a_client_outlives_the_proxy(
 
 @socket_test
 async def test_messages_under_way_are_repeated_rather_than_lost(
-    bench: Bench, tmp_path: Path
+    bench: Bench, keeping: Keeping
 ) -> None:
     await bench.upstream.start()
-    options = (*kept(tmp_path), "--confirm-after", "600")  # so nothing is confirmed
+    options = (*keeping, "--confirm-after", "600")  # so nothing is confirmed
     await bench.proxy(*options)
     client = await bench.connect()
     server = await bench.upstream.accept()
@@ -161,14 +178,14 @@ async def test_messages_under_way_are_repeated_rather_than_lost(
 
 
 @socket_test
-async def test_who_may_resume_stays_the_same(bench: Bench, tmp_path: Path) -> None:
+async def test_who_may_resume_stays_the_same(bench: Bench, keeping: Keeping) -> None:
     await bench.upstream.start()
-    await bench.proxy(*kept(tmp_path), "--resume-token")
+    await bench.proxy(*keeping, "--resume-token")
     mine = {"authorization": "mine"}
     client = await bench.connect(headers=mine)
     name, token = id_of(client), header(client.response, "x-reconnect-token")
     await (await client.ping())
-    proxy = await crash(bench, *kept(tmp_path), "--resume-token")
+    proxy = await crash(bench, *keeping, "--resume-token")
     named = {"x-reconnect-id": name, "x-reconnect-token": str(token)}
     assert (await bench.refused(headers={**named, "authorization": "yours"})).status_code == 403
     again = await bench.connect(headers={**named, **mine})
