@@ -34,7 +34,14 @@ PROMISES = ("at-most-once", "at-least-once", "exactly-once")
 )
 @click.pass_context
 def demo(ctx: click.Context, seconds: float, delivery: str, pair: bool) -> None:
-    """See it work: a server is killed and a client cut while numbers stream both ways."""
+    """See it work: a server is killed and a client cut while numbers stream both ways.
+
+    \b
+    Examples:
+      reknit demo
+      reknit demo --seconds 30 --delivery at-least-once
+      reknit demo --pair
+    """  # noqa: D301 - click reads the backspace
     if pair and ctx.get_parameter_source("delivery") is not ParameterSource.DEFAULT:
         raise click.UsageError(
             "--delivery is about ends that are cut off; with --pair neither is: leave it out"

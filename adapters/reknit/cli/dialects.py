@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 from reknit_core.wire.reasons import shortened
 
-from reknit.cli.usage import Misuse, read_text
+from reknit.cli.usage import Misuse, read_text, table
 
 if TYPE_CHECKING:
     from reknit_core.dialect.registry import Registry
@@ -36,20 +36,12 @@ def dialects(context: click.Context, files: tuple[str, ...]) -> None:
         known, _ = _known(files)
         rows = [("NAME", "SERVER'S LOSS", "FROM", "CHOSEN BY")]
         rows += [_row(dialect, known.source(dialect.name)) for dialect in known]
-        click.echo("\n".join(_table(rows)))
+        click.echo("\n".join(table(rows)))
 
 
 def _row(dialect: "Dialect", source: str) -> tuple[str, str, str, str]:
     loss = "end" if dialect.ends else "statements"
     return dialect.name, loss, shortened(source), shortened(dialect.chosen_by) or _NAME_ONLY
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
 
 
 def _known(names: Sequence[str]) -> "tuple[Registry, list[str]]":

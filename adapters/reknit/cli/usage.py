@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -17,7 +17,10 @@ MOST_SAID = 1000  # characters of an error: what is allowed stands at its end
 
 # Headings of `serve --help`; an option belongs to the first pattern that its name matches.
 _HEADINGS = (
-    ("Proxy", r"listen|workers|takeover.*|state_.*|log_.*|config_file|session_.*|drain_.*"),
+    (
+        "Proxy",
+        r"listen|workers|takeover.*|state_.*|log_.*|config_file|check|print_config|session_.*|drain_.*",
+    ),
     ("Cluster", r"cluster.*"),
     ("Admin", r"admin.*|on_event"),
     ("TLS", r"tls_.*|upstream_.+"),
@@ -42,9 +45,14 @@ class Failure(click.ClickException):
     def __init__(self, message: object) -> None:
         super().__init__(within(without_users(one_line(message)), MOST_SAID))
 
+    @property
+    def line(self) -> str:
+        """As it is printed."""
+        return f"reknit: {self.message}"
+
     def show(self, file: Any = None) -> None:
         """Print it, on standard error."""
-        click.echo(f"reknit: {self.message}", file=file or sys.stderr)
+        click.echo(self.line, file=file or sys.stderr)
 
 
 class Misuse(Failure):
@@ -80,6 +88,35 @@ class Group(click.Group):
             raise Misuse(f"{error.format_message()} ({where} --help)") from None
 
 
+class Main(Group):
+    """Shows its commands by whom they are for, in the order in which they were added."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._for_development: set[str] = set()
+
+    def add_for_development(self, command: click.Command) -> None:
+        """Add a command that only those need who work on reknit."""
+        self.add_command(command)
+        self._for_development.add(command.name or "")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in order."""
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the part of the help that lists the commands."""
+        for title in ("Commands", "Development"):
+            with formatter.section(title):
+                formatter.write_dl(
+                    [
+                        (name, command.get_short_help_str())
+                        for name, command in self.commands.items()
+                        if (name in self._for_development) == (title == "Development")
+                    ]
+                )
+
+
 class ServeCommand(click.Command):
     """Shows its options under headings."""
 
@@ -94,6 +131,15 @@ class ServeCommand(click.Command):
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """The lines of a table with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
 
 
 def _heading(name: str) -> str:

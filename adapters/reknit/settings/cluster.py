@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from reknit_core.policy.setting import PolicyError
 from reknit_core.wire.reasons import without_user
@@ -26,6 +26,13 @@ class StoreUrl:
     secure: bool = False
     user: str = ""
     database: int = 0
+
+    @property
+    def url(self) -> str:
+        """As parse_store() reads it."""
+        scheme, _, place = str(self).partition("://")
+        user = f"{quote(self.user, safe='')}@" if self.user else ""
+        return f"{scheme}://{user}{place}" + (f"/{self.database}" if self.database else "")
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -23,7 +23,7 @@ from reknit.settings.options import OPTIONS, LogFormat, LogLevel, Staying, TlsFi
 CONFIG = "config"  # names the file itself, so it can't stand in one
 SHOWN = 60  # characters of a bad value in an error
 
-_NEEDS = {
+NEEDS = {
     "tls_key": "tls_cert",
     "tls_client_ca": "tls_cert",
     "upstream_key": "upstream_cert",
@@ -150,14 +150,20 @@ def from_toml(text: str, source: str) -> Layer:
     return layer
 
 
+def overlay(*layers: Layer) -> Layer:
+    """What the layers say together, the first one above the others."""
+    given: dict[str, Given] = {}
+    for layer in reversed(layers):
+        given.update(layer)
+    return given
+
+
 def merge(*layers: Layer) -> Config:
     """The configuration that the layers make together, the first one above the others.
 
     Raises ConfigError where no layer names an upstream, or values don't go together.
     """
-    given: dict[str, Given] = {}
-    for layer in reversed(layers):
-        given.update(layer)
+    given = overlay(*layers)
     values = {name: item.value for name, item in given.items()}
     upstreams = values.pop("upstream", None)
     if not isinstance(upstreams, tuple):
@@ -182,7 +188,7 @@ def merge(*layers: Layer) -> Config:
 def _check_needs(given: Layer, upstreams: tuple[Upstream, ...]) -> None:
     """An option that would do nothing is a mistake, and may be a dangerous one."""
     for name, item in given.items():
-        needs = _NEEDS.get(name)
+        needs = NEEDS.get(name)
         if needs is not None and needs not in given:
             raise ConfigError(f"{item.label} needs {OPTIONS[needs].flag} too")
         if name in _UPSTREAM_TLS and not any(upstream.secure for upstream in upstreams):

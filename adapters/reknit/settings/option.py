@@ -1,7 +1,7 @@
 """One thing that can be configured; and those options that are the policy's settings."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, get_args, get_origin
 
@@ -19,7 +19,7 @@ class Option:
 
     A list may be given more than once on the command line, each time with commas or without.
     `allowed` says in words what may be given, `limits` the range of a number, with its unit;
-    one of a `quantity` takes other units too.
+    one of a `quantity` takes other units too. `words` are names of single values.
     One that `is_secret` can't stand on a command line, and is never shown.
     `read` takes a TOML value to the value itself; `parse` takes text to a TOML value first. Both
     raise ValueError for what is not allowed.
@@ -37,6 +37,7 @@ class Option:
     is_secret: bool = False
     limits: str = ""
     quantity: Quantity | None = None
+    words: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def flag(self) -> str:
@@ -50,6 +51,9 @@ class Option:
 
     def shown(self, value: object) -> str:
         """The value as a person may give it."""
+        for word, meaning in self.words.items():
+            if value == meaning:
+                return word
         if self.quantity is not None and isinstance(value, int | float):
             return self.quantity.show(value)
         return _shown(value)
@@ -102,7 +106,7 @@ def _shown(value: object) -> str:
         case float():
             return f"{value:g}"
         case _:
-            return str(value)
+            return str(getattr(value, "url", value))
 
 
 def _metavar(kind: Any, setting: Setting) -> str:

@@ -26,6 +26,7 @@ from reknit.settings.units import SECONDS
 
 ALWAYS = 0.0  # --state-sync: on the disk before it is passed on
 NEVER = inf  # or when the system likes
+_SYNC = {"always": ALWAYS, "off": NEVER}
 MIN_SYNC = 0.01  # seconds
 MAX_SYNC = 3600.0
 
@@ -90,8 +91,7 @@ def parse_token(text: str) -> str:
 
 def parse_sync(text: str) -> float:
     """Seconds until what is kept must be on the disk, or a word for it. Raises ValueError."""
-    words = {"always": ALWAYS, "off": NEVER}
-    return words[text] if text in words else SECONDS.read(text, MIN_SYNC, MAX_SYNC)
+    return _SYNC[text] if text in _SYNC else SECONDS.read(text, MIN_SYNC, MAX_SYNC)
 
 
 def count_workers(number: int) -> int:
@@ -210,6 +210,8 @@ def _options() -> Iterable[Option]:
         SECONDS.show(1),
         str.lower,
         lambda value: parse_sync(str(value)),
+        quantity=SECONDS,
+        words=_SYNC,
     )
     yield from cluster_options()
     yield Option(

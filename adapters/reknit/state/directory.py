@@ -13,6 +13,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from errno import EACCES, ENOTDIR
 from pathlib import Path
 
 import trio
@@ -31,8 +32,29 @@ class StateError(Exception):
     """The directory can't be used: which and why, for people."""
 
 
+def check_directory(path: Path) -> None:
+    """Whether a StateDir can be at `path`, as far as can be said without making it.
+
+    Raises StateError. The lock is left alone: it must not become another user's.
+    """
+    try:
+        if path.exists():
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                _check_private(path, descriptor)
+            finally:
+                os.close(descriptor)
+        above = next(each for each in (path, *path.absolute().parents) if each.exists())
+        if not above.is_dir():
+            raise NotADirectoryError(ENOTDIR, "it is not a directory")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise PermissionError(EACCES, "Permission denied")
+    except OSError as error:
+        raise StateError(f"can't use {path}: {_words(error)}") from None
+
+
 def _words(error: OSError) -> str:
-    if isinstance(error, FileExistsError):
+    if isinstance(error, FileExistsError | NotADirectoryError):
         return "it is not a directory"
     return reason_of(error)
 

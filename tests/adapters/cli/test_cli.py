@@ -1,6 +1,5 @@
 import logging
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -46,7 +45,7 @@ def assert_one_line(result: Result, status: int, *texts: str) -> None:
 def test_help_names_the_commands() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    for command in ("serve", "demo", "dialects", "replay", "diagram", "fuzz"):
+    for command in ("serve", "demo", "admin", "dialects", "replay", "diagram", "fuzz"):
         assert f"\n  {command} " in result.stdout
 
 
@@ -67,14 +66,30 @@ def test_serve_help_explains_every_setting() -> None:
             assert packed(option.limits) in text
 
 
-def test_serve_help_has_an_example_that_is_allowed() -> None:
-    found = re.search(r"Example: reknit (.+)", run("serve", "--help").stdout)
-    assert found is not None
-    name, *arguments = found[1].split()
-    parent = main.make_context("reknit", [name, "--help"], resilient_parsing=True)
-    options = main.commands[name].make_context(name, arguments, parent).params
-    assert options.pop("config_file") is None
-    assert merge(from_command_line(options), {}, {})
+def test_serve_stands_first_and_what_is_for_development_last() -> None:
+    text = run("--help").stdout
+    commands, development = text.partition("\nCommands:\n")[2].split("\nDevelopment:\n")
+    assert commands.split()[0] == "serve"
+    assert [line.split()[0] for line in development.strip().split("\n  ")] == [
+        "replay",
+        "diagram",
+        "fuzz",
+    ]
+
+
+@pytest.mark.parametrize("command", [(), ("serve",), ("admin",), ("demo",)])
+def test_help_has_examples_that_are_allowed(command: tuple[str, ...]) -> None:
+    text = run(*command, "--help").stdout.partition("Examples:\n")[2].partition("\n\n")[0]
+    lines = [line.split(" && ")[0].split() for line in text.splitlines()]
+    assert lines
+    for program, name, *arguments in lines:
+        assert program == "reknit"
+        parent = main.make_context("reknit", [name, "--help"], resilient_parsing=True)
+        context = main.commands[name].make_context(name, arguments, parent)
+        if name == "serve":
+            options = {**context.params}
+            named = [options.pop(name) for name in ("config_file", "check", "print_config")]
+            assert any(named) or merge(from_command_line(options), {}, {})
 
 
 def test_no_setting_is_left_without_a_heading() -> None:

@@ -17,11 +17,15 @@ import kubernetes_validate
 import pytest
 import yaml
 from admin_client import Admin
+from patience import LIMIT
 from proxy_process import ProxyProcess
 from reknit.settings.config import from_environment, from_toml, merge
+from reknit.settings.options import OPTIONS
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.policy.policy import Policy
+from relay import free_port
 from socket_bench import Bench, socket_test
+from websockets.asyncio.client import connect
 
 DEPLOY = Path(__file__).parents[3] / "adapters/reknit/deploy"
 TOKEN = "0123456789abcdef"
@@ -47,16 +51,19 @@ def container() -> dict[str, Any]:
     return dict(found)
 
 
+def variables_of_the_image() -> dict[str, str]:
+    (line,) = re.findall(r"^ENV .*", text("Dockerfile"), re.MULTILINE)
+    return dict(re.findall(r"(REKNIT_\w+)=(\S+)", line))
+
+
 async def run(command: list[str], proxy: ProxyProcess) -> int | None:
-    """Run a Python command of a file's, for this proxy's admin listener; returns its status."""
+    """Run a command of a file's, for this proxy's admin listener; returns its status."""
     line = await proxy.logged("admin listening on ")
-    port = line.rpartition(":")[2]
-    python, *rest = command
-    assert python == "/opt/reknit/bin/python"
+    program, *rest = command
+    assert program == "/opt/reknit/bin/reknit"
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *(word.replace(":9301/", f":{port}/") for word in rest),
-        env={**os.environ, "REKNIT_ADMIN_TOKEN": TOKEN},
+        *(sys.executable, "-m", "reknit", *rest),
+        env={**os.environ, "REKNIT_ADMIN": line.split()[-1], "REKNIT_ADMIN_TOKEN": TOKEN},
         stderr=asyncio.subprocess.DEVNULL,
     )
     return await process.wait()
@@ -104,7 +111,7 @@ def test_the_manifest_fits_the_proxy() -> None:
     told = config.policy.drain_time + config.policy.close_timeout
     assert pod()["terminationGracePeriodSeconds"] > told
     ports = {port["name"]: port["containerPort"] for port in container()["ports"]}
-    image = dict(re.findall(r"(REKNIT_\w+)=(\S+)", text("Dockerfile")))
+    image = variables_of_the_image()
     (listen,) = merge(from_environment({**image, **values})).listen
     assert ports["ws"] == listen.port
     assert f":{ports['admin']}" in str(config.admin)
@@ -144,11 +151,50 @@ async def test_what_docker_calls(bench: Bench) -> None:
     assert await run(json.loads(check), proxy) != 0
 
 
+def test_the_composition_fits_the_image_and_the_proxy() -> None:
+    composition = yaml.safe_load(text("compose.yaml"))
+    proxy = composition["services"]["reknit"]
+    root = (DEPLOY / proxy["build"]["context"]).resolve()
+    assert (root / proxy["build"]["dockerfile"]).samefile(DEPLOY / "Dockerfile")
+    config = merge(from_environment(proxy["environment"]))
+    assert config.upstreams[0].host in composition["services"]
+    told = config.policy.drain_time + config.policy.close_timeout
+    assert OPTIONS["drain_time"].read(proxy["stop_grace_period"]) > told
+    (volume,) = proxy["volumes"]
+    name, _, folder = volume.partition(":")
+    assert name in composition["volumes"]
+    assert str(config.state_dir).startswith(folder)
+    assert f"install -d -o 10001 -g 10001 -m 700 {folder}" in text("Dockerfile")
+    image = variables_of_the_image()
+    (listen,) = merge(from_environment({**image, **proxy["environment"]})).listen
+    assert proxy["ports"] == [f"{listen.port}:{listen.port}"]
+
+
+@socket_test
+async def test_the_server_of_the_composition_echoes(bench: Bench) -> None:
+    app = yaml.safe_load(text("compose.yaml"))["services"]["app"]
+    port = free_port()
+    program = app["environment"]["ECHO"].replace("9125", str(port))
+    assert "$$ECHO" in app["command"][-1]  # compose makes one $ of it
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
+    try:
+        async for client in connect(f"ws://127.0.0.1:{port}", proxy=None, open_timeout=LIMIT):
+            await client.send("hello")
+            assert await client.recv() == "hello"
+            await client.close()
+            break
+    finally:
+        process.kill()
+        await process.wait()
+
+
 def test_the_image_has_what_the_checkout_has() -> None:
     root = DEPLOY.parents[2]
     sources = re.findall(r"^COPY (?!--from)(.*) \S+$", text("Dockerfile"), re.MULTILINE)
+    let_in = (root / ".dockerignore").read_text().splitlines()
     for name in " ".join(sources).split():
         assert (root / name).exists(), name
+        assert f"!{name}" in let_in
 
 
 @socket_test

@@ -13,6 +13,7 @@ from reknit.settings.options import OPTIONS, LogLevel
 from reknit_core.policy.policy import SETTINGS, Policy
 from reknit_core.policy.setting import PolicyError
 from reknit_core.policy.upstream import Upstream, parse_upstream
+from wrong_settings import WRONG_LINES, WRONG_TEXTS
 
 UPSTREAM = from_command_line({"upstream": "ws://h:1"})
 
@@ -127,45 +128,7 @@ def test_close_codes_are_separated_by_commas(text: str, codes: set[int]) -> None
     assert policy_of(layer).server_retry_codes == codes
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("retry_interval", "soon"),
-        ("retry_interval", ""),
-        ("retry_interval", "0"),
-        ("retry_interval", "-1"),
-        ("retry_interval", "nan"),
-        ("retry_interval", "inf"),
-        ("retry_interval", "1 week"),
-        ("retry_interval", "1..5"),
-        ("retry_interval", "1e99999"),
-        ("queue_bytes", "4m"),
-        ("queue_bytes", "0.5"),
-        ("queue_bytes", "9" * 5000),
-        ("retry_limit", "1.5"),
-        ("retry_limit", "9" * 5000),
-        ("server_retry_codes", "1001,,1012"),
-        ("server_retry_codes", "999"),
-        ("server_retry_codes", "1001 1012"),
-        ("delivery", "sometimes"),
-        ("id_header", "x y"),
-        ("id_header", ""),
-        ("log_level", "loud"),
-        ("listen", "65536"),
-        ("listen", ":65536"),
-        ("listen", "::9300"),
-        ("listen", "::1:9300"),
-        ("listen", "h:65536"),
-        ("listen", "a..b:80"),
-        ("listen", "h:80\n"),
-        ("listen", "h:80,"),
-        ("listen", ""),
-        ("listen", "h:80,unix:"),
-        ("upstream", "ftp://h:1"),
-        ("upstream", "http://h:1"),
-        ("upstream", "h:1"),
-    ],
-)
+@pytest.mark.parametrize(("name", "value"), WRONG_TEXTS)
 def test_a_bad_text_is_named_with_what_is_allowed(name: str, value: str) -> None:
     option = OPTIONS[name]
     with pytest.raises(ConfigError) as caught:
@@ -180,39 +143,7 @@ def test_a_bad_text_is_named_with_what_is_allowed(name: str, value: str) -> None
         from_command_line({name: value})
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        'retry_interval = "1x"',
-        'retry_interval = "1 h 5 m"',
-        'retry_interval = "2d"',
-        'retry_limit = "1"',
-        'queue_bytes = "1.5B"',
-        "queue_bytes = 1.5",
-        "retry_interval = true",
-        "retry_interval = nan",
-        f"retry_interval = {10**400}",
-        "retry_interval = [1]",
-        "retry_interval = 2020-01-01",
-        "retry_interval.a = 1",
-        "retry_limit = 1.0",
-        f"retry_limit = {10**400}",
-        "retry_limit = false",
-        "id_header = 1",
-        "server_retry_codes = 1001",
-        'server_retry_codes = ["1001"]',
-        "server_retry_codes = [true]",
-        "server_retry_codes = [[1001]]",
-        "delivery = 1",
-        "delivery = []",
-        "log_level = 10",
-        "log_level = {}",
-        "listen = 65536",
-        "listen = []",
-        "listen = ['h:80', true]",
-        "upstream = []",
-    ],
-)
+@pytest.mark.parametrize("line", WRONG_LINES)
 def test_a_bad_toml_value_is_named_with_what_is_allowed(line: str) -> None:
     with pytest.raises(ConfigError) as caught:
         from_toml(line, "proxy.toml")
