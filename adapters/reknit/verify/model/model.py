@@ -322,10 +322,13 @@ class Model:
         self.life.enter(state, self.now, undone=self._undone, owed=owed)
 
     def _owed(self, end: End) -> int:
-        """How much that end must still get; another reknit gets the end of the session too."""
+        """How much that end must still get; another reknit gets the end of the session too.
+
+        One that took nothing of it in time is given up: it asks for the session, which is gone.
+        """
         life = self.life
         is_proxy = life.client_is_proxy if end is self.client else life.server_is_proxy
-        return end.owed + (is_proxy and not (end.told or end.closing))
+        return end.owed + (is_proxy and not (end.told or end.closing or end.given_up))
 
     def _is_of_no_use(self) -> bool:
         """Whether a server that knows nothing of the session is none that it can go on with."""
