@@ -22,7 +22,7 @@ _SMALLEST = 2  # bytes of a frame
 
 def check(model: Model, context: ContextStateMachine) -> None:
     """An event is over: raise BrokenError where the context is not as the model has it."""
-    model.event_over(context.next_deadline())
+    model.event_over(context._armed)
     context.check()
     legs = ((model.client, context.client), (model.server, context.server))
     if context.state is not model.life.state:

@@ -77,7 +77,7 @@ class Model:
         self._cut = False  # whether one that can't was cut off, which cuts off the server
         self.alone = False  # whether one that can't was told that all is over, and nobody hears it
         self._closes: set[str] = set()  # Close frames that an end or the operator has sent
-        self._deadline = inf  # what the context waited for when the last event was over
+        self._timer = inf  # what the adapter's timer stood at when the last event was over
 
     def _direction(self, name: str, overflow: Overflow) -> Direction:
         return Direction(
@@ -113,8 +113,10 @@ class Model:
         else:
             self._come_out(self.end(Side(who)), what)
 
-    def event_over(self, deadline: float | None) -> None:
-        """All lines of an event are read; `deadline`: the context's next one (seconds).
+    def event_over(self, timer: float) -> None:
+        """All lines of an event are read; `timer`: what the adapter's stands at (seconds).
+
+        A Pong puts the deadline off, and leaves the timer: that much more may be late.
 
         Raises BrokenError.
         """
@@ -122,7 +124,7 @@ class Model:
         if self._replaced:
             raise BrokenError("the client's earlier connection is not dropped")
         self.life.check_time(self.now)
-        self._deadline = inf if deadline is None else deadline
+        self._timer = timer
 
     # -- Events --------------------------------------------------------------------------------
 
@@ -298,21 +300,22 @@ class Model:
             self.life.grace_until = self.now
 
     def _stall(self) -> None:
-        late = self.now - self._deadline
+        late = self.now - self._timer
         for one in (self.life, self.client, self.server):
             one.stalled(late, LATE)
 
     # -- What comes out ------------------------------------------------------------------------
 
     def _enter(self, state: State) -> None:
-        gone = not (self._named or self.client.here) or not (self._resumes or self.server.here)
+        keeps = self.life.server_is_proxy and not self.server.has_closed
+        gone = not (self._named or self.client.here)
+        gone |= not (self._resumes or keeps or self.server.here)
         if state is State.CLOSING and self.life.recovers and not gone:
             self._check_cause()
         if state in CLIENT_AWAY and not self._named:
             raise BrokenError("a client that can't come back is waited for")
         if state in CLIENT_AWAY and self.life.client_is_proxy and self.client.has_closed:
             raise BrokenError("another reknit is waited for that has said 1001")
-        keeps = self.life.server_is_proxy and not self.server.has_closed
         if state in SERVER_AWAY and not (self._resumes or keeps):
             raise BrokenError("a lost server is waited for")
         # An end that is lost has not ended the session, whatever its Close said.
@@ -354,7 +357,7 @@ class Model:
 
     def _check_cause(self) -> None:
         """The session ends on purpose: an end has closed it, or a queue is full."""
-        if self._falls_back():
+        if self._falls_back() or self.life.final:
             return
         if not (self.client.closing or self.server.closing):
             self.life.recovers = False
