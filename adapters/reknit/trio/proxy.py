@@ -28,11 +28,13 @@ from reknit.observe.logs import tell
 from reknit.observe.refusals import Refusals
 from reknit.sockets.stream_socket import StreamSocket
 from reknit.state.store import Home, Store
+from reknit.trio.cluster.nodes import Nodes
 from reknit.trio.door.colleagues import Colleagues
 from reknit.trio.door.listener import Listener
 from reknit.trio.door.listeners import close_listeners
 from reknit.trio.door.newcomers import Newcomers
 from reknit.trio.door.passing import Passing
+from reknit.trio.door.pump import Pumps
 from reknit.trio.draining import Drain
 from reknit.trio.links import Link
 from reknit.trio.reactor import Reactor
@@ -95,6 +97,7 @@ class Proxy:
         self.listener = Listener(
             certificates, self.admission, counters, refusals, self.newcomers, self.reactor
         )
+        self.pumps = Pumps(self.reactor, policy.close_timeout, self.admission.leave)
         self.drain = Drain(
             self.sessions, self.passing, self.reactor, policy.drain_time, policy.close_timeout
         )
@@ -103,6 +106,8 @@ class Proxy:
         """Clients that another process has begun to shake hands with."""
         self.colleagues: Colleagues | None = None
         """The other workers, if it is one of several."""
+        self.nodes: Nodes | None = None
+        """The other machines, if it is one of several."""
 
     def _make_dialler(self) -> Dialler:
         return Dialler(self._certificates, self._policy.connect_timeout, self.reactor)
@@ -148,6 +153,8 @@ class Proxy:
                 nursery.start_soon(self.reactor.run)
                 nursery.start_soon(self._targets.run)
                 nursery.start_soon(self.reports.run)
+                if self.nodes is not None:
+                    nursery.start_soon(self.nodes.run)
                 if self.store is not None:
                     await nursery.start(self.store.run)
                 self._go_on()
@@ -177,19 +184,17 @@ class Proxy:
         for sock, newcomer in self.inherited:
             guest = self.admission.readmit(newcomer.address)
             begun, secure = newcomer.begun, newcomer.secure
-            self.newcomers.welcome(sock, guest, None, now, begun, secure=secure)
+            self.newcomers.welcome(sock, guest, now, begun, secure=secure)
         self.inherited = []
 
     async def retire(self, stop: trio.Event, keep: bool) -> None:
         """Another process has taken over: stop, or first `keep` what could not move."""
-        pumps = None if self.colleagues is None else self.colleagues.pumps
         if keep:
             await self.sessions.wait_empty()
             await self.passing.wait_empty()
-            if pumps is not None:
-                await pumps.wait_empty()
-        elif pumps is not None:
-            pumps.cut()  # their sessions are the other process's already
+            await self.pumps.wait_empty()
+        else:
+            self.pumps.cut()  # their sessions are the other process's already
         stop.set()
 
     # -- Clients -------------------------------------------------------------------------------
@@ -206,7 +211,24 @@ class Proxy:
             owner = self.sessions.contexts.elsewhere(request)
             if owner is not None:
                 return self.colleagues.bring(owner, sock, guest, handshake, now)
-        context = self.sessions.contexts.connect(handshake, request, now)
+        if self.nodes is not None and not guest.is_brought:
+            absent = self.sessions.contexts.absent(request)
+            if absent is not None:
+                self.nodes.begin(absent, sock, guest, handshake, request, now)
+                return None
+        return self.enter(sock, guest, handshake, request, guest.nonce, now)
+
+    def enter(
+        self,
+        sock: StreamSocket,
+        guest: Guest,
+        handshake: ClientHandshake,
+        request: UpgradeRequest,
+        nonce: bytes | None,
+        now: float,
+    ) -> Refusal | None:
+        """Give a client its session here, a new one with that nonce; or say why not."""
+        context = self.sessions.contexts.connect(handshake, request, now, nonce)
         if isinstance(context, Refusal):
             return context
         link = self.sessions.link(context, now)

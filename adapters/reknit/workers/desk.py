@@ -61,7 +61,7 @@ class Desk:
             GaugeMetricFamily(
                 "reknit_tls_passed_on",
                 "Connections with TLS in another worker than that of their session.",
-                len(colleagues.pumps),
+                len(self._proxy.pumps),
             ),
         ]
 

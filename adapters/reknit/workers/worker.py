@@ -85,7 +85,7 @@ class Worker:
         inboxes = [_socket(descriptor) for descriptor in begin.inboxes]
         own = _socket(begin.inbox)
         self._colleagues = proxy.colleagues = Colleagues(
-            inboxes, own, policy, proxy.admission, proxy.newcomers, proxy.reactor
+            inboxes, own, policy, proxy.admission, proxy.newcomers, proxy.pumps, proxy.reactor
         )
         self._hook = make_hook(config)
         import_admin(config)
@@ -148,7 +148,7 @@ class Worker:
         await self._link.say(Drained())
         await self._end.wait()
         with trio.move_on_after(self._config.policy.close_timeout):
-            await self._colleagues.pumps.wait_empty()
+            await self._proxy.pumps.wait_empty()
 
     async def _listen_to_parent(self, nursery: trio.Nursery) -> None:
         async for message in self._link.hear(TO_WORKER):

@@ -44,9 +44,10 @@ class _Preface(msgspec.Struct, frozen=True):
 
 
 class ClientPreface(_Preface, frozen=True, tag="client"):
-    """A client is brought home, which has named that session."""
+    """A client is brought home, which has named that session, or else `creates` it."""
 
     session: Annotated[str, msgspec.Meta(max_length=128)]
+    creates: bool
     arrival: Arrival
 
 

@@ -28,7 +28,7 @@ class Guest:
     `peer`: the address of its other end; `address`: the client's, as far as it is known.
     """
 
-    __slots__ = ("address", "asked", "gone", "key", "peer")
+    __slots__ = ("address", "asked", "gone", "is_brought", "key", "nonce", "peer")
 
     def __init__(self, peer: str) -> None:
         self.peer = peer
@@ -36,6 +36,8 @@ class Guest:
         self.asked = False  # whether it has made a request before
         self.key: bytes | None = None  # among those of which address it is counted
         self.gone = False
+        self.is_brought = False  # by another machine, which knows that its session is here
+        self.nonce: bytes | None = None  # of the session that it is to begin
 
 
 class Admission:

@@ -2,6 +2,9 @@
 
 import msgspec
 
+from reknit_core.proxy.admission import Guest
+from reknit_core.wire.handshake import ClientHandshake
+
 
 class Arrival(msgspec.Struct):
     """A client whose request isn't answered: its address, and what it has sent.
@@ -12,3 +15,8 @@ class Arrival(msgspec.Struct):
     address: str
     begun: bytes
     secure: bool = False
+
+
+def arrival_of(guest: Guest, handshake: ClientHandshake) -> Arrival:
+    """A client whose request is complete; it is not answered, but passed on."""
+    return Arrival(guest.peer, handshake.head + handshake.rest, handshake.secure)

@@ -36,6 +36,16 @@ ID_BYTES = 16  # of randomness in an id that the proxy makes
 NONCE_BYTES = 8
 
 
+class Absent(NamedTuple):
+    """A session that a client names, and that isn't here.
+
+    `nonce`: what tells a new one from others of that id; None: the client wants that one only.
+    """
+
+    connection_id: str
+    nonce: bytes | None
+
+
 class _No(NamedTuple):
     """How a client is told that it can't have the session that it names."""
 
@@ -107,9 +117,15 @@ class Contexts:
         return outcome
 
     def connect(
-        self, handshake: ClientHandshake, request: UpgradeRequest, now: float
+        self,
+        handshake: ClientHandshake,
+        request: UpgradeRequest,
+        now: float,
+        nonce: bytes | None = None,
     ) -> ContextStateMachine | Refusal:
         """A client's opening handshake is complete: its session, new or resumed, or why not.
+
+        `nonce`: that of the session if it is new, see absent().
 
         The handshake's connection is the client leg's, with the context's
         `client.generation`, from here on.
@@ -124,7 +140,7 @@ class Contexts:
         if claim.must_resume and (known is None or known.state is State.OPENING):
             return self._turn_away(claim, _UNKNOWN, "there is no such session, or it has ended")
         if known is None:
-            return self._create(claim, handshake, now)
+            return self._create(claim, handshake, now, nonce)
         if not known.belongs_to(claim):
             return self._turn_away(claim, _NOT_YOURS, "the session belongs to another client")
         problem = known.mismatch(claim)
@@ -149,6 +165,25 @@ class Contexts:
     def lacks_server(self) -> bool:
         """Whether the proxy isn't ready, as no server is up, where the policy asks for one."""
         return self._policy.ready_needs_server and not self.servers.is_any_up
+
+    def has(self, connection_id: str) -> bool:
+        """Whether the session is here, so that a client can come back to it."""
+        known = self._contexts.get(connection_id)
+        return known is not None and known.resumable
+
+    def absent(self, request: UpgradeRequest) -> Absent | None:
+        """The session that a request names, if it isn't here: it may be another machine's."""
+        claim = Claim.read(self._policy, request)
+        if isinstance(claim, Refusal) or claim.connection_id is None:
+            return None
+        if self.has(claim.connection_id):
+            return None
+        return self.expect(claim.connection_id, creates=not claim.must_resume)
+
+    def expect(self, connection_id: str, *, creates: bool) -> Absent:
+        """One that isn't here, with a nonce if it is to begin where it is nowhere else."""
+        creates = creates and not self.is_draining
+        return Absent(connection_id, self._randomness(NONCE_BYTES) if creates else None)
 
     def take_in(self, form: FrozenContext, now: float) -> ContextStateMachine:
         """A context that another process had; time stood still between the form's `now` and this.
@@ -208,7 +243,7 @@ class Contexts:
         return self.budget.has_freed_much()
 
     def _create(
-        self, claim: Claim, handshake: ClientHandshake, now: float
+        self, claim: Claim, handshake: ClientHandshake, now: float, nonce: bytes | None
     ) -> ContextStateMachine | Refusal:
         if self.is_draining:
             return shutting_down("the proxy takes no new sessions any more")
@@ -224,7 +259,7 @@ class Contexts:
         pinned = Pinned.from_request(
             self._policy, connection_id, request, told, key, named=claim.can_return, pared=pared
         )
-        nonce = self._randomness(NONCE_BYTES)
+        nonce = nonce or self._randomness(NONCE_BYTES)
         context = ContextStateMachine(self._surroundings, pinned, nonce)
         self._put(context)
         self.counters.began(context.state)

@@ -23,7 +23,9 @@ from reknit_core.proxy.arrival import Arrival
 
 KEY = Secret("a secret that nobody else knows at all").for_links
 OTHER_KEY = Secret("a secret that nobody else knows at al").for_links
-CLIENT = ClientPreface("a", "b", "some-id", Arrival("192.0.2.1", b"GET / HTTP/1.1\r\n\r\n", True))
+CLIENT = ClientPreface(
+    "a", "b", "some-id", False, Arrival("192.0.2.1", b"GET / HTTP/1.1\r\n\r\n", True)
+)
 PREFACES = (CLIENT, PromisePreface("a", "b", {"book": 3}), ProbePreface("a", "b"))
 NONCES = (b"1" * RANDOM_BYTES, b"2" * RANDOM_BYTES)
 
@@ -168,7 +170,7 @@ def test_a_length_that_is_too_great_is_not_waited_for() -> None:
 
 def test_a_preface_that_is_too_great_is_not_sent() -> None:
     with pytest.raises(PrefaceError, match="allowed"):
-        make(ClientPreface("a", "b", "id", Arrival("", bytes(MAX_PREFACE))))
+        make(ClientPreface("a", "b", "id", True, Arrival("", bytes(MAX_PREFACE))))
 
 
 @given(st.binary(max_size=300), sizes)

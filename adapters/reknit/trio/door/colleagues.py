@@ -15,7 +15,7 @@ from logging import DEBUG, ERROR, WARNING
 import msgspec
 from reknit_core.policy.policy import Policy
 from reknit_core.proxy.admission import Admission, Guest
-from reknit_core.proxy.arrival import Arrival
+from reknit_core.proxy.arrival import Arrival, arrival_of
 from reknit_core.wire.handshake import ClientHandshake, Refusal, encode_refusal, refusal
 from reknit_core.wire.reasons import reason_of
 
@@ -105,13 +105,14 @@ class Parcel:
     `ours`: its TLS connection and our end of the pair, where it speaks TLS here.
     """
 
-    __slots__ = ("arrival", "guest", "ours", "outbox", "stream", "theirs")
+    __slots__ = ("arrival", "guest", "handshake", "ours", "outbox", "stream", "theirs")
 
     def __init__(
-        self, outbox: "Outbox", arrival: Arrival, stream: StreamSocket, guest: Guest
+        self, outbox: "Outbox", stream: StreamSocket, guest: Guest, handshake: ClientHandshake
     ) -> None:
         self.outbox = outbox
-        self.arrival = arrival
+        self.handshake = handshake
+        self.arrival = arrival_of(guest, handshake)
         self.stream = stream
         self.guest = guest
         self.ours: socket.socket | None = None
@@ -177,9 +178,11 @@ class Colleagues:
         policy: Policy,
         admission: Admission,
         newcomers: Newcomers,
+        pumps: Pumps,
         reactor: Reactor,
     ) -> None:
         self.reactor = reactor
+        self._pumps = pumps
         self._admission = admission
         self._newcomers = newcomers
         self._inbox = Inbox(self, own)
@@ -187,7 +190,6 @@ class Colleagues:
         self._deadlines: Deadlines[Parcel] = Deadlines(
             policy.handshake_wait, reactor.schedule, self._expire
         )
-        self.pumps = Pumps(reactor, policy.close_timeout, admission.leave)
         self.brought = 0
         """How many were brought to others so far."""
         self.is_open = True
@@ -211,9 +213,8 @@ class Colleagues:
         outbox = self._outboxes[owner]
         if len(outbox.waiting) >= WAITING:
             return _BUSY
-        arrival = Arrival(guest.peer, handshake.head + handshake.rest, handshake.secure)
         try:
-            parcel = Parcel(outbox, arrival, stream, guest)
+            parcel = Parcel(outbox, stream, guest, handshake)
         except OSError as error:
             return self._busy(error)
         try:
@@ -263,14 +264,13 @@ class Colleagues:
             self._admission.leave(parcel.guest)
         else:
             assert isinstance(parcel.stream, TlsSocket)  # else there is no pair
-            self.pumps.begin(parcel.stream, parcel.ours, parcel.guest)
+            self._pumps.begin(parcel.stream, parcel.ours, parcel.guest)
 
     def _expire(self, parcel: Parcel, now: float) -> None:
         """There was no room in time."""
         parcel.outbox.waiting.remove(parcel)
         parcel.call_back()
-        farewell = encode_refusal(_BUSY)
-        self._newcomers.leaving.begin(parcel.stream, farewell, parcel.guest, now).ready(now)
+        self._newcomers.turn_away(parcel.stream, parcel.guest, parcel.handshake, _BUSY, now)
 
     # -- From others ---------------------------------------------------------------------------
 
@@ -295,7 +295,7 @@ class Colleagues:
         if isinstance(guest, Guest):
             tell(DEBUG, "brought", "client %(address)s is brought here", address=arrival.address)
             begun, secure = arrival.begun, arrival.secure
-            self._newcomers.welcome(sock, guest, None, now, begun, secure=secure)
+            self._newcomers.welcome(sock, guest, now, begun, secure=secure)
         else:
             self._newcomers.leaving.begin(sock, encode_refusal(guest), None, now).ready(now)
 

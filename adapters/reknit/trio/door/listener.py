@@ -13,6 +13,7 @@ from reknit_core.wire.reasons import reason_of
 from reknit.observe.refusals import Refusals
 from reknit.sockets.poller import READ
 from reknit.sockets.stream_socket import without_delay
+from reknit.sockets.tls import TlsSocket
 from reknit.trio.door.newcomers import Newcomers
 from reknit.trio.door.spare_file import SpareFile
 from reknit.trio.reactor import Reactor
@@ -22,7 +23,7 @@ from reknit.trio.watched import Watched
 ACCEPTS = 16  # connections in one go
 LINGERING = 64  # that are refused at the door and waited for: the answer needs it, a flood doesn't
 PAUSE = 0.02  # seconds until the next client, where there is no file for one
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 _NO_FILE = refusal(503, "connection_limit", "too many connections", ((b"retry-after", b"5"),))
 
@@ -104,7 +105,7 @@ class Listener:
             except BlockingIOError:
                 break
             except OSError as error:
-                if error.errno in _NO_ROOM:
+                if error.errno in NO_ROOM:
                     self._accept_last(entrance, reason_of(error), now)
                 else:
                     self._refusals.accept_failed(reason_of(error))  # of that connection: accept(2)
@@ -151,7 +152,9 @@ class Listener:
         guest = self._admission.arrive(address, now)
         context = self._certificates.for_clients
         if isinstance(guest, Guest):
-            self._newcomers.welcome(without_delay(sock), guest, context, now)
+            without_delay(sock)
+            stream = sock if context is None else TlsSocket(sock, context, None)
+            self._newcomers.welcome(stream, guest, now, secure=context is not None)
             return
         self._refusals.limited(address, guest)
         if context is None:

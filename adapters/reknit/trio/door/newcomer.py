@@ -6,7 +6,6 @@ from reknit_core.proxy.admission import Guest
 from reknit_core.wire.handshake import ClientHandshake
 
 from reknit.sockets.stream_socket import StreamSocket
-from reknit.sockets.tls import TlsSocket
 from reknit.trio.watched import Watched
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 class Newcomer(Watched):
     """Its connection, and what was read of its request; `begun`: before it was here.
 
-    `secure`: whether it speaks TLS, to whoever passes on what it says; here it is plain then.
+    `secure`: whether it speaks TLS, here or to whoever passes on what it says.
     """
 
     __slots__ = ("_begun", "_newcomers", "_secure", "guest", "handshake", "is_kept", "stream")
@@ -34,7 +33,7 @@ class Newcomer(Watched):
         self._newcomers = newcomers
         self.stream = stream
         self.guest = guest
-        self._secure = secure or isinstance(stream, TlsSocket)
+        self._secure = secure
         self.is_kept = False
         """Whether this isn't the first request on its connection."""
         self._expect(begun)

@@ -1,8 +1,6 @@
 """Clients until a session has them: reading their requests, and answering others."""
 
 import logging
-import socket
-import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -75,20 +73,17 @@ class Newcomers:
 
     def welcome(
         self,
-        sock: socket.socket,
+        stream: StreamSocket,
         guest: Guest,
-        context: ssl.SSLContext | None,
         now: float,
         begun: bytes = b"",
         *,
-        secure: bool = False,
+        secure: bool,
     ) -> None:
         """Read a guest's request, of which `begun` was read before.
 
-        `context`: how it speaks TLS, if it has to; `secure`: whether it does, to somebody who
-        passes it on.
+        `secure`: whether it speaks TLS, here or to somebody who passes it on.
         """
-        stream = sock if context is None else TlsSocket(sock, context, None)
         self._expect(Newcomer(self, stream, guest, begun, secure=secure), now)
 
     def send_away(self, guest: Guest) -> None:
@@ -188,7 +183,7 @@ class Newcomers:
     def _passed(self, newcomer: Newcomer, rest: bytes | None, now: float) -> None:
         """Its plain request is answered; `rest` came behind it. None: another one can't follow."""
         if rest is None:
-            self._say_last(newcomer, b"", now)
+            self._say_last(newcomer.stream, newcomer.guest, b"", now)
             return
         self._admission.stay(newcomer.guest, now)
         newcomer.keep(rest)
@@ -210,13 +205,24 @@ class Newcomers:
             self._refuse(newcomer, refusal(408, "request_timeout", limit), now)
 
     def _refuse(self, newcomer: Newcomer, answer: Refusal, now: float) -> None:
-        self._refusals.refused(newcomer.guest.address, answer)
-        self._admission.linger(newcomer.guest, now)
-        self._say_last(newcomer, newcomer.handshake.refuse(answer), now)
+        self.turn_away(newcomer.stream, newcomer.guest, newcomer.handshake, answer, now)
 
-    def _say_last(self, newcomer: Newcomer, farewell: bytes, now: float) -> None:
-        leaver = self.leaving.begin(newcomer.stream, farewell, newcomer.guest, now)
-        self._serving[newcomer.guest] = leaver
+    def turn_away(
+        self,
+        stream: StreamSocket,
+        guest: Guest,
+        handshake: ClientHandshake,
+        answer: Refusal,
+        now: float,
+    ) -> None:
+        """Answer a client's request so, and let it go. Also one that `enter` has taken over."""
+        self._refusals.refused(guest.address, answer)
+        self._admission.linger(guest, now)
+        self._say_last(stream, guest, handshake.refuse(answer), now)
+
+    def _say_last(self, stream: StreamSocket, guest: Guest, farewell: bytes, now: float) -> None:
+        leaver = self.leaving.begin(stream, farewell, guest, now)
+        self._serving[guest] = leaver
         leaver.ready(now)
 
     def _release(self, newcomer: Newcomer) -> None:

@@ -1,11 +1,14 @@
-"""Clients who speak TLS in this process, and whose sessions are in another.
+"""Clients who are connected to this process, and whose sessions are in another.
 
-TLS can't leave the process in which it was agreed on. So the other one gets one end of a socket
-pair, and here what comes is passed on, both ways. It is a longer wire, and no hop of the protocol.
+What comes is passed on, both ways: to another worker through a socket pair, as TLS can't leave the
+process in which it was agreed on; to another machine through a connection of its own. It is a
+longer wire, and no hop of the protocol.
 """
 
 import socket
+import struct
 from collections.abc import Callable
+from contextlib import suppress
 
 from reknit_core.proxy.admission import Guest
 
@@ -16,8 +19,10 @@ from reknit.trio.gathering import Gathering
 from reknit.trio.reactor import Reactor
 from reknit.trio.watched import Deadlines, Watched
 
-READ_SIZE = 16 * 1024  # bytes: a record of TLS; and so many may wait in each direction
+READ_SIZE = 64 * 1024  # bytes; and so many may wait in each direction
 BUFFER = 64 * 1024  # bytes that the system keeps of what the other process has written
+
+_AT_ONCE = struct.pack("ii", 1, 0)  # struct linger: close() throws away what waits, and says RST
 
 
 class End(Watched):
@@ -27,11 +32,11 @@ class End(Watched):
 
     other: "End"
 
-    def __init__(self, pump: "Pump", sock: StreamSocket) -> None:
+    def __init__(self, pump: "Pump", sock: StreamSocket, rest: bytes) -> None:
         super().__init__(sock.fileno())
         self.pump = pump
         self.socket = sock
-        self.rest = b""  # to be written to it
+        self.rest = rest  # to be written to it
         self.has_ended = False  # nothing more comes from it
 
     def ready(self, now: float) -> None:
@@ -76,14 +81,16 @@ class End(Watched):
 
 
 class Pump:
-    """Passes on between a client's TLS connection and our end of the pair."""
+    """Passes on between a client's connection and that to the other process."""
 
     __slots__ = ("_ends", "guest", "pumps")
 
-    def __init__(self, pumps: "Pumps", client: TlsSocket, ours: socket.socket, guest: Guest):
+    def __init__(
+        self, pumps: "Pumps", client: StreamSocket, ours: StreamSocket, guest: Guest, rest: bytes
+    ) -> None:
         self.pumps = pumps
         self.guest = guest
-        self._ends = (End(self, client), End(self, ours))
+        self._ends = (End(self, client, rest), End(self, ours, b""))
         self._ends[0].other, self._ends[1].other = self._ends[1], self._ends[0]
 
     def begin(self) -> None:
@@ -95,14 +102,20 @@ class Pump:
         """Something has changed: wait for something else."""
         ended = [end.has_ended for end in self._ends]
         if all(ended):
-            self.drop()
+            self._close()
             return
         if any(ended):
             self.pumps.expect_end(self, now)
         self.begin()
 
     def drop(self) -> None:
-        """Cut both connections."""
+        """Cut both connections: neither peer is to take it for an end of the other's."""
+        for end in self._ends:
+            with suppress(OSError):
+                cut_at_close(end.socket)
+        self._close()
+
+    def _close(self) -> None:
         for end in self._ends:
             self.pumps.reactor.release(end)
             end.socket.close()
@@ -127,9 +140,11 @@ class Pumps:
         """Return when none is open any more."""
         await self._open.wait_empty()
 
-    def begin(self, client: TlsSocket, ours: socket.socket, guest: Guest) -> None:
-        """Pass on between these two."""
-        pump = Pump(self, client, ours, guest)
+    def begin(
+        self, client: StreamSocket, ours: StreamSocket, guest: Guest, rest: bytes = b""
+    ) -> None:
+        """Pass on between these two; `rest` has come for the client already."""
+        pump = Pump(self, client, ours, guest, rest)
         self._open.add(pump)
         pump.begin()
 
@@ -148,6 +163,13 @@ class Pumps:
         self._open.discard(pump)
         self._deadlines.end(pump)
         self._leave(pump.guest)
+
+
+def cut_at_close(sock: StreamSocket) -> None:
+    """Have close() end the connection by RST. Raises OSError."""
+    plain = sock.socket if isinstance(sock, TlsSocket) else sock
+    assert isinstance(plain, socket.socket)  # the only other kind
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
 
 
 def make_pair() -> tuple[socket.socket, socket.socket]:

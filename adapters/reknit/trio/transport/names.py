@@ -30,6 +30,11 @@ class Places:
         self._asking: list[Told] = []
         self._asked = trio.Event()
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether that needs no looking up: then run() does nothing."""
+        return self._holds_until == inf
+
     def find(self, told: Told, now: float) -> list[Place] | None:
         """Where it is; None: `told` will hear it."""
         if now < self._holds_until:

@@ -1,0 +1,1 @@
+"""The other nodes of a cluster: clients are brought to them, and come from them."""
