@@ -19,8 +19,9 @@ class Look:
 class Renew:
     """Write `known`, the nodes that this one knows, then its lease, then look at `books`: Renewed.
 
-    `compares`: it is the first time on this connection: the top is to be read, and whether it is
-    the last that was written here. Else it is enough to see that no entry has a higher epoch.
+    `compares`: it is the first time on this connection, or the node stands still: the top is to be
+    read with its owner, and whether it is the last entry that was made here. Else it is enough to
+    see that there is a stream, and no higher epoch in it.
     With replicas, the lease counts only once they have it.
     """
 
@@ -63,7 +64,7 @@ class List:
 
 @dataclass(frozen=True, slots=True)
 class Unlist:
-    """Take a book out of the list, as it has no stream. Has no answer."""
+    """Take a book out of the list, as it has no stream, or is over. Has no answer."""
 
     book: str
 

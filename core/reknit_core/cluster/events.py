@@ -16,13 +16,15 @@ class Top:
     """What is newest in a book's stream.
 
     `owner`: the node that has claimed `epoch`, None if the store doesn't say it any more.
-    `released`: it has given the book up. `is_whole`: the last entry is the last that this node has
-    made for it, and none was left out; it counts in an answer to Renew with `compares` only.
+    `released`: it has given the book up. `ended`: the book is over, and expires. `is_whole`: the
+    last entry is the last that this node has made for it, and none was left out; it counts in an
+    answer to Renew with `compares` only.
     """
 
     epoch: int
     owner: str | None
     released: bool = False
+    ended: bool = False
     is_whole: bool = True
 
 
@@ -144,7 +146,10 @@ class Probed:
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """A book of its own is made here, under a name that nobody else has, at `epoch`."""
+    """A book of its own is to be made here, under a name that nobody else has, at `epoch`.
+
+    Its stream is made once the commands that this brings have gone out.
+    """
 
     book: str
     epoch: int

@@ -79,7 +79,7 @@ class BookTrigger(Enum):
     RELEASE = "release"
     EMPTIED = "emptied"
     RELEASED = "released"
-    FOUND_ELSEWHERE = "found_elsewhere"
+    LISTED = "listed"
 
 
 class BookTransition(NamedTuple):
@@ -148,7 +148,7 @@ BOOK_TRANSITIONS: tuple[BookTransition, ...] = (
     BookTransition(Book.ENDING, BookTrigger.TAKEN, Book.FENCED),
     BookTransition(Book.ENDING, BookTrigger.SURENESS_ENDED, Book.FREE),
     #
-    BookTransition(Book.FENCED, BookTrigger.FOUND_ELSEWHERE, Book.FREE),
+    BookTransition(Book.FENCED, BookTrigger.LISTED, Book.FREE),
 )
 
 NODE_MACHINE = machine_of(Node, NODE_TRANSITIONS, Node.JOINING)

@@ -13,7 +13,16 @@ _IN_HAND = (Book.CLAIMING, Book.REPLAYING)
 class Claiming:
     """One book after the other, so that others may take the next. Commands go to `out`."""
 
-    __slots__ = ("_acquaintances", "_book", "_holdings", "_node", "_out", "_promises", "_unsure")
+    __slots__ = (
+        "_acquaintances",
+        "_book",
+        "_holdings",
+        "_node",
+        "_out",
+        "_probed",
+        "_promises",
+        "_unsure",
+    )
 
     def __init__(
         self,
@@ -33,6 +42,7 @@ class Claiming:
     def stop(self) -> None:
         """What was asked gets no answer any more, and what was answered is old."""
         self._book: str | None = None  # the one that is asked about
+        self._probed: str | None = None  # the owner that is asked, if it is
         self._unsure: set[str] = set()  # owners without a lease that did not say they are sure
 
     def consider(self, sight: Sight) -> None:
@@ -51,16 +61,16 @@ class Claiming:
         if listed.released or listed.owner == self._node or listed.owner in self._unsure:
             self._out.append(Check(book))
         else:
+            self._probed = listed.owner
             self._out.append(Probe(listed.owner))
 
     def probed(self, probed: Probed, sight: Sight) -> None:
         """The owner has answered, or not."""
-        book = self._book
-        listed = self._listed(sight)
-        if book is None or listed is None or listed.owner != probed.node:
+        if probed.node != self._probed:
             return
-        self._book = None
-        if not probed.is_sure:
+        book, listed = self._book, self._listed(sight)
+        self._book = self._probed = None
+        if not probed.is_sure and book is not None and listed is not None:
             self._unsure.add(probed.node)
             self._ask(book, listed)
 
@@ -73,10 +83,11 @@ class Claiming:
         holding = self._holdings.open(found.book)
         if listed is None or holding.state is not Book.FREE:
             return True
-        if found.top is None:
+        if found.top is None or found.top.ended:
             self._out.append(Unlist(found.book))
-        elif found.top.epoch > listed.epoch and found.top.owner != listed.owner:
-            # Who claimed it went down before the list said so, or is about to say so.
+        elif found.top.epoch > listed.epoch:
+            # A claim that the list doesn't have yet, or never gets as who made it is down. Whether
+            # its owner is sure must be seen after it.
             self._out.append(List(found.book, found.top.owner or "", found.top.epoch))
         else:
             truth = Listed(listed.owner, found.top.epoch, found.top.released)

@@ -19,6 +19,8 @@ from reknit_core.cluster.tenure.holdings import Holding, Holdings
 from reknit_core.cluster.tenure.promises import Acquaintances, Promises
 from reknit_core.cluster.tenure.sight import Sight
 
+_GOING = (Book.RELEASING, Book.ENDING)
+
 
 class Keeping:
     """Moves the node's books by their table. Commands go to `out`.
@@ -65,11 +67,13 @@ class Keeping:
 
     # -- By this node --------------------------------------------------------------------------
 
-    def begin(self, book: str, epoch: int) -> None:
-        """A new one, that nobody else knows of."""
+    def begin(self, book: str, epoch: int, *, connected: bool) -> None:
+        """A new one. It is listed before anything is in it: else nobody would look for it."""
         holding = self.holdings.open(book)
         holding.epoch = holding.claimed = epoch
         holding.move(BookTrigger.BEGAN)
+        if connected:
+            self._out.append(List(book, self._node, epoch))
 
     def replayed(self, book: str) -> None:
         """It has been read; unless it was lost meanwhile, it is in use."""
@@ -127,7 +131,7 @@ class Keeping:
     # -- By the store --------------------------------------------------------------------------
 
     def listed(self, seen: Looked) -> None:
-        """The list of books: a fenced one has another owner, and one of ours says whose it is."""
+        """The list of books: it says whose ours are, and a fenced one is like any other's again."""
         for holding in self.holdings:
             listed = seen.books.get(holding.name)
             match holding.state:
@@ -136,8 +140,8 @@ class Keeping:
                     holding.epoch,
                 ):
                     self._out.append(List(holding.name, self._node, holding.epoch))
-                case Book.FENCED if listed is not None and listed.owner != self._node:
-                    holding.move(BookTrigger.FOUND_ELSEWHERE)
+                case Book.FENCED if listed is not None:
+                    holding.move(BookTrigger.LISTED)
                 case Book.FREE | Book.FENCED if listed is None and not holding.is_uncertain:
                     self.holdings.forget(holding.name)
 
@@ -153,9 +157,12 @@ class Keeping:
 
     def finish(self, holding: Holding, top: Top | None) -> None:
         """What was to be written when the last connection broke is written now, if it was not."""
-        if top is not None and top.released:
-            self.released(holding.name)
-        elif holding.state is Book.RELEASING:
+        if top is not None and (top.released or top.ended):
+            self._move(holding, BookTrigger.RELEASED)
+            return
+        if holding.is_behind(top):
+            self._write_anew(holding)
+        if holding.state is Book.RELEASING:
             self._out.append(Release(holding.name, holding.epoch))
         elif holding.state is Book.ENDING:
             self._out.append(End(holding.name, holding.epoch))
@@ -170,6 +177,8 @@ class Keeping:
         if holding.is_in_memory:
             if self._is_taken(holding, found.top, sight):
                 self._move(holding, BookTrigger.TAKEN)
+            elif holding.state in _GOING:
+                self.finish(holding, found.top)
             else:
                 self._mend(holding, found.top)
         elif holding.is_uncertain:
@@ -209,9 +218,14 @@ class Keeping:
     def _mend(self, holding: Holding, top: Top | None) -> None:
         """The store may have forgotten what this node has in memory."""
         if holding.state is Book.OWNED and holding.is_behind(top):
-            self._out.append(WriteAnew(holding.name, holding.epoch))
+            self._write_anew(holding)
         elif holding.state is Book.REPLAYING and (top is None or top.epoch < holding.epoch):
             self._move(holding, BookTrigger.STORE_LOST)
+
+    def _write_anew(self, holding: Holding) -> None:
+        """Listed first: its stream may be gone, and nobody looks for one that isn't listed."""
+        self._out.append(List(holding.name, self._node, holding.epoch))
+        self._out.append(WriteAnew(holding.name, holding.epoch))
 
     def _clear_up(self, holding: Holding, top: Top | None) -> None:
         holding.claimed = holding.epoch

@@ -81,7 +81,7 @@ class Tenure:
         self._leaves_by = inf
         self._named: frozenset[str] = frozenset()  # who is known, as the last renewal says
         self._is_looking = self._is_renewing = False
-        self._compares = True  # the next renewal is the first of its connection
+        self._compares = True  # until the first renewal of a connection is answered
         self._next_look = self._next_renewal = self._next_release = -inf
 
     # -- What is so ----------------------------------------------------------------------------
@@ -110,6 +110,16 @@ class Tenure:
     def books(self) -> dict[str, tuple[Book, int]]:
         """The books that this node has to do with: state and epoch, by name."""
         return {each.name: (each.state, each.epoch) for each in self._keeping.holdings}
+
+    def state_of(self, book: str) -> Book:
+        """Where that book is, as this node sees it."""
+        holding = self._keeping.holdings.get(book)
+        return Book.FREE if holding is None else holding.state
+
+    def epoch_of(self, book: str) -> int:
+        """The epoch under which this node has it, or had it; 0 if it never had."""
+        holding = self._keeping.holdings.get(book)
+        return 0 if holding is None else holding.epoch
 
     def commands(self) -> list[Command]:
         """What is to be done, in this order; each once."""
@@ -149,7 +159,7 @@ class Tenure:
                 self._promises.answered(event.node, event.sent_at, agreed=event.agreed)
                 self._rely_on_promises(now)
             case Began():
-                self._keeping.begin(event.book, event.epoch)
+                self._keeping.begin(event.book, event.epoch, connected=self._sight is not None)
             case Emptied():
                 self._keeping.emptied(event.book, connected=self._sight is not None)
             case Leave():
@@ -246,7 +256,8 @@ class Tenure:
         self._next_renewal = now + self._times.renewal
         self._named = self._others
         books = tuple(each.name for each in self._keeping.holdings.in_memory)
-        self._out.append(Renew(self._named, books, self._compares))
+        compares = self._compares or self.state is Node.STANDING_STILL
+        self._out.append(Renew(self._named, books, compares))
 
     def _looked(self, seen: Looked, sight: Sight) -> None:
         self._is_looking = False
@@ -274,10 +285,11 @@ class Tenure:
             if holding.name in renewed.tops:
                 top = renewed.tops[holding.name]
                 self._keeping.renewed(holding, top, sight, renewed.sent_at)
-                if self._compares:
+                if self._compares and holding.state in (Book.RELEASING, Book.ENDING):
                     self._keeping.finish(holding, top)
-        if self._compares:
+        if self._compares and sight.last is not None:
             self._compares = False
+            self._keeping.listed(sight.last)
             self._keeping.check_uncertain()
         if self.state is Node.JOINING:
             self._go_on(NodeTrigger.RENEWED)
