@@ -13,7 +13,7 @@ import trio
 from reknit.admin.calls import SessionCalls
 from reknit.admin.feed import Feed
 from reknit.admin.health import routes
-from reknit.admin.metrics import Metrics
+from reknit.admin.metrics.collector import Metrics
 from reknit.admin.page import Page
 from reknit.admin.requests import RequestCalls
 from reknit.admin.router import Route
@@ -24,6 +24,7 @@ from reknit.state.directory import StateDir
 from reknit.state.directory_store import DirectoryStore
 from reknit.trio.reactor import Reactor
 from reknit.trio.sessions import Sessions
+from reknit.trio.transport.certificates import Certificates
 from reknit_core.codes import GAP, OVERFLOW, SERVICE_RESTART, TAKEN_OVER
 from reknit_core.counters import Histogram
 from reknit_core.policy.policy import SETTINGS, Policy
@@ -83,7 +84,7 @@ def admin(folder: Path) -> tuple[Metrics, list[Route]]:
     reactor = Reactor(*[lambda *_: None] * 5)
     sessions = Sessions(contexts, reactor, records=True)
     store = DirectoryStore(StateDir(folder, NEVER), contexts)
-    metrics = Metrics(sessions, Admission(Policy()), Histogram(), lambda: 0, store)
+    metrics = Metrics(sessions, Admission(Policy()), Histogram(), lambda: 0, store, Certificates())
     calls = SessionCalls(sessions, reactor)
     requests = RequestCalls(sessions, reactor, is_allowed=True)
     parts = (Page(), Feed(sessions), metrics, calls, requests)

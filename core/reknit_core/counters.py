@@ -163,6 +163,8 @@ class Counters:
         "requests",
         "resumes",
         "states",
+        "takeovers",
+        "tls_failures",
         "to_client",
         "to_server",
         "transitions",
@@ -179,6 +181,8 @@ class Counters:
         self.redials = 0  # further attempts, and after a loss
         self.dial_results: Counter[DialResult] = Counter()
         self.dialects: Counter[str] = Counter()  # sessions by the dialect that was chosen
+        self.takeovers = 0  # of all sessions, from one process by the next
+        self.tls_failures = 0  # handshakes of clients
         self.durations = Histogram(DURATIONS)  # of sessions that are closed, in seconds
         self.to_client = Towards()
         self.to_server = Towards()

@@ -13,7 +13,7 @@ from reknit.admin.calls import SessionCalls
 from reknit.admin.feed import Feed
 from reknit.admin.guard import Guard
 from reknit.admin.lag import measure_lag
-from reknit.admin.metrics import Metrics
+from reknit.admin.metrics.collector import Metrics
 from reknit.admin.old_names import with_paths_before
 from reknit.admin.page import Page
 from reknit.admin.requests import RequestCalls
@@ -24,6 +24,7 @@ from reknit.state.store import Store
 from reknit.trio.door.listeners import close_listeners
 from reknit.trio.reactor import Reactor
 from reknit.trio.sessions import Sessions
+from reknit.trio.transport.certificates import Certificates
 
 
 class Admin:
@@ -31,7 +32,7 @@ class Admin:
 
     `is_ready`: whether new sessions are taken. `drain`: stop taking any, and send those away that
     there are. `untold`: how many events a hook has lost. `requests`: whether peers may be asked.
-    `store`: where the sessions are kept.
+    `store`: where the sessions are kept. `certificates`: those that the proxy shows.
     """
 
     def __init__(
@@ -45,10 +46,12 @@ class Admin:
         *,
         requests: bool = False,
         store: Store | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
         self._lag = Histogram()
         self.feed = Feed(sessions)
-        self.metrics = Metrics(sessions, admission, self._lag, untold, store)
+        viewers = self.feed.count_viewers
+        self.metrics = Metrics(sessions, admission, self._lag, untold, store, certificates, viewers)
         self.calls = (
             *SessionCalls(sessions, reactor).routes(),
             *RequestCalls(sessions, reactor, is_allowed=requests).routes(),

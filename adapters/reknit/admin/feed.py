@@ -25,19 +25,19 @@ class Places:
     """Those who look at the page: so many at one time. One is taken by `with`."""
 
     def __init__(self) -> None:
-        self._taken = 0
+        self.taken = 0
 
     def check(self) -> None:
         """Raise ProblemError if none is free."""
-        if self._taken >= VIEWERS:
+        if self.taken >= VIEWERS:
             problem = f"{VIEWERS} look at the page already"
             raise ProblemError(503, "too_many_viewers", problem)
 
     def __enter__(self) -> None:
-        self._taken += 1
+        self.taken += 1
 
     def __exit__(self, *exception: object) -> None:
-        self._taken -= 1
+        self.taken -= 1
 
 
 class Feed:
@@ -53,6 +53,10 @@ class Feed:
     def routes(self) -> tuple[Route, ...]:
         """`/feed`."""
         return (Route("GET", "/feed", self._show),)
+
+    def count_viewers(self) -> int:
+        """How many look at the page."""
+        return self._viewers.taken
 
     async def run(self) -> None:
         """Go from second to second, for ever."""

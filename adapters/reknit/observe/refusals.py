@@ -36,6 +36,7 @@ class Refusals:
 
     def tls_failed(self, address: str, reason: str) -> None:
         """A client got no answer, since it speaks no TLS that we understand."""
+        self._counters.tls_failures += 1
         text = "client %(address)s refused: %(reason)s"
         self._tell(INFO, "tls_failed", reason, text, address=address, reason=reason)
 

@@ -156,6 +156,7 @@ async def _serve(config: Config, signals: Signals, task_status: trio.TaskStatus[
         ports = tell_listening(doors.clients, config.upstreams)
         tell_room(config.policy, policy)
         systemd.notify(systemd.READY)
+        nursery.start_soon(systemd.keep_watchdog)
         task_status.started(ports[0])
         restarts = Restarts(hand_over, proxy.is_ready, takeover_socket, _state_name(proxy))
         async with running(proxy, doors.clients, stop) as opened:
@@ -272,6 +273,7 @@ async def _take_doors(config: Config, proxy: Proxy, channel: Channel, doors: Doo
         taken = take(proxy, channel)
     finally:
         channel.close()
+    proxy.sessions.contexts.counters.takeovers += 1
     doors.clients = taken.clients
     if proxy.store is not None:
         await proxy.store.take_over()
@@ -360,6 +362,7 @@ def _prepare_admin(
         count_lost,
         requests=config.admin_requests,
         store=proxy.store,
+        certificates=proxy.certificates,
     )
     shown = str(address_of(listeners[0]))
     tell(INFO, "admin_listening", "admin listening on %(address)s", address=shown)

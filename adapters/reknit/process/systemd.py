@@ -3,12 +3,15 @@
 As in sd_listen_fds(3) and sd_notify(3). Without systemd nothing happens here.
 """
 
+import faulthandler
 import os
 import socket
+import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from logging import WARNING
 
+import trio
 from reknit_core.wire.reasons import reason_of
 
 from reknit.observe.logs import tell
@@ -18,6 +21,7 @@ PATIENCE = 0.5  # seconds for a manager that has too much to read: the sessions 
 
 READY = "READY=1"
 STOPPING = "STOPPING=1"
+WATCHDOG = "WATCHDOG=1"
 
 
 def listening_sockets(environ: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
@@ -42,7 +46,7 @@ def listening_sockets(environ: MutableMapping[str, str] = os.environ) -> list[so
     return sockets
 
 
-def notify(*states: str, environ: MutableMapping[str, str] = os.environ) -> None:
+def notify(*states: str, environ: Mapping[str, str] = os.environ) -> None:
     """Tell the service manager, if there is one that wants to know."""
     address = environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
@@ -57,6 +61,30 @@ def notify(*states: str, environ: MutableMapping[str, str] = os.environ) -> None
     except OSError as error:
         text = "systemd can't be told %(state)s: %(reason)s"
         tell(WARNING, "systemd", text, state=states[0], reason=reason_of(error))
+
+
+def watchdog_seconds(environ: Mapping[str, str] = os.environ) -> float | None:
+    """How long the service manager waits for a WATCHDOG; None: it waits for none.
+
+    WATCHDOG_PID isn't looked at: it names the first process of those that take over one another.
+    """
+    text = environ.get("WATCHDOG_USEC", "")
+    return int(text) / 1_000_000 if text.isdecimal() and int(text) else None
+
+
+async def keep_watchdog(environ: Mapping[str, str] = os.environ) -> None:
+    """Say for ever that the loop goes round, if the manager wants to know.
+
+    It ends a process that doesn't say so by SIGABRT: then the log has where that stood.
+    """
+    seconds = watchdog_seconds(environ)
+    if seconds is None:
+        return
+    if sys.__stderr__ is not None:
+        faulthandler.enable(sys.__stderr__)
+    while True:
+        notify(WATCHDOG, environ=environ)
+        await trio.sleep(seconds / 2)
 
 
 def reloading() -> tuple[str, str]:

@@ -68,7 +68,7 @@ class Proxy:
     ) -> None:
         contexts = Contexts(policy, upstream, os.urandom, dialects, share)
         self._policy = policy
-        self._certificates = certificates
+        self.certificates = certificates
         self.admission = Admission(policy)
         self.store = None if make_store is None else make_store(contexts, self)
         self.reports = TimedReports(contexts.counters)
@@ -110,7 +110,7 @@ class Proxy:
         """The other machines, if it is one of several."""
 
     def _make_dialler(self) -> Dialler:
-        return Dialler(self._certificates, self._policy.connect_timeout, self.reactor)
+        return Dialler(self.certificates, self._policy.connect_timeout, self.reactor)
 
     def is_ready(self) -> bool:
         """Whether new sessions are taken."""

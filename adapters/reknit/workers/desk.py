@@ -38,6 +38,7 @@ class Desk:
                 None if hook is None else hook.count_lost,
                 requests=config.admin_requests,
                 store=proxy.store,
+                certificates=proxy.certificates,
             )
 
     async def run(self) -> None:

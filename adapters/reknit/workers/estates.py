@@ -12,6 +12,7 @@ from itertools import islice
 from logging import ERROR
 from typing import Protocol
 
+import msgspec
 from reknit_core.durable.frozen import FrozenError, id_of
 from reknit_core.proxy.arrival import Arrival
 from reknit_core.proxy.share import Share
@@ -184,7 +185,8 @@ def take_all(workers: Sequence[Member], predecessor: Channel) -> tuple[Doors, by
         more = widen(sockets[: said.clients], len(workers))
         opened += more
         doors = Doors([*sockets[: said.clients], *more], sockets[said.clients :])
-        hand_out(workers, doors.clients, said.key, said.totals, times=2)
+        totals = msgspec.structs.replace(said.totals, takeovers=said.totals.takeovers + 1)
+        hand_out(workers, doors.clients, said.key, totals, times=2)
         while not _sort_in(workers, predecessor):
             pass
         for worker in workers:

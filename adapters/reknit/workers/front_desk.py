@@ -24,6 +24,7 @@ from reknit.admin.http_messages import (
     json_response,
     text_response,
 )
+from reknit.admin.metrics.collector import viewers
 from reknit.admin.page import Page
 from reknit.admin.router import Route
 from reknit.observe.logs import tell
@@ -146,7 +147,8 @@ class FrontDesk:
         for worker, answer in await self._ask_all(request, METRICS):
             if answer is not None and answer.status == 200:
                 parts[str(worker.number)] = decode(answer.body)
-        parts[_PARENT] = families(self._process.collect())
+        own = [*self._process.collect(), viewers(self._viewers.taken)]
+        parts[_PARENT] = families(own)
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         metrics = [*self._tally.add_up(parts), *self._own()]
         return Response(200, encode(_Collected(metrics)), content_type)

@@ -50,6 +50,7 @@ from reknit.workers.estates import Gift, Pair, give_listeners, hand_out, take_al
 from reknit.workers.kept import Kept
 from reknit.workers.listening import listen_on, share_out
 from reknit.workers.messages import Begin, Drain, End, Go, Hurry, Reload, Start, ToWorker
+from reknit.workers.watchdog import watch_workers
 from reknit.workers.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
@@ -147,6 +148,10 @@ class Parent:
         tell(INFO, "workers", "%(workers)d workers serve", workers=self.count)
         tell_room(Share(0, self.count).divide(self._config.policy), self._policy)
         systemd.notify(systemd.READY)
+        nursery.start_soon(systemd.keep_watchdog)
+        patience = systemd.watchdog_seconds()
+        if patience is not None:
+            nursery.start_soon(watch_workers, lambda: self.workers, patience)
         task_status.started(ports[0])
 
         def hand_over(channel: Channel) -> None:

@@ -13,6 +13,7 @@ LONGEST = (
     "reknit_server_up",
     "reknit_state_trouble",
     "reknit_build",
+    "reknit_certificate_not_after_seconds",
 )
 """Those of which the largest counts, not the sum."""
 

@@ -31,7 +31,10 @@ from reknit.workers.messages import (
 ENDING = 1.0  # seconds between a worker's last word and its end
 POLL = 0.01  # seconds between two looks at whether it has come
 
-NOT_THEIRS = ("NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "REKNIT_TAKEOVER_FD")
+NOT_THEIRS = (
+    *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
+    *("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "REKNIT_TAKEOVER_FD"),
+)
 """What of the environment is for the parent alone."""
 
 

@@ -44,7 +44,8 @@ class Admission:
     """Asked for each client: when it connects, when its request is complete, when it has gone."""
 
     def __init__(self, policy: Policy) -> None:
-        self._limit = policy.connection_limit
+        self.limit = policy.connection_limit
+        """How many connections there may be."""
         self._address_limit = policy.address_connections
         self._pace = Pace(policy.address_rate)
         self._counts = bool(policy.address_connections or policy.address_rate)
@@ -68,7 +69,7 @@ class Admission:
 
         The guest is let in, for leave() to let go of; or the connection ends with that answer.
         """
-        if self.connections >= self._limit:
+        if self.connections >= self.limit:
             return self._refuse(503, "connection_limit", "too many connections", RETRY_AFTER)
         guest = Guest(peer)
         if not self._proxies.trusts(peer):
@@ -84,7 +85,7 @@ class Admission:
 
         Where there is no room, it is the one that has asked for nothing for longest.
         """
-        if self.connections < self._limit or not self._waiting:
+        if self.connections < self.limit or not self._waiting:
             return None
         idlest, since = next(iter(self._waiting.items()))
         if now - since < GIVES_WAY:
@@ -98,7 +99,7 @@ class Admission:
 
         Its pace was looked at where it came in.
         """
-        if self.connections >= self._limit:
+        if self.connections >= self.limit:
             return self._refuse(503, "connection_limit", "too many connections", RETRY_AFTER)
         return self.readmit(address)
 

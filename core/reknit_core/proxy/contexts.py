@@ -77,6 +77,8 @@ class Contexts:
         share: Share = ALONE,
     ) -> None:
         self._policy = policy
+        self.limit = policy.session_limit
+        """How many sessions there may be."""
         self._share = share
         self._randomness = randomness
         self._proxies = TrustedProxies(policy.trust_forwarded)
@@ -247,7 +249,7 @@ class Contexts:
     ) -> ContextStateMachine | Refusal:
         if self.is_draining:
             return shutting_down("the proxy takes no new sessions any more")
-        if len(self._contexts) >= self._policy.session_limit:
+        if len(self._contexts) >= self.limit:
             after = ((b"retry-after", b"5"),)
             return refusal(503, "session_limit", "too many sessions at one time", after)
         request = claim.request

@@ -48,6 +48,8 @@ class Totals(msgspec.Struct):
     to_server: Way
     dialects: dict[str, int] = {}  # msgspec copies it
     durations: tuple[list[int], float] = ([], 0.0)
+    takeovers: int = 0
+    tls_failures: int = 0
 
 
 def take_totals(contexts: Contexts) -> Totals:
@@ -65,6 +67,8 @@ def take_totals(contexts: Contexts) -> Totals:
         _way(counters.to_server, seen.to_server),
         dict(counters.dialects),
         counters.durations.state,
+        counters.takeovers,
+        counters.tls_failures,
     )
 
 
@@ -84,6 +88,8 @@ def add_totals(counters: Counters, totals: Totals) -> None:
     counters.dial_results.update(totals.dial_results)
     counters.dialects.update(totals.dialects)
     counters.durations.add(*totals.durations)
+    counters.takeovers += totals.takeovers
+    counters.tls_failures += totals.tls_failures
     _add_way(counters.to_client, totals.to_client)
     _add_way(counters.to_server, totals.to_server)
 

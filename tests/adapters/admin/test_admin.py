@@ -30,7 +30,8 @@ async def exchange(client: Connection, server: Connection, text: str = "hello") 
 @socket_test
 async def test_the_metrics_say_what_happened(bench: Bench) -> None:
     await bench.upstream.start()
-    proxy = await bench.proxy(*ADMIN, "--confirm-after", "3600", "--heartbeat-interval", "0")
+    quiet = ("--confirm-after", "3600", "--heartbeat-interval", "0")
+    proxy = await bench.proxy(*ADMIN, *quiet, "--session-limit", "500")
     client = await bench.connect()
     server = await bench.upstream.accept()
     for _ in range(3):
@@ -100,6 +101,13 @@ async def test_the_metrics_say_what_happened(bench: Bench) -> None:
         "reknit_dial_results_total{result=accepted}": 2,
         "reknit_dial_results_total{result=unreachable}": failed,
         "reknit_held_bytes": 0,
+        "reknit_outage_seconds_count{outcome=returned,side=server}": 1,
+        "reknit_outage_seconds_count{outcome=returned,side=client}": 1,
+        "reknit_outage_seconds_count{outcome=ended,side=client}": 0,
+        "reknit_session_seconds_count": 1,
+        "reknit_limit{of=sessions}": 500,
+        "reknit_handshakes_total{status=502}": 0,  # a rate needs it before the first one
+        "reknit_transitions_total{from=connected,to=closing,trigger=session_failed}": 0,
     }.items():
         assert seen[name] == value, name
     assert seen["reknit_dials_total{kind=again}"] == 1 + failed

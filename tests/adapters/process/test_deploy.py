@@ -96,7 +96,7 @@ def test_the_units_fit_the_proxy() -> None:
     assert "ListenStream=9300" in text("reknit.socket").splitlines()
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "Service"])
+@pytest.mark.parametrize("kind", ["Deployment", "Service", "PodDisruptionBudget"])
 def test_the_manifest_is_what_kubernetes_allows(kind: str) -> None:
     kubernetes_validate.validate(manifest(kind), "1.33", strict=True)
     broken = manifest(kind)
@@ -118,6 +118,13 @@ def test_the_manifest_fits_the_proxy() -> None:
     assert manifest("Service")["spec"]["ports"][0]["targetPort"] == "ws"
     labels = manifest("Deployment")["spec"]["template"]["metadata"]["labels"]
     assert manifest("Service")["spec"]["selector"].items() <= labels.items()
+    monitor = yaml.safe_load(text("podmonitor.yaml"))["spec"]
+    for spec in (manifest("PodDisruptionBudget")["spec"], monitor):
+        assert spec["selector"]["matchLabels"].items() <= labels.items()
+    (scraped,) = monitor["podMetricsEndpoints"]
+    assert (scraped["port"], scraped["path"]) == ("admin", "/metrics")
+    (token,) = (each for each in container()["env"] if each["name"] == "REKNIT_ADMIN_TOKEN")
+    assert scraped["authorization"]["credentials"] == token["valueFrom"]["secretKeyRef"]
 
 
 @socket_test
@@ -197,19 +204,34 @@ def test_the_image_has_what_the_checkout_has() -> None:
         assert f"!{name}" in let_in
 
 
+def dashboard_queries() -> list[str]:
+    dashboard = json.loads(text("grafana.json"))
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    return queries + [each["query"]["query"] for each in dashboard["templating"]["list"][1:]]
+
+
+def alerts() -> list[dict[str, Any]]:
+    (group,) = yaml.safe_load(text("alerts.yaml"))["groups"]
+    return list(group["rules"])
+
+
+@pytest.mark.parametrize(("name", "least"), [("grafana.json", 15), ("alerts.yaml", 12)])
 @socket_test
-async def test_the_dashboard_asks_for_metrics_that_there_are(bench: Bench) -> None:
-    proxy = await bench.proxy("--admin", "127.0.0.1:0")
+async def test_the_dashboard_and_the_alerts_ask_for_metrics_that_there_are(
+    bench: Bench, tmp_path: Path, name: str, least: int
+) -> None:
+    queries = dashboard_queries() if name == "grafana.json" else [rule["expr"] for rule in alerts()]
+    events = ("--on-event", "http://127.0.0.1:1/")
+    more = (*events, "--state-dir", str(tmp_path / "state")) if name == "alerts.yaml" else ()
+    proxy = await bench.proxy("--admin", "127.0.0.1:0", *more)
     async with aiohttp.ClientSession() as http:
         base = (await Admin.of(proxy, http)).base
         async with http.get(base + "/metrics") as answer:
             # Also those that have no sample yet; HELP and TYPE name a histogram without its parts.
             there = set(re.findall(r"^(?:# TYPE )?(\w+)", await answer.text(), re.MULTILINE))
-    dashboard = json.loads(text("grafana.json"))
-    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    queries += [variable["query"]["query"] for variable in dashboard["templating"]["list"][1:]]
+    there |= {"reknit_workers_restarted_total"}  # with --workers
     named = set(re.findall(r"\b(?:reknit|process)_\w+", " ".join(queries)))
-    assert len(named) > 15
+    assert len(named) >= least
     assert named <= there
     for label, kind in (("state", State), ("trigger", Trigger)):
         values = re.findall(rf'{label}=~?"([^"]*)"', " ".join(queries))
@@ -217,3 +239,24 @@ async def test_the_dashboard_asks_for_metrics_that_there_are(bench: Bench) -> No
         assert {value for group in values for value in group.split("|")} <= {
             each.value for each in kind
         }
+
+
+def test_each_alert_says_where_and_what() -> None:
+    for rule in alerts():
+        assert rule["alert"].startswith("Reknit")
+        assert rule["labels"]["severity"] in ("warning", "critical")
+        assert "$labels.instance" in rule["annotations"]["summary"]
+        assert rule["expr"].count("(") == rule["expr"].count(")")
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool")
+def test_the_alerts_are_what_prometheus_understands(tmp_path: Path) -> None:
+    (tmp_path / "alerts.yaml").write_text(text("alerts.yaml"))
+    (settings,) = re.findall(r"metrics of reknit.*\n#\n((?:#     .*\n)+)", text("alerts.yaml"))
+    config = settings.replace("#     ", "").replace("/etc/prometheus", str(tmp_path))
+    (tmp_path / "prometheus.yml").write_text(config)
+    (tmp_path / "reknit-admin-token").write_text(TOKEN)
+    command = ["promtool", "check", "config", "prometheus.yml"]
+    checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
+    assert f"{len(alerts())} rules found" in checked.stdout

@@ -63,6 +63,30 @@ async def test_a_service_tells_of_its_start_its_takeover_and_its_end(
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
+@socket_test
+async def test_a_watchdog_hears_from_a_loop_that_goes_round(
+    bench: Bench, tmp_path: Path, workers: str
+) -> None:
+    manager = Manager(tmp_path)
+    proxy = Succession(f"ws://127.0.0.1:{bench.upstream.port}", "--workers", workers)
+    # As systemd has it for a process that has taken over: the number is its predecessor's.
+    every = {"WATCHDOG_USEC": "200000", "WATCHDOG_PID": "1"} if workers == "1" else {}
+    patience = every or {"WATCHDOG_USEC": "2000000"}
+    await proxy.begin(environment={"NOTIFY_SOCKET": manager.address, **patience})
+    bench.proxies.append(proxy)
+    assert await manager.told() == ["READY=1"]
+    for _ in range(2):
+        assert await manager.told() == ["WATCHDOG=1"]
+    if workers == "2":
+        line = await proxy.logged(r"worker 1 is process \d+")
+        os.kill(int(line.rpartition(" ")[2]), signal.SIGSTOP)
+        await proxy.logged("worker 1 gives no answer in 2 seconds: it is ended")
+        await proxy.logged("worker 1 serves again")
+    assert await proxy.stop() == 0
+    manager.socket.close()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("is_file", [False, True])
 @socket_test
 async def test_a_socket_of_systemd_is_listened_on(

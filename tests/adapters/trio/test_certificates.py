@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,14 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509 import load_pem_x509_certificate
+from hypothesis import given
+from hypothesis import strategies as st
 from reknit.cli.main import main
 from reknit.settings.options import TlsFiles
+from reknit.sockets.certificate_dates import not_after
 from reknit.trio.transport.certificates import CertificateError, Certificates
+from reknit_core.side import Side
 from tls_files import certificate, write_authority, write_certificate
 
 MINE = ("server.test",)
@@ -130,3 +136,31 @@ def test_verification_is_the_default() -> None:
 def test_serve_says_it_in_one_line(options: tuple[str, ...], message: str) -> None:
     result = CliRunner().invoke(main, ["serve", "ws://127.0.0.1:1", *options])
     assert (result.exit_code, result.output) == (2, f"reknit: {message}\n")
+
+
+@pytest.mark.parametrize("expired", [False, True])
+def test_when_what_is_shown_expires_is_known(
+    file: Callable[[str, bytes], str], expired: bool
+) -> None:
+    shown = certificate(*MINE, expired=expired)
+    pem = b"".join(each.bytes() for each in shown.cert_chain_pems)
+    cert, private = file("cert", pem), file("key", shown.private_key_pem.bytes())
+    certificates = Certificates(TlsFiles(tls_cert=cert, tls_key=private))
+    expires = load_pem_x509_certificate(pem).not_valid_after_utc
+    assert certificates.not_after == {Side.CLIENT: expires.timestamp()}
+    assert Certificates().not_after == {}
+
+
+@given(st.data())
+def test_dates_are_looked_for_in_no_rubbish(data: st.DataObject) -> None:
+    der = ssl.PEM_cert_to_DER_cert(chain().decode().partition("-----END")[0] + END)
+    cut = data.draw(st.integers(0, len(der)))
+    junk = data.draw(st.binary(max_size=8))
+    text = ssl.DER_cert_to_PEM_cert(der[:cut] + junk + der[cut + len(junk) :])
+    with suppress(ValueError):
+        assert isinstance(not_after(text), float)
+    with pytest.raises(ValueError, match=r"cut off|no certificate"):
+        not_after(ssl.DER_cert_to_PEM_cert(der[: cut // 2]))
+
+
+END = "-----END CERTIFICATE-----\n"

@@ -42,6 +42,9 @@ async def test_metrics_are_those_of_all(bench: Bench) -> None:
         )
         assert seen["reknit_build_info{version=0.1.0}"] == 1
         assert seen["reknit_workers"] == 3
+        assert seen["reknit_feed_viewers"] == 0
+        assert seen["reknit_limit{of=sessions}"] > SESSIONS
+        assert seen["reknit_session_seconds_count"] == 0
         assert seen["reknit_passed_on_total"] > 0
         for worker in ("0", "1", "2", "parent"):
             assert seen[f"process_cpu_seconds_total{{worker={worker}}}"] > 0

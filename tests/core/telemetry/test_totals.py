@@ -27,6 +27,8 @@ def _totals(numbers: list[int]) -> Totals:
     counters.to_client.round_trips.observe(numbers[0] / 100)
     counters.to_server.returns.observe(numbers[1] / 10)
     counters.durations.observe(numbers[2])
+    counters.takeovers += numbers[3]
+    counters.tls_failures += numbers[4]
     return take_totals(contexts)
 
 
@@ -42,6 +44,8 @@ def _counted(counters: Counters) -> tuple[object, ...]:
         counters.to_server.returns.cumulated,
         counters.durations.cumulated,
         counters.durations.sum,
+        counters.takeovers,
+        counters.tls_failures,
     )
 
 

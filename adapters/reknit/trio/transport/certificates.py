@@ -2,12 +2,15 @@
 
 import re
 import ssl
+from math import nan
 from pathlib import Path
 
+from reknit_core.side import Side
 from reknit_core.wire.reasons import reason_of
 
 from reknit.settings.files import FileError, read_file
 from reknit.settings.options import TlsFiles
+from reknit.sockets.certificate_dates import not_after
 
 _NONE = TlsFiles()
 
@@ -20,6 +23,7 @@ class Certificates:
     """The TLS settings for new connections, read from files now and at each reload().
 
     `for_clients` is None where clients connect without TLS, `for_server` where the proxy does.
+    `not_after` says of what the proxy shows to that side when it expires (seconds since 1970).
     Raises CertificateError.
     """
 
@@ -28,6 +32,7 @@ class Certificates:
         self._secure_upstream = secure_upstream
         self.for_clients: ssl.SSLContext | None = None
         self.for_server: ssl.SSLContext | None = None
+        self.not_after: dict[Side, float] = {}
         self.reload()
 
     @property
@@ -40,6 +45,16 @@ class Certificates:
         for_clients = _for_clients(self._files) if self._files.tls_cert else None
         self.for_server = _for_server(self._files) if self._secure_upstream else None
         self.for_clients = for_clients
+        shown = {Side.CLIENT: self._files.tls_cert, Side.SERVER: self._files.upstream_cert}
+        self.not_after = {side: _not_after(name) for side, name in shown.items() if name}
+
+
+def _not_after(name: str) -> float:
+    """When the certificate in that file expires; nan: nobody knows."""
+    try:
+        return not_after(read_file(name).decode("latin-1"))
+    except (OSError, ValueError):
+        return nan
 
 
 def _for_clients(files: TlsFiles) -> ssl.SSLContext:

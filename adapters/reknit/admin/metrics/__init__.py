@@ -1,0 +1,1 @@
+"""What all sessions together do, in Prometheus' text form."""
