@@ -179,7 +179,7 @@ def fuzz(
     except ModuleNotFoundError as error:
         if error.name != "hypothesis":
             raise
-        raise Misuse("fuzzing needs Hypothesis: pip install '.[fuzz]' in a checkout") from None
+        raise Misuse("fuzzing needs Hypothesis: pip install --group fuzz in a checkout") from None
     failure = run(examples, steps, seed)
     if failure is not None:
         click.echo(failure, nl=False)
@@ -229,7 +229,7 @@ def _feed_bytes(seconds: int, corpus: Path | None) -> None:
     if not guided.is_available():
         raise Misuse(
             "fuzzing of bytes needs atheris, which some versions of Python have: "
-            "pip install '.[fuzz-bytes]' in a checkout"
+            "pip install --group fuzz-bytes in a checkout"
         )
     try:
         found = guided.run(seconds, corpus)

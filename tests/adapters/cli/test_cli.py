@@ -443,7 +443,7 @@ def test_fuzz_without_hypothesis_says_what_to_install() -> None:
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stderr == (
-        "reknit: fuzzing needs Hypothesis: pip install '.[fuzz]' in a checkout\n"
+        "reknit: fuzzing needs Hypothesis: pip install --group fuzz in a checkout\n"
     )
 
 
@@ -456,7 +456,7 @@ def test_fuzz_of_bytes_without_atheris_says_what_to_install() -> None:
     assert result.returncode == 2
     assert result.stderr == (
         "reknit: fuzzing of bytes needs atheris, which some versions of Python have: "
-        "pip install '.[fuzz-bytes]' in a checkout\n"
+        "pip install --group fuzz-bytes in a checkout\n"
     )
 
 
