@@ -180,6 +180,10 @@ class RawConnection:
         """All that still comes until the end of the stream."""
         return await self._reader.read()
 
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """Speak TLS from now on."""
+        await self._writer.start_tls(context, server_hostname="127.0.0.1")
+
     def end(self) -> None:
         """End our direction of the stream; the other one stays open."""
         self._writer.write_eof()

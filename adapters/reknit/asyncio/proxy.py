@@ -19,13 +19,14 @@ from reknit_core.proxy.drain import FAREWELL, schedule
 from reknit_core.proxy.view import SessionView
 from reknit_core.servers import Upstreams
 from reknit_core.wire.handshake import ClientHandshake, Refusal, encode_refusal, refusal
+from reknit_core.wire.proxy_header import ProxyHeader, ProxyHeaderError, begins_like_one
 from reknit_core.wire.reasons import reason_of
 
 from reknit.asyncio.adapter import Session, SocketTransport
 from reknit.asyncio.checks import Checks
 from reknit.asyncio.readiness import Sockets
-from reknit.asyncio.streams import connect, receive, send_all, shake_hands
-from reknit.observe.refusals import Refusals
+from reknit.asyncio.streams import connect, receive, receive_header, send_all, shake_hands
+from reknit.observe.refusals import NO_HEADER, UNTRUSTED, Refusals
 from reknit.observe.reports import Reports, label_of
 from reknit.settings.addresses import Address, address_of
 from reknit.sockets.listening import remove_dead
@@ -214,6 +215,8 @@ class AsyncioProxy:
 
     async def _serve(self, sock: socket.socket, guest: Guest) -> bool:
         """Whether the socket is a session's now. Raises OSError."""
+        if guest.awaits and not await self._read_header(sock, guest):
+            return False
         stream = sock if self._tls is None else TlsSocket(sock, self._tls, None)
         handshake = ClientHandshake(guest.peer, secure=stream is not sock)
         answer = await self._enter(stream, guest, handshake)
@@ -223,6 +226,29 @@ class AsyncioProxy:
         self._admission.linger(guest, self._loop.time())
         await self._end(stream, handshake.refuse(answer))
         return False
+
+    async def _read_header(self, sock: socket.socket, guest: Guest) -> bool:
+        """Whether the guest may go on, now that its balancer has said whose it is."""
+        header = ProxyHeader()
+        problem = ""
+        try:
+            async with asyncio.timeout(self._policy.request_timeout):
+                await receive_header(sock, header)
+        except ProxyHeaderError as error:
+            problem = str(error)
+        except TimeoutError:
+            problem = "not complete in time"
+        if problem:
+            self._refusals.unannounced(guest.address, problem)
+            answer: Refusal | None = NO_HEADER
+        else:
+            answer = self._admission.announce(guest, header.address, self._loop.time())
+            if answer is not None:
+                self._refusals.limited(guest.address, answer)
+        if answer is not None and self._tls is None:
+            self._admission.linger(guest, self._loop.time())
+            await self._end(sock, encode_refusal(answer))
+        return answer is None
 
     async def _enter(
         self, stream: StreamSocket, guest: Guest, handshake: ClientHandshake
@@ -238,6 +264,8 @@ class AsyncioProxy:
                     if not data:
                         raise ConnectionResetError
                     outcome = handshake.receive_data(data)
+                    if isinstance(outcome, Refusal) and begins_like_one(data):
+                        outcome = UNTRUSTED
         except TimeoutError:
             return refusal(408, "request_timeout", "no complete request in time")
         if isinstance(outcome, Refusal):

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from functools import partial
 
 from reknit_core.policy.upstream import Upstream
+from reknit_core.wire.proxy_header import ProxyHeader
 
 from reknit.settings.addresses import Address, Listen
 from reknit.sockets.listening import BACKLOG, listen_unix
 from reknit.sockets.poller import READ
+from reknit.sockets.proxy_header import read_header
 from reknit.sockets.stream_socket import StreamSocket, without_delay
 from reknit.sockets.tls import TlsSocket
 
@@ -102,6 +104,15 @@ async def receive(sock: StreamSocket, size: int) -> bytes:
     while True:
         try:
             return sock.recv(size)
+        except BlockingIOError:
+            await wait_readable(sock)
+
+
+async def receive_header(sock: socket.socket, header: ProxyHeader) -> None:
+    """All of it, and nothing of what follows. Raises ProxyHeaderError, OSError."""
+    while not header.is_complete:
+        try:
+            read_header(sock, header)
         except BlockingIOError:
             await wait_readable(sock)
 

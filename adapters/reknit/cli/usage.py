@@ -29,7 +29,10 @@ _HEADINGS = (
     ("Waiting for the client", r"client_.*|grace_for"),
     ("Messages", r"delivery|dialect|confirm_.*|replay_.*|queue_.*|overflow_.*|message_.*"),
     ("Resuming a session", r"id_.*|bind|resume_.*|require_minted_id"),
-    ("Access control", r"allow_origin|trust_forwarded|connection_limit|address_.*"),
+    (
+        "Access control",
+        r"allow_origin|trust_forwarded|proxy_protocol_from|connection_limit|address_.*",
+    ),
     ("Request to the server", r"host"),
     ("Plain HTTP", r"http.*"),
     ("Heartbeats and timeouts", r"heartbeat_.*|.*_timeout|.*_wait"),

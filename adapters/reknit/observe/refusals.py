@@ -4,9 +4,12 @@ from logging import ERROR, INFO, WARNING
 
 from reknit_core.counters import Counters
 from reknit_core.telemetry.seldom import Seldom
-from reknit_core.wire.handshake import NO_UPGRADE, Refusal
+from reknit_core.wire.handshake import NO_UPGRADE, Refusal, refusal
 
 from reknit.observe.logs import tell_seldom
+
+NO_HEADER = refusal(400, "proxy_protocol", "a PROXY protocol header must come first")
+UNTRUSTED = refusal(400, "proxy_protocol", "no PROXY protocol header is taken from this address")
 
 
 class Refusals:
@@ -34,6 +37,12 @@ class Refusals:
         text = "can't accept a connection: %(reason)s"
         self._tell(ERROR, "accept_failed", reason, text, reason=reason)
 
+    def unannounced(self, address: str, reason: str) -> None:
+        """A balancer's connection does not begin as it has to."""
+        self._counters.handshakes[NO_HEADER.status] += 1
+        text = "balancer %(address)s refused: no PROXY protocol header: %(reason)s"
+        self._tell(WARNING, "proxy_header", reason, text, address=address, reason=reason)
+
     def tls_failed(self, address: str, reason: str) -> None:
         """A client got no answer, since it speaks no TLS that we understand."""
         self._counters.tls_failures += 1
@@ -50,4 +59,6 @@ class Refusals:
         text = "client %(address)s refused: %(status)d %(error)s"
         if answer is NO_UPGRADE:
             text += " (--http pass would pass its request to the server)"
+        if answer is UNTRUSTED:
+            text += " (its address is not in --proxy-protocol-from)"
         self._tell(level, event, error, text, address=address, status=status, error=error)

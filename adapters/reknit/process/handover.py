@@ -25,6 +25,7 @@ from reknit.process.takeover import (
     take_over,
 )
 from reknit.trio.door.listeners import close_listeners
+from reknit.trio.door.newcomer import Newcomer
 from reknit.trio.links import Connection, Link
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def give(proxy: "Proxy", doors: Doors, channel: Channel) -> None:
         [
             (
                 newcomer.stream,
-                Arrival(newcomer.guest.address, newcomer.read, newcomer.handshake.secure),
+                _arrival(newcomer),
             )
             for newcomer in proxy.newcomers.reading
             if isinstance(newcomer.stream, socket.socket)  # else it has to begin again, with TLS
@@ -72,6 +73,12 @@ def give(proxy: "Proxy", doors: Doors, channel: Channel) -> None:
         proxy.reactor.let_go(link)
         proxy.sessions.let_go(link)
         proxy.reports.forget(link)
+
+
+def _arrival(newcomer: Newcomer) -> Arrival:
+    guest, handshake = newcomer.guest, newcomer.handshake
+    secure = handshake.secure and not guest.awaits  # it will be, by a handshake that is to come
+    return Arrival(guest.address, newcomer.read, secure, guest.awaits)
 
 
 def _is_plain(connection: Connection | None) -> bool:

@@ -182,9 +182,11 @@ class Proxy:
         for link in self.sessions:
             self.reactor.settle(link, now)
         for sock, newcomer in self.inherited:
-            guest = self.admission.readmit(newcomer.address)
+            guest = self.admission.readmit(newcomer.address, awaits=newcomer.awaits)
+            context = self._certificates.for_clients if newcomer.awaits else None
             begun, secure = newcomer.begun, newcomer.secure
-            self.newcomers.welcome(sock, guest, now, begun, secure=secure)
+            secure |= context is not None
+            self.newcomers.welcome(sock, guest, now, begun, secure=secure, context=context)
         self.inherited = []
 
     async def retire(self, stop: trio.Event, keep: bool) -> None:

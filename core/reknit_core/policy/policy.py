@@ -284,6 +284,12 @@ class Policy:
         TRUST_WORDS,
         "Addresses of proxies in front, whose x-forwarded-* headers are believed.",
     )
+    proxy_protocol_from: frozenset[str] = _list(
+        is_trustable,
+        "NETWORK",
+        TRUST_WORDS,
+        "Addresses of balancers, whose connections begin with a PROXY protocol header.",
+    )
     connection_limit: int = _setting(
         100_000,
         "Client connections at the same time; a further one gets 503.",

@@ -25,13 +25,24 @@ GIVES_WAY = 1.0  # seconds after which who asks for nothing lets others have its
 class Guest:
     """A client's connection, as admission counts it.
 
-    `peer`: the address of its other end; `address`: the client's, as far as it is known.
+    `peer`: the address of its other end, or whose a balancer says that it is; `address`: the
+    client's, as far as it is known. `awaits`: whether a balancer has still to say it.
     """
 
-    __slots__ = ("address", "asked", "gone", "is_brought", "key", "nonce", "peer")
+    __slots__ = (
+        "address",
+        "asked",
+        "awaits",
+        "gone",
+        "is_brought",
+        "key",
+        "nonce",
+        "peer",
+    )
 
-    def __init__(self, peer: str) -> None:
+    def __init__(self, peer: str, *, awaits: bool = False) -> None:
         self.peer = peer
+        self.awaits = awaits
         self.address = peer
         self.asked = False  # whether it has made a request before
         self.key: bytes | None = None  # among those of which address it is counted
@@ -50,6 +61,7 @@ class Admission:
         self._pace = Pace(policy.address_rate)
         self._counts = bool(policy.address_connections or policy.address_rate)
         self._proxies = TrustedProxies(policy.trust_forwarded)
+        self._balancers = TrustedProxies(policy.proxy_protocol_from)
         self._origins = Origins(policy.allow_origin)
         self._open: dict[bytes, int] = {}  # connections by address
         # Since when they ask for nothing, the longest first. A dict whose first entries go is slow
@@ -71,8 +83,8 @@ class Admission:
         """
         if self.connections >= self.limit:
             return self._refuse(503, "connection_limit", "too many connections", RETRY_AFTER)
-        guest = Guest(peer)
-        if not self._proxies.trusts(peer):
+        guest = Guest(peer, awaits=self._balancers.trusts(peer))
+        if not (guest.awaits or self._proxies.trusts(peer)):
             answer = self._count(guest, now)
             if answer is not None:
                 return answer
@@ -103,10 +115,24 @@ class Admission:
             return self._refuse(503, "connection_limit", "too many connections", RETRY_AFTER)
         return self.readmit(address)
 
-    def readmit(self, address: str) -> Guest:
-        """A connection that another process let in and hands over, whatever the limits say."""
-        guest = Guest(address)
-        if not self._proxies.trusts(address):
+    def announce(self, guest: Guest, address: str | None, now: float) -> Refusal | None:
+        """A balancer has said whose the guest's connection is; None: its own, without a limit.
+
+        It is to leave either way.
+        """
+        guest.awaits = False
+        if address is None:
+            return None
+        guest.peer = guest.address = address
+        return None if self._proxies.trusts(address) else self._count(guest, now)
+
+    def readmit(self, address: str, *, awaits: bool = False) -> Guest:
+        """A connection that another process let in and hands over, whatever the limits say.
+
+        `awaits`: its balancer has not said whose it is.
+        """
+        guest = Guest(address, awaits=awaits)
+        if not (awaits or self._proxies.trusts(address)):
             self._enter(guest, key_of(address))
         self.connections += 1
         return guest

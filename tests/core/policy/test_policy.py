@@ -25,7 +25,7 @@ NAMES = ["id_header", "id_query", "id_cookie"]
 CODES = ["server_retry_codes", "client_retry_codes"]
 STATUSES = ["server_final_statuses"]
 OWN = ["bind", "dialect", "host", "server_check_path"]
-LISTS = ["allow_origin", "trust_forwarded"]
+LISTS = ["allow_origin", "trust_forwarded", "proxy_protocol_from"]
 FLAGS = [name for name in SETTINGS if type(getattr(DEFAULT, name)) is bool]
 CHOICES = [name for name in SETTINGS if isinstance(getattr(DEFAULT, name), Enum)]
 

@@ -12,7 +12,7 @@ from reknit_core.wire.reasons import reason_of
 
 from reknit.observe.refusals import Refusals
 from reknit.sockets.poller import READ
-from reknit.sockets.stream_socket import without_delay
+from reknit.sockets.stream_socket import StreamSocket, without_delay
 from reknit.sockets.tls import TlsSocket
 from reknit.trio.door.newcomers import Newcomers
 from reknit.trio.door.spare_file import SpareFile
@@ -153,8 +153,11 @@ class Listener:
         context = self._certificates.for_clients
         if isinstance(guest, Guest):
             without_delay(sock)
-            stream = sock if context is None else TlsSocket(sock, context, None)
-            self._newcomers.welcome(stream, guest, now, secure=context is not None)
+            stream: StreamSocket = sock
+            if context is not None and not guest.awaits:
+                stream = TlsSocket(sock, context, None)
+            secure = context is not None
+            self._newcomers.welcome(stream, guest, now, secure=secure, context=context)
             return
         self._refusals.limited(address, guest)
         if context is None:

@@ -1,11 +1,15 @@
 """A client whose next request isn't complete."""
 
+import socket
+import ssl
 from typing import TYPE_CHECKING
 
 from reknit_core.proxy.admission import Guest
 from reknit_core.wire.handshake import ClientHandshake
+from reknit_core.wire.proxy_header import ProxyHeader
 
 from reknit.sockets.stream_socket import StreamSocket
+from reknit.sockets.tls import TlsSocket
 from reknit.trio.watched import Watched
 
 if TYPE_CHECKING:
@@ -15,10 +19,21 @@ if TYPE_CHECKING:
 class Newcomer(Watched):
     """Its connection, and what was read of its request; `begun`: before it was here.
 
-    `secure`: whether it speaks TLS, here or to whoever passes on what it says.
+    `secure`: whether it speaks TLS, here or to whoever passes on what it says. `context`: how, for
+    one that is to begin with it when its balancer has spoken.
     """
 
-    __slots__ = ("_begun", "_newcomers", "_secure", "guest", "handshake", "is_kept", "stream")
+    __slots__ = (
+        "_begun",
+        "_context",
+        "_newcomers",
+        "_secure",
+        "guest",
+        "handshake",
+        "header",
+        "is_kept",
+        "stream",
+    )
 
     def __init__(
         self,
@@ -28,15 +43,31 @@ class Newcomer(Watched):
         begun: bytes,
         *,
         secure: bool,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(stream.fileno())
         self._newcomers = newcomers
+        self._context = context
         self.stream = stream
         self.guest = guest
         self._secure = secure
         self.is_kept = False
         """Whether this isn't the first request on its connection."""
+        self.header: ProxyHeader | None = None
+        """What its balancer has to say first."""
+        if guest.awaits:
+            self.header = ProxyHeader()
+            self.header.receive_data(begun)
+            begun = b""
         self._expect(begun)
+
+    def announced(self) -> None:
+        """Its balancer has said whose it is: now its own words follow."""
+        self.header = None
+        if self._context is not None:
+            assert isinstance(self.stream, socket.socket)  # no TLS yet
+            self.stream = TlsSocket(self.stream, self._context, None)
+        self._expect(b"")
 
     def _expect(self, begun: bytes) -> None:
         self._begun = begun
@@ -54,7 +85,9 @@ class Newcomer(Watched):
 
     @property
     def read(self) -> bytes:
-        """What it has sent of its request."""
+        """What it has sent of its request, or of what stands in front of it."""
+        if self.header is not None:
+            return self.header.read
         return self.handshake.head + self.handshake.rest + self._begun
 
     @property

@@ -1,6 +1,8 @@
 """Clients until a session has them: reading their requests, and answering others."""
 
 import logging
+import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -16,10 +18,12 @@ from reknit_core.wire.handshake import (
     UpgradeRequest,
     refusal,
 )
+from reknit_core.wire.proxy_header import ProxyHeader, ProxyHeaderError, begins_like_one
 
 from reknit.observe.logs import tell
-from reknit.observe.refusals import Refusals
+from reknit.observe.refusals import NO_HEADER, UNTRUSTED, Refusals
 from reknit.sockets.poller import READ
+from reknit.sockets.proxy_header import read_header
 from reknit.sockets.stream_socket import StreamSocket
 from reknit.sockets.tls import TLS_ONLY, TlsError, TlsSocket
 from reknit.trio.door.leaving import Leaver, Leaving
@@ -79,12 +83,15 @@ class Newcomers:
         begun: bytes = b"",
         *,
         secure: bool,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         """Read a guest's request, of which `begun` was read before.
 
-        `secure`: whether it speaks TLS, here or to somebody who passes it on.
+        `secure`: whether it speaks TLS, here or to somebody who passes it on. `context`: how, if it
+        is a guest that awaits what its balancer says.
         """
-        self._expect(Newcomer(self, stream, guest, begun, secure=secure), now)
+        newcomer = Newcomer(self, stream, guest, begun, secure=secure, context=context)
+        self._expect(newcomer, now)
 
     def send_away(self, guest: Guest) -> None:
         """Another one gets its place."""
@@ -113,15 +120,39 @@ class Newcomers:
     def serve(self, newcomer: Newcomer, now: float) -> None:
         """Its socket is ready, or may be."""
         try:
-            if self._is_secured(newcomer):
+            if newcomer.header is not None:
+                self._read_header(newcomer, newcomer.header, now)
+            if newcomer.header is None and self._is_secured(newcomer):
                 self._read(newcomer, now)
         except BlockingIOError:
             self._reactor.watch_also(newcomer, READ)
+        except ProxyHeaderError as error:
+            self._refusals.unannounced(newcomer.guest.address, str(error))
+            self._send_back(newcomer, NO_HEADER, now)
         except OSError:
             newcomer.drop()  # it is gone, and nothing was begun
         except Exception:
             LOG.exception("a client is let go by an error of the proxy")
             newcomer.drop()
+
+    def _read_header(self, newcomer: Newcomer, header: ProxyHeader, now: float) -> None:
+        """Read on in what its balancer says. Raises as read_header() does."""
+        assert isinstance(newcomer.stream, socket.socket)  # no TLS yet
+        read_header(newcomer.stream, header)
+        guest = newcomer.guest
+        answer = self._admission.announce(guest, header.address, now)
+        if answer is None:
+            newcomer.announced()
+        else:
+            self._refusals.limited(guest.address, answer)
+            self._send_back(newcomer, answer, now)
+
+    def _send_back(self, newcomer: Newcomer, answer: Refusal, now: float) -> None:
+        """It ends before its own words begin; with TLS an answer would take a handshake first."""
+        self._release(newcomer)
+        self._admission.linger(newcomer.guest, now)
+        farewell = b"" if newcomer.handshake.secure else newcomer.handshake.refuse(answer)
+        self._say_last(newcomer.stream, newcomer.guest, farewell, now)
 
     def _is_secured(self, newcomer: Newcomer) -> bool:
         """Whether TLS is agreed on, where it is due. Raises OSError."""
@@ -149,6 +180,8 @@ class Newcomers:
         if newcomer.is_idle:
             self._deadlines.begin(newcomer, now)
         outcome = read_request(newcomer.handshake, data, self._policy.http)
+        if isinstance(outcome, Refusal) and begins_like_one(data):
+            outcome = UNTRUSTED
         if outcome is None:
             self._reactor.watch_also(newcomer, READ)
             return
@@ -195,6 +228,9 @@ class Newcomers:
         """Its request isn't complete in time."""
         stream = newcomer.stream
         if newcomer.is_idle:
+            newcomer.drop()
+        elif newcomer.header is not None:
+            self._refusals.unannounced(newcomer.guest.address, "not complete in time")
             newcomer.drop()
         elif isinstance(stream, TlsSocket) and not stream.is_secured:
             self._refusals.tls_failed(newcomer.guest.address, "TLS: no handshake in time")

@@ -43,6 +43,7 @@ from reknit.verify.fuzz.files import RECORDING_SEEDS, RULE_SEEDS, feed_recording
 from reknit.verify.fuzz.happenings import play
 from reknit.verify.fuzz.plain import BETWEEN, feed_plain
 from reknit.verify.fuzz.prefaces import PREFACE_SEEDS, feed_prefaces
+from reknit.verify.fuzz.proxy_header import PROXY_HEADER_SEEDS, feed_proxy_header
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455, section 1.3
 ACCEPT = base64.b64encode(
@@ -201,6 +202,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "rules": feed_rules,
     "recordings": feed_recordings,
     "prefaces": feed_prefaces,
+    "proxy header": feed_proxy_header,
 }
 """By name. The first byte of a handshake says how it is cut into reads: 0 not at all."""
 
@@ -243,6 +245,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "rules": RULE_SEEDS,
     "recordings": RECORDING_SEEDS,
     "prefaces": PREFACE_SEEDS,
+    "proxy header": PROXY_HEADER_SEEDS,
 }
 """What a fuzzer may begin with."""
 
