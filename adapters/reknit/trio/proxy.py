@@ -183,7 +183,7 @@ class Proxy:
             self.reactor.settle(link, now)
         for sock, newcomer in self.inherited:
             guest = self.admission.readmit(newcomer.address, awaits=newcomer.awaits)
-            context = self._certificates.for_clients if newcomer.awaits else None
+            context = self.certificates.for_clients if newcomer.awaits else None
             begun, secure = newcomer.begun, newcomer.secure
             secure |= context is not None
             self.newcomers.welcome(sock, guest, now, begun, secure=secure, context=context)
