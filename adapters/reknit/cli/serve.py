@@ -51,28 +51,19 @@ def serve(config_file: str | None, check: bool, print_config: bool, **options: o
     file. The file may also hold `upstream`. A TIME is 250ms, 90s or 5m, a SIZE 64kB or 4MiB;
     without a unit they are in seconds and bytes.
     """  # noqa: D301 - click reads the backspace
+    if check or print_config:
+        given, config = _configure(config_file, options)
+        if print_config:
+            from reknit.settings.effective import settings_of
+
+            click.echo("\n".join(settings_of(config, given)))
+        if check:
+            _check(config)
+        return
     with held_back():
-        _serve(config_file, options, check=check, print_config=print_config)
+        _open_standard_files()
+        _run(_configure(config_file, options)[1])
         heed_no_more()
-
-
-def _serve(
-    config_file: str | None, options: dict[str, object], *, check: bool, print_config: bool
-) -> None:
-    _open_standard_files()
-    try:
-        given = _given(config_file, options)
-        config = merge(given)
-    except ConfigError as error:
-        raise Misuse(error) from None
-    if print_config:
-        from reknit.settings.effective import settings_of
-
-        click.echo("\n".join(settings_of(config, given)))
-    if check:
-        _check(config)
-    if not (check or print_config):
-        _run(config)
 
 
 def _check(config: Config) -> None:
@@ -127,8 +118,14 @@ def _open_standard_files() -> None:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
 
 
-def _given(config_file: str | None, options: dict[str, object]) -> Layer:
+def _configure(config_file: str | None, options: dict[str, object]) -> tuple[Layer, Config]:
+    """What is given, and what it makes. Raises Misuse."""
     name = config_file or os.environ.get(PREFIX + CONFIG.upper())
-    command_line = from_command_line(options)
-    environment = from_environment(os.environ)
-    return overlay(command_line, environment, from_toml(read_text(name), name) if name else {})
+    try:
+        command_line = from_command_line(options)
+        environment = from_environment(os.environ)
+        file = from_toml(read_text(name), name) if name else {}
+        given = overlay(command_line, environment, file)
+        return given, merge(given)
+    except ConfigError as error:
+        raise Misuse(error) from None

@@ -16,6 +16,7 @@ from reknit_core.dialect.ruled.mistakes import DialectError
 from reknit_core.wire.reasons import reason_of
 
 from reknit.observe.dialects import load_dialects
+from reknit.process.serve import keep_in_cluster
 from reknit.settings.addresses import Address, Listen, UnixPath
 from reknit.settings.config import Config
 from reknit.settings.options import OPTIONS
@@ -58,11 +59,13 @@ def _of_files(config: Config) -> Iterator[Finding]:
         load_dialects(config.policy)
     except DialectError as error:
         yield Finding(f"{OPTIONS['dialect'].flag}: {error}", is_setting=True)
-    if config.state_dir is not None:
-        try:
+    try:
+        if config.state_dir is not None:
             check_directory(config.state_dir)
-        except StateError as error:
-            yield Finding(str(error))
+        if config.cluster:
+            keep_in_cluster(config)
+    except StateError as error:
+        yield Finding(str(error))
 
 
 def _addresses(config: Config) -> Iterable[Address]:

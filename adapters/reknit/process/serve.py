@@ -227,11 +227,12 @@ def _choose_store(config: Config) -> Callable[[Contexts, Home], Store] | None:
     if config.state_dir is not None:
         return keep_in(StateDir(config.state_dir, config.state_sync))
     if config.cluster:
-        return _keep_in_cluster(config)
+        return keep_in_cluster(config)
     return None
 
 
-def _keep_in_cluster(config: Config) -> Callable[[Contexts, Home], Store]:
+def keep_in_cluster(config: Config) -> Callable[[Contexts, Home], Store]:
+    """How sessions are kept in the configured cluster. Connects to nothing. Raises StateError."""
     if find_spec("hiredis") is None:
         raise StateError("--cluster needs the package hiredis: pip install 'reknit[cluster]'")
     from reknit.cluster import book_store, connecting

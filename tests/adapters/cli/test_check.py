@@ -98,6 +98,12 @@ def test_a_directory_for_sessions_that_others_can_change(tmp_path: Path) -> None
     assert_found(check("ws://localhost:1", "--state-dir", within), 1, "it is not a directory")
 
 
+def test_the_authorities_of_a_cluster(tmp_path: Path) -> None:
+    options = ("--cluster", "rediss://localhost", "--cluster-ca", str(tmp_path / "no.pem"))
+    result = check("ws://localhost:1", *options, env={"REKNIT_CLUSTER_SECRET": "s" * 32})
+    assert_found(result, 1, "--cluster-ca: No such file or directory")
+
+
 def test_what_is_fine_leaves_no_trace(tmp_path: Path) -> None:
     authority = trustme.CA().issue_cert("localhost")
     authority.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "cert.pem"))
