@@ -14,7 +14,7 @@ from reknit.verify.simulation.scene import Plan, stormy_policy
 from reknit.verify.simulation.simulate import Result, simulate
 from reknit_core.commands import AttemptFailed, Dial, Dropped, Failure, Transitioned
 from reknit_core.lifecycle import State, Trigger
-from reknit_core.policy.policy import Delivery, OnServerLoss
+from reknit_core.policy.policy import Balance, Delivery, OnServerLoss
 from reknit_core.side import Side
 
 SESSIONS = {Delivery.AT_MOST_ONCE: 300, Delivery.AT_LEAST_ONCE: 1000}
@@ -64,6 +64,20 @@ def test_an_hour_of_storm(delivery: Delivery) -> None:
 @BOTH
 def test_other_seeds(delivery: Delivery, seed: int) -> None:
     check(simulate(seed, Plan(sessions=60), stormy_policy(delivery)))
+
+
+@pytest.mark.parametrize("balance", list(Balance), ids=lambda balance: balance.value)
+@BOTH
+def test_several_servers_that_restart_often(delivery: Delivery, balance: Balance) -> None:
+    """A session goes on with the next server; what one server's sessions wait for is gone."""
+    plan = Plan(sessions=15, duration=600.0, servers=3, restart_every=30.0)
+    policy = replace(stormy_policy(delivery), balance=balance)
+    result = simulate(7, plan, policy)
+    assert result.broken == [], "\n".join(result.broken)
+    for count in (result.to_server, result.to_client):
+        assert (count.reordered, count.altered, count.unexplained) == (0, 0, 0)
+    alone = simulate(7, replace(plan, servers=1), policy)
+    assert result.triggers[Trigger.RETRIES_SPENT] <= alone.triggers[Trigger.RETRIES_SPENT]
 
 
 @pytest.mark.long

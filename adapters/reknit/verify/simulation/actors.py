@@ -172,15 +172,22 @@ class MemoryClient(Peer):
 class MemoryServer:
     """A server with one session (`ServerSession`) for each connection id.
 
-    `status`: what it answers to a handshake: ACCEPT, SILENT for no answer, or an HTTP status.
+    `sessions`: those of several servers, which keep them where each can go on with them. `status`:
+    what it answers to a handshake: ACCEPT, SILENT for no answer, or an HTTP status.
     """
 
-    def __init__(self, network: MemoryNetwork, address: Address, dialogues: Dialogues) -> None:
+    def __init__(
+        self,
+        network: MemoryNetwork,
+        address: Address,
+        dialogues: Dialogues,
+        sessions: "dict[str, ServerSession] | None" = None,
+    ) -> None:
         self.address = address
         self.status = ACCEPT
         self.accepted = 0
         """How many connections it has accepted."""
-        self.sessions: dict[str, ServerSession] = {}
+        self.sessions: dict[str, ServerSession] = {} if sessions is None else sessions
         self._network = network
         self._dialogues = dialogues
         self.start()
@@ -193,7 +200,8 @@ class MemoryServer:
         """Stop listening and lose every connection; what the sessions have counted stays."""
         self._network.refuse(self.address)
         for session in self.sessions.values():
-            session.cut(how)
+            if session.server is self:
+                session.cut(how)
 
     def _accept(self, socket: MemorySocket) -> None:
         Stack(socket, self._asked)
@@ -210,6 +218,7 @@ class MemoryServer:
             session = self.sessions[name] = ServerSession(name, self._dialogues(name))
         self.accepted += 1
         session.request = headers
+        session.server = self
         stack.application = session
         session.take(stack)
         if "x-reconnect" in headers:
@@ -228,3 +237,5 @@ class ServerSession(Peer):
         self.connection_id = connection_id
         self.request: dict[str, str] = {}
         """The headers of the last handshake."""
+        self.server: MemoryServer | None = None
+        """The one that it is with, or was."""

@@ -24,6 +24,7 @@ from reknit_core.commands import (
 from reknit_core.driver import Driver
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.policy.policy import Delivery, OnServerLoss, Policy
+from reknit_core.servers import Servers
 
 from reknit.memory.network import READ_SIZE, MemoryNetwork
 
@@ -37,9 +38,19 @@ _SERVER_LOST = "server lost: "  # so begins the reason where a session ends with
 class Record:
     """What the auditor remembers of one session."""
 
-    __slots__ = ("accepted_at", "attempts", "client_lost_at", "failure", "missed_at", "refusals")
+    __slots__ = (
+        "accepted_at",
+        "attempts",
+        "client_lost_at",
+        "failure",
+        "goes_on",
+        "missed_at",
+        "refusals",
+    )
 
     def __init__(self) -> None:
+        self.goes_on = False
+        """Whether the attempt that has failed goes on with another server."""
         self.attempts = 0
         """Dials since the last server connection that lasted."""
         self.refusals = 0
@@ -89,7 +100,10 @@ class Auditor:
         match command:
             case Dial():
                 self.dials += 1
-                if command.attempt:
+                record = self._record(name)
+                if record.goes_on:  # the attempt does, with another server
+                    record.goes_on = False
+                elif command.attempt:
                     self._attempted(name)
                     waited = self._record(name).missed_at < self._network.now
                     if command.at <= self._network.now and not waited:
@@ -98,6 +112,9 @@ class Auditor:
                 if not reason:
                     self.note(name, "an attempt failed, and nobody is told why")
                 record = self._record(name)
+                record.goes_on = command.goes_on
+                if command.goes_on:
+                    return
                 record.failure = failure
                 record.missed_at = self._network.now
                 record.refusals += failure is Failure.REFUSED
@@ -198,6 +215,13 @@ class Auditor:
         opening = [driver for driver in drivers if driver.context.state is State.OPENING]
         if opening and not any(driver.dialling or driver.server for driver in opening):
             self.note(opening[0].context.connection_id, "waits, and nobody dials")
+
+    def look_at_servers(self, servers: Servers) -> None:
+        """Check that each of several servers that is down is looked for."""
+        for server in servers:
+            is_sought = server.is_checked or server.check_at < inf
+            if servers.are_several and not (server.is_up or is_sought):
+                self.note(server.name, "is down, and nobody looks whether it is back")
 
 
 def _goes_on(driver: Driver) -> bool:

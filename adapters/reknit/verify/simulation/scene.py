@@ -46,8 +46,10 @@ class Plan:
     """How long a client stays away."""
     stall: float = 8.0
     """How long a peer doesn't read; one time in ten it is ten times as long."""
+    servers: int = 1
+    """How many there are. They share what they know of sessions."""
     restart_every: float = 600.0
-    """Between two restarts of the server; 0: none."""
+    """Between two restarts of a server; 0: none."""
     outage: float = 8.0
     """How long a restart takes."""
     conditions: Conditions = Conditions(
@@ -87,10 +89,18 @@ class Stage:
         """Whether nobody begins anything any more."""
         self._sizes = tuple(self._size() for _ in range(101))
         self.auditor = Auditor(self.network, policy, self._closed_deliberately)
+        addresses = [SERVER, *((f"server{number}", 80) for number in range(2, plan.servers + 1))]
         self.server = MemoryServer(self.network, SERVER, self.dialogue)
-        self.proxy = MemoryProxy(
-            self.network, PROXY, policy, Upstream(*SERVER), self.auditor.observe
-        )
+        """The first one; it has the sessions of all."""
+        self.servers = [
+            self.server,
+            *(
+                MemoryServer(self.network, address, self.dialogue, self.server.sessions)
+                for address in addresses[1:]
+            ),
+        ]
+        upstreams = [Upstream(*address) for address in addresses]
+        self.proxy = MemoryProxy(self.network, PROXY, policy, upstreams, self.auditor.observe)
 
     def later(self, mean: float, action: Callable[[], None]) -> None:
         """Do that after a random time (seconds)."""

@@ -13,9 +13,16 @@ from reknit_core.codes import GOING_AWAY, SERVICE_RESTART
 from reknit_core.lifecycle import State, Trigger
 from reknit_core.policy.policy import Policy
 
-from reknit.verify.simulation.actors import ACCEPT, SILENT, MemoryClient, Peer, ServerSession
+from reknit.verify.simulation.actors import (
+    ACCEPT,
+    SILENT,
+    MemoryClient,
+    MemoryServer,
+    Peer,
+    ServerSession,
+)
 from reknit.verify.simulation.ledger import Count, Promise
-from reknit.verify.simulation.scene import PROXY, SERVER, Plan, Stage
+from reknit.verify.simulation.scene import PROXY, Plan, Stage
 from reknit.verify.simulation.stack import Cut, Stack
 
 CLIENT_DONE, SERVER_DONE = 4000, 4001  # close codes that end a session
@@ -243,6 +250,7 @@ class Simulation(Stage):
         for driver in drivers:
             self.auditor.look(driver)
         self.auditor.look_at_waiting(drivers)
+        self.auditor.look_at_servers(self.proxy.contexts.servers)
         self.network.after(LOOK_EVERY, self._look)
 
     def _restart(self) -> None:
@@ -250,20 +258,23 @@ class Simulation(Stage):
         if self.peace:
             return
         how = self.random.choice(_CUTS)
-        self.server.kill(how)
+        server = self.servers[0]
+        if len(self.servers) > 1:
+            server = self.random.choice(self.servers)
+        server.kill(how)
         back = self.random.expovariate(1 / self.plan.outage)
         trouble = self.random.choice((ACCEPT, ACCEPT, SILENT, 503, 404))
         self.faults[f"server restarts: {how.value}, then {trouble}"] += 1
         if trouble != ACCEPT:
-            self.network.after(back / 2, partial(self._start, trouble))
+            self.network.after(back / 2, partial(self._start, server, trouble))
         elif self.random.random() < 0.3:
-            self.network.swallow(SERVER)
-        self.network.after(back, partial(self._start, ACCEPT))
+            self.network.swallow(server.address)
+        self.network.after(back, partial(self._start, server, ACCEPT))
         self.later(self.plan.restart_every, self._restart)
 
-    def _start(self, status: int) -> None:
-        self.server.status = status
-        self.server.start()
+    def _start(self, server: MemoryServer, status: int) -> None:
+        server.status = status
+        server.start()
 
     def _end(self) -> None:
         """After the peace: all is delivered, all is connected, and all closes."""
