@@ -73,6 +73,7 @@ MODULES = (
     "adapters/reknit/trio/cluster/calls.py",
     "adapters/reknit/trio/cluster/searches.py",
     "adapters/reknit/trio/door/colleagues.py",
+    "adapters/reknit/trio/door/inboxes.py",
     "adapters/reknit/trio/door/leaving.py",
     "adapters/reknit/trio/door/listener.py",
     "adapters/reknit/trio/door/newcomer.py",

@@ -1,5 +1,6 @@
 """A client of a proxy's admin listener."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -54,3 +55,8 @@ class Admin:
                 labels = ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items()))
                 samples[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
         return samples
+
+    async def counts(self, sample: str, number: float) -> None:
+        """Wait until the metrics say so."""
+        while (await self.metrics()).get(sample) != number:
+            await asyncio.sleep(0.05)

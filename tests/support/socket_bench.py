@@ -93,6 +93,7 @@ class Bench:
                 "proxy": None,
                 "ping_interval": None,
                 "max_size": None,
+                "open_timeout": None,
                 **options,
             },
         )

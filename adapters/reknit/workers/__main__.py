@@ -1,5 +1,6 @@
 """What the parent starts: `python -m reknit.workers DESCRIPTOR`."""
 
+import faulthandler
 import pickle
 import socket
 import sys
@@ -17,6 +18,7 @@ from reknit.workers.worker import work
 def main() -> None:
     """Be a worker. Signals are the parent's: they may come to all of a group at once."""
     heed_no_more()
+    faulthandler.enable()  # the parent aborts one that hangs
     control = socket.socket(fileno=int(sys.argv[1]))
     begin = _receive(control)
     if begin is None:

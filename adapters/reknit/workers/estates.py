@@ -14,7 +14,6 @@ from typing import Protocol
 
 import msgspec
 from reknit_core.durable.frozen import FrozenError, id_of
-from reknit_core.proxy.arrival import Arrival
 from reknit_core.proxy.share import Share
 from reknit_core.telemetry.totals import Totals, sum_totals
 
@@ -34,7 +33,8 @@ from reknit.process.takeover import (
     Yours,
     accept,
 )
-from reknit.trio.door.colleagues import InboxError, pack, unpack
+from reknit.trio.door.brought import Brought
+from reknit.trio.door.inboxes import InboxError, pack, unpack
 from reknit.workers.listening import listen_now, share_out, widen
 
 NOTHING: Totals = sum_totals(())
@@ -63,8 +63,9 @@ class Gift:
         self._workers = workers
         self._inboxes = inboxes
         self._asked: list[Member] = []
+        self._still: set[int] = set()
         self._said_all: set[int] = set()
-        self._waiting: list[tuple[int, Arrival, socket.socket]] = []
+        self._waiting: list[tuple[int, Brought, socket.socket]] = []
 
     def give(self, doors: Doors, key: bytes, successor: Channel) -> None:
         """Give it. Raises TakeoverError: then nothing has changed hands, and all goes on."""
@@ -94,7 +95,11 @@ class Gift:
             self._asked.append(worker)
             worker.channel.renew()
             worker.channel.send(Give())
-        return sum_totals([worker.channel.receive(Listeners)[0].totals for worker in self._workers])
+        totals = []
+        for worker in self._workers:
+            totals.append(worker.channel.receive(Listeners)[0].totals)
+            self._still.add(worker.number)
+        return sum_totals(totals)
 
     def _pass_on(self, worker: Member, successor: Channel) -> None:
         while True:
@@ -117,20 +122,21 @@ class Gift:
     def _pass_on_waiting(self, successor: Channel) -> None:
         """Those who wait in inboxes: nobody takes them out, or puts any in."""
         for number, (inbox, _) in enumerate(self._inboxes):
-            for arrival, sock in _take_out(inbox):
-                self._waiting.append((number, arrival, sock))
+            for brought, sock in _take_out(inbox):
+                self._waiting.append((number, brought, sock))
         waiting = iter(self._waiting)
         while group := list(islice(waiting, BATCH)):
-            arrivals = [arrival for _, arrival, _ in group]
+            arrivals = [brought.arrival for _, brought, _ in group]
             successor.send(Newcomers(arrivals), [sock for _, _, sock in group])
 
     def _take_back(self) -> None:
-        for number, arrival, sock in self._waiting:
+        for number, brought, sock in self._waiting:
             with suppress(OSError):  # there was room for it
-                pack(arrival, sock, self._inboxes[number][1])
+                pack(brought, sock, self._inboxes[number][1])
         for worker in self._asked:
             try:
-                worker.channel.renew()
+                if worker.number in self._still:  # else its time is running, or over
+                    worker.channel.renew()
                 while worker.number not in self._said_all:
                     message, sockets = worker.channel.receive_any()
                     _close(sockets)
@@ -155,8 +161,8 @@ def _let_go(worker: Member) -> None:
         worker.kill()
 
 
-def _take_out(inbox: socket.socket) -> list[tuple[Arrival, socket.socket]]:
-    found: list[tuple[Arrival, socket.socket]] = []
+def _take_out(inbox: socket.socket) -> list[tuple[Brought, socket.socket]]:
+    found: list[tuple[Brought, socket.socket]] = []
     while True:
         try:
             one = unpack(inbox)

@@ -8,6 +8,8 @@
     Go                                    ->    [serves]
     Ask: as the admin listener is asked   ->
                                           <-    Answer
+    RollCall: once a second               ->
+                                          <-    Here
     Drain, Hurry, Reload                  ->
                                           <-    Drained: has no sessions any more
     End: nobody has                       ->    [ends]
@@ -93,6 +95,14 @@ class Answer(msgspec.Struct, tag=True):
     body: bytes
 
 
+class RollCall(msgspec.Struct, tag=True):
+    """Whether it lives."""
+
+
+class Here(msgspec.Struct, tag=True):
+    """It does."""
+
+
 class Drain(msgspec.Struct, tag=True):
     """Take no new sessions, and send those away that there are."""
 
@@ -113,8 +123,8 @@ class End(msgspec.Struct, tag=True):
     """Nobody has: end."""
 
 
-ToWorker = Begin | Start | Go | Ask | Drain | Hurry | Reload | End
-ToParent = Loaded | Up | Failed | Answer | Drained
+ToWorker = Begin | Start | Go | Ask | RollCall | Drain | Hurry | Reload | End
+ToParent = Loaded | Up | Failed | Answer | Here | Drained
 Said = TypeVar("Said", ToWorker, ToParent)
 
 _GONE = (trio.BrokenResourceError, trio.ClosedResourceError)

@@ -14,7 +14,7 @@ from logging import ERROR, INFO, WARNING
 from typing import TYPE_CHECKING
 
 import trio
-from reknit_core.proxy.respawns import Respawns
+from reknit_core.proxy.respawns import HANGS, STALLS, Respawns
 from reknit_core.proxy.share import Share
 
 from reknit.observe.dialects import load_dialects
@@ -49,8 +49,7 @@ from reknit.trio.transport.certificates import Certificates
 from reknit.workers.estates import Gift, Pair, give_listeners, hand_out, take_all
 from reknit.workers.kept import Kept
 from reknit.workers.listening import listen_on, share_out
-from reknit.workers.messages import Begin, Drain, End, Go, Hurry, Reload, Start, ToWorker
-from reknit.workers.watchdog import watch_workers
+from reknit.workers.messages import Begin, Drain, End, Hurry, Reload, RollCall, Start, ToWorker
 from reknit.workers.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
 
 _REASONS = (ListenError, StateError, TakeoverError, WorkerError)
 
+ROLL = 1.0  # seconds between two roll calls
 PARTING = 5.0  # seconds, beside those for closing, that a worker may take to end
 
 
@@ -97,6 +97,7 @@ class Parent:
         self._key = os.urandom(16)
         self._inboxes: list[Pair] = [_make_inbox() for _ in range(count)]
         self._kept = Kept(config.state_dir, count)
+        self._left_out: set[int] = set()  # have died before they had what they were to take over
         self._is_stopping = False
         self._is_hurried = False
         self._is_given = False
@@ -137,6 +138,7 @@ class Parent:
         """Until nobody has sessions any more."""
         for number in range(self.count):
             nursery.start_soon(self._look_after, number, nursery)
+        nursery.start_soon(self._call_the_roll, nursery)
         if self._hook is not None:
             nursery.start_soon(self._hook.run)
         nursery.start_soon(self._stop_on, signals.stop)
@@ -149,9 +151,6 @@ class Parent:
         tell_room(Share(0, self.count).divide(self._config.policy), self._policy)
         systemd.notify(systemd.READY)
         nursery.start_soon(systemd.keep_watchdog)
-        patience = systemd.watchdog_seconds()
-        if patience is not None:
-            nursery.start_soon(watch_workers, lambda: self.workers, patience)
         task_status.started(ports[0])
 
         def hand_over(channel: Channel) -> None:
@@ -183,8 +182,7 @@ class Parent:
             else:
                 await self._take_over(channel)
             for worker in self.workers:
-                worker.serves = True
-                await worker.say(Go())
+                await worker.go()
             if config.admin is not None and not self._doors.admin:
                 await open_admin(config.admin, self._doors, must=channel is None)
             self._takeover_socket = open_takeover_socket(config.takeover, must=channel is None)
@@ -221,7 +219,9 @@ class Parent:
         await self._kept.take_over()
         for worker in self.workers:
             await worker.up.wait()
-        await self._kept.clear()
+        self._left_out = {worker.number for worker in self.workers if worker.has_ended}
+        if not self._left_out:
+            await self._kept.clear()
         if not may_serve_admin(self._config, self._doors.admin):
             close_listeners(self._doors.admin)
             self._doors.admin = []
@@ -258,6 +258,16 @@ class Parent:
                 await self.drain()
                 return
 
+    async def _call_the_roll(self, nursery: trio.Nursery) -> None:
+        """Whoever comes to one that hangs would wait in vain."""
+        limit = int(min(systemd.watchdog_seconds() or HANGS, HANGS))
+        while True:
+            await trio.sleep(ROLL)
+            for worker in self.workers:
+                if worker.serves:
+                    worker.expect(limit)
+                    nursery.start_soon(worker.say, RollCall())
+
     async def _start_again(self, number: int, nursery: trio.Nursery) -> None:
         self.workers[number] = worker = self._start(number, nursery)
         self.restarted += 1
@@ -270,12 +280,16 @@ class Parent:
         except TakeoverError:
             worker.kill()
             return
-        await worker.say(Start(takes=False, elsewhere=[]))
+        elsewhere = self._kept.elsewhere if number in self._left_out else []
+        await worker.say(Start(takes=False, elsewhere=elsewhere))
         await worker.up.wait()
         if worker.has_ended:
             return
-        worker.serves = True
-        await worker.say(Go())
+        if self._left_out:
+            self._left_out.discard(number)
+            if not self._left_out:
+                await self._kept.clear()
+        await worker.go()
         tell(WARNING, "worker_again", "worker %(number)d serves again", number=number)
 
     # -- Signals, and the end ------------------------------------------------------------------
@@ -328,6 +342,8 @@ class Parent:
         for worker in self.workers:
             if not worker.serves:
                 raise TakeoverError(f"worker {worker.number} is being started again")
+            if worker.silent >= STALLS:
+                raise TakeoverError(f"worker {worker.number} does not answer")
         Gift(self.workers, self._inboxes).give(self._doors, self._key, channel)
         self._is_given = True
         close_listeners(self._doors.clients)

@@ -35,10 +35,12 @@ from reknit.workers.messages import (
     End,
     Failed,
     Go,
+    Here,
     Hurry,
     Link,
     Loaded,
     Reload,
+    RollCall,
     Start,
     ToWorker,
     Up,
@@ -85,7 +87,14 @@ class Worker:
         inboxes = [_socket(descriptor) for descriptor in begin.inboxes]
         own = _socket(begin.inbox)
         self._colleagues = proxy.colleagues = Colleagues(
-            inboxes, own, policy, proxy.admission, proxy.newcomers, proxy.pumps, proxy.reactor
+            inboxes,
+            own,
+            policy,
+            proxy.admission,
+            proxy.newcomers,
+            proxy.enter_here,
+            proxy.pumps,
+            proxy.reactor,
         )
         self._hook = make_hook(config)
         import_admin(config)
@@ -164,6 +173,8 @@ class Worker:
                 self._told.set()
             case Ask():
                 nursery.start_soon(self._answer, message)
+            case RollCall():
+                nursery.start_soon(self._link.say, Here())
             case Drain():
                 self._stop.set()
             case Hurry():

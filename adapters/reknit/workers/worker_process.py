@@ -1,16 +1,19 @@
 """A worker, as the parent has it: its process, and what is said to it and by it."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterable
 from itertools import count
+from logging import ERROR
 from typing import Protocol
 
 import msgspec
 import trio
 
+from reknit.observe.logs import tell
 from reknit.process.mask import held_back
 from reknit.process.serve import WorkerError
 from reknit.process.takeover import Channel
@@ -21,6 +24,8 @@ from reknit.workers.messages import (
     Begin,
     Drained,
     Failed,
+    Go,
+    Here,
     Link,
     Loaded,
     ToParent,
@@ -60,6 +65,8 @@ class WorkerProcess:
         self.damaged: list[str] = []
         self.serves = False
         """Whether it was told to, and has not ended."""
+        self.silent = 0
+        """How many roll calls in a row it has not answered."""
         self.began = trio.current_time()
         self._calls = count(1)
         self._waiting: dict[int, trio.MemorySendChannel[Answer]] = {}
@@ -126,10 +133,26 @@ class WorkerProcess:
                 self.reason = reason
             case Drained():
                 self.drained.set()
+            case Here():
+                self.silent = 0
             case Answer(call):
                 sender = self._waiting.get(call)
                 if sender is not None:
                     sender.send_nowait(message)
+
+    def expect(self, limit: int) -> None:
+        """The roll, which is called each second, is called once more; it has `limit` calls.
+
+        If it hangs, it is ended, and says first where it is. Calls count, no seconds: time may
+        have passed for all, as when the system was halted.
+        """
+        self.silent += 1
+        if self.silent > limit + 1:
+            self.kill()
+        elif self.silent > limit:
+            text = "worker %(number)d gives no answer in %(limit)d seconds: it is ended"
+            tell(ERROR, "worker_stuck", text, number=self.number, limit=limit)
+            self.process.send_signal(signal.SIGABRT)
 
     def kill(self) -> None:
         """End it at once."""
@@ -139,6 +162,11 @@ class WorkerProcess:
         """Raise WorkerError if it has ended."""
         if self.has_ended:
             raise WorkerError(f"worker {self.number} can't begin: {self.reason}")
+
+    async def go(self) -> None:
+        """Tell it to serve, unless it has ended."""
+        self.serves = not self.has_ended
+        await self.say(Go())
 
     async def say(self, message: ToWorker) -> None:
         """Say it."""

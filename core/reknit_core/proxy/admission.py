@@ -132,7 +132,7 @@ class Admission:
         `awaits`: its balancer has not said whose it is.
         """
         guest = Guest(address, awaits=awaits)
-        if not (awaits or self._proxies.trusts(address)):
+        if self._counts and not (awaits or self._proxies.trusts(address)):
             self._enter(guest, key_of(address))
         self.connections += 1
         return guest

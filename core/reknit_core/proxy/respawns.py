@@ -1,6 +1,14 @@
-"""When a worker that has died is started again, and when that is given up."""
+"""When a worker that hangs is ended, when one that has died is started again or given up."""
 
 QUICK = 10.0  # seconds: a worker that lives no longer than this has died at once
+HANGS = 15
+"""Roll calls, one a second, that a worker does not answer until it is ended.
+
+A probe of the whole that fails three times, every ten seconds, would end all workers.
+"""
+STALLS = 5
+"""Roll calls without an answer after which it can't be counted on now."""
+
 WAITS = (0.0, 0.2, 0.5, 1.0)  # seconds before it is started again, by how often that was in a row
 
 

@@ -120,6 +120,16 @@ class ClientHandshake:
         handshake.receive_data(form.head)
         return handshake
 
+    @classmethod
+    def read_before(
+        cls, address: str, data: bytes, size: int, request: UpgradeRequest, *, secure: bool
+    ) -> "ClientHandshake":
+        """A handshake that has read this request in another process, as `size` bytes of `data`."""
+        handshake = cls(address, secure=secure)
+        handshake.head = data
+        handshake._complete(request, size)
+        return handshake
+
     def receive_data(self, data: bytes) -> UpgradeRequest | Refusal | None:
         """Read on; None while the request isn't complete. Never raises."""
         new = max(0, len(self.head) - len(_END) + 1)  # what is older was looked at before

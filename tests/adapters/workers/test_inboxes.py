@@ -7,11 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from reknit.trio.door.colleagues import InboxError, pack, unpack
-from reknit_core.proxy.arrival import Arrival
+from reknit.trio.door.brought import Brought
+from reknit.trio.door.inboxes import InboxError, pack, unpack
 
 Pair = tuple[socket.socket, socket.socket]
-ARRIVAL = Arrival("192.0.2.1", b"GET / HTTP/1.1\r\n", secure=True)
+REQUEST = b"GET / HTTP/1.1\r\n"
+HEADERS = ((b"x-connection-id", b"user-1"), (b"\xff", b"\x00"))
+
+
+def _brought(begun: bytes = REQUEST + b"rest") -> Brought:
+    return Brought("192.0.2.1", True, begun, len(REQUEST), "/", "x", HEADERS, ("chat",), ("d",))
 
 
 @pytest.fixture
@@ -34,12 +39,12 @@ def client() -> Iterator[Pair]:
 
 
 def test_a_client_arrives_with_its_connection(inbox: Pair, client: Pair) -> None:
-    pack(ARRIVAL, client[0], inbox[1])
+    pack(_brought(), client[0], inbox[1])
     came = unpack(inbox[0])
     assert came is not None
-    arrival, sock = came
+    brought, sock = came
     with sock:
-        assert arrival == ARRIVAL
+        assert brought == _brought()
         assert not sock.getblocking()
         client[1].send(b"hello")
         assert sock.recv(5) == b"hello"
@@ -84,7 +89,7 @@ def test_a_message_that_says_nothing_sensible_is_refused(
     with pytest.raises(InboxError):
         unpack(inbox[0])
     assert _open_files() == before
-    pack(ARRIVAL, client[0], inbox[1])  # the next one is read
+    pack(_brought(), client[0], inbox[1])  # the next one is read
     came = unpack(inbox[0])
     assert came is not None
     came[1].close()
@@ -107,7 +112,7 @@ def test_a_full_inbox_says_so_and_loses_nothing(inbox: Pair, client: Pair) -> No
     sent = 0
     try:
         while True:
-            pack(Arrival("192.0.2.1", b"x" * 4000), client[0], inbox[1])
+            pack(_brought(b"x" * 4000), client[0], inbox[1])
             sent += 1
     except BlockingIOError:
         pass

@@ -8,14 +8,18 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import aiohttp
 import pytest
-from socket_bench import Bench, closed, id_of, socket_test
+from admin_client import ADMIN, Admin
+from crowd_of_clients import Crowd
+from raw_websocket import TEXT, frame
+from socket_bench import Bench, closed, socket_test
 from staff import begin, exchange, how, is_alive, with_tls
 from upstream_server import cut
 from websockets.asyncio.client import unix_connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-SESSIONS = 40
+SESSIONS = 500
 GOES = (1012, "the proxy restarts")
 
 
@@ -24,29 +28,30 @@ GOES = (1012, "the proxy restarts")
 async def test_who_returns_anywhere_is_brought_to_its_session(
     bench: Bench, tmp_path: Path, secure: bool
 ) -> None:
-    options = with_tls(bench, tmp_path) if secure else ()
-    await bench.upstream.start()
-    proxy = await begin(bench, *options)
-    pairs = []
-    for number in range(SESSIONS):
-        named = {"x-connection-id": f"user-{number}"} if number % 2 else {}
-        pairs.append((await bench.connect(headers=named), await bench.upstream.accept()))
-    for client, server in pairs:
-        assert how(client) == "new"
-        await exchange(client, server)
-        cut(client)
-    await proxy.reached("client_down", SESSIONS)
-    for client, server in pairs:
-        await server.send("while you were away")
-        again = await bench.connect(headers={"x-reconnect-id": id_of(client)})
-        assert how(again) == "resumed"
-        while await again.recv() != "while you were away":
-            pass  # what it may not have received comes again
-        await exchange(again, server)
-    assert bench.upstream.accepted == SESSIONS
-    assert any("is brought here" in line for line in proxy.lines)
-    served = {line.split("] ")[0][-1] for line in proxy.lines if "connected by" in line}
-    assert served == {"0", "1", "2"}
+    tls = with_tls(bench, tmp_path) if secure else ()
+    await bench.raw_upstream.start()
+    proxy = await begin(bench, *tls, *ADMIN, "--log-level", "info", workers=4)
+    async with aiohttp.ClientSession() as http:
+        admin = await Admin.of(proxy, http)
+        crowd = Crowd(bench, SESSIONS)
+        await crowd.come()
+        crowd.go()
+        await admin.counts("reknit_sessions{state=client_down}", SESSIONS)
+        for name, server in crowd.servers.items():
+            server.send(frame(TEXT, f"for {name}".encode(), masked=False))
+        for name, client in zip(crowd.servers, await crowd.come_back(), strict=True):
+            assert (await client.read_message()).payload == f"for {name}".encode()
+            client.send(frame(TEXT, name.encode()))
+            assert (await crowd.servers[name].read_message()).payload == name.encode()
+        seen = await admin.metrics()
+        assert seen["reknit_sessions{state=connected}"] == SESSIONS
+        assert seen["reknit_resumes_total{outcome=resumed,peer=client}"] == SESSIONS
+        assert seen["reknit_handshakes_total{status=101}"] == 2 * SESSIONS
+        assert SESSIONS < seen["reknit_passed_on_total"] < 2 * SESSIONS
+        lives_in = [
+            each["worker"] for each in (await admin.get("/sessions?limit=1000"))["sessions"]
+        ]
+        assert set(lives_in) == {0, 1, 2, 3}
 
 
 @socket_test

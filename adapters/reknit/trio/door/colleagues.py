@@ -5,98 +5,40 @@ it has sent, and has its connection along. Whoever started the workers holds the
 that no message is lost when a worker dies.
 """
 
-import os
 import socket
-from array import array
 from collections import deque
 from collections.abc import Sequence
 from logging import DEBUG, ERROR, WARNING
 
-import msgspec
 from reknit_core.policy.policy import Policy
 from reknit_core.proxy.admission import Admission, Guest
-from reknit_core.proxy.arrival import Arrival, arrival_of
-from reknit_core.wire.handshake import ClientHandshake, Refusal, encode_refusal, refusal
+from reknit_core.proxy.arrival import Arrival
+from reknit_core.wire.handshake import (
+    ClientHandshake,
+    Refusal,
+    UpgradeRequest,
+    encode_refusal,
+    refusal,
+)
 from reknit_core.wire.reasons import reason_of
 
 from reknit.observe.logs import tell
 from reknit.sockets.poller import READ, WRITE
 from reknit.sockets.stream_socket import StreamSocket
 from reknit.sockets.tls import TlsSocket
-from reknit.trio.door.newcomers import Newcomers
+from reknit.trio.door.brought import Brought
+from reknit.trio.door.inboxes import InboxError, pack, unpack
+from reknit.trio.door.newcomers import Enter, Newcomers
 from reknit.trio.door.pump import Pumps, make_pair
 from reknit.trio.reactor import Reactor
 from reknit.trio.watched import Deadlines, Watched
 
-MESSAGE = 64 * 1024  # bytes; a request has 16 KiB, and little can have come behind it
 WAITING = 1024  # clients that wait for room in an inbox; a further one gets 503
 TAKEN = 16  # messages in one go
-_STREAM = int(socket.SOCK_STREAM)  # without an enum to make for each client
-_ONE = array("i", [0]).itemsize
-_ROOM = socket.CMSG_SPACE(8 * _ONE)  # one descriptor comes; of more none is to be left open
 
 _BUSY = refusal(
     503, "worker_busy", "the worker of this session takes nobody now", ((b"retry-after", b"5"),)
 )
-
-
-class InboxError(ValueError):
-    """A message that is none: why, for people."""
-
-
-def pack(arrival: Arrival, sock: socket.socket, inbox: socket.socket) -> None:
-    """Put a client into an inbox. Raises BlockingIOError if it is full, or OSError."""
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [sock.fileno()]))]
-    inbox.sendmsg([_ENCODER.encode(arrival)], rights)
-
-
-def unpack(inbox: socket.socket) -> tuple[Arrival, socket.socket] | None:
-    """Take the next client out; None: whoever had the other end has closed it.
-
-    Raises BlockingIOError if it is empty; InboxError, and then the message is gone; or OSError.
-    """
-    data, ancillary, flags, _ = inbox.recvmsg(MESSAGE, _ROOM)
-    if not (data or ancillary or flags):
-        return None
-    sockets = [sock for each in ancillary for sock in _sockets(*each)]
-    try:
-        if flags & socket.MSG_CTRUNC:
-            raise InboxError("its connection did not come: too many open files?")
-        if flags & socket.MSG_TRUNC or len(sockets) != 1:
-            raise InboxError(f"{len(sockets)} connections, {len(data)} bytes or more")
-        (sock,) = sockets
-        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) != _STREAM:
-            raise InboxError("its connection is no stream")
-        arrival = _DECODER.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        _close(sockets)
-        raise InboxError(str(error)) from None
-    except InboxError:
-        _close(sockets)
-        raise
-    sock.setblocking(False)
-    return arrival, sock
-
-
-_ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(Arrival)
-
-
-def _sockets(level: int, kind: int, content: bytes) -> list[socket.socket]:
-    if (level, kind) != (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-        return []
-    sockets = []
-    for descriptor in array("i", content[: len(content) // _ONE * _ONE]):
-        try:
-            sockets.append(socket.socket(fileno=descriptor))
-        except OSError:  # it is none
-            os.close(descriptor)
-    return sockets
-
-
-def _close(sockets: list[socket.socket]) -> None:
-    for sock in sockets:
-        sock.close()
 
 
 class Parcel:
@@ -105,14 +47,19 @@ class Parcel:
     `ours`: its TLS connection and our end of the pair, where it speaks TLS here.
     """
 
-    __slots__ = ("arrival", "guest", "handshake", "ours", "outbox", "stream", "theirs")
+    __slots__ = ("brought", "guest", "handshake", "ours", "outbox", "stream", "theirs")
 
     def __init__(
-        self, outbox: "Outbox", stream: StreamSocket, guest: Guest, handshake: ClientHandshake
+        self,
+        outbox: "Outbox",
+        stream: StreamSocket,
+        guest: Guest,
+        handshake: ClientHandshake,
+        request: UpgradeRequest,
     ) -> None:
         self.outbox = outbox
         self.handshake = handshake
-        self.arrival = arrival_of(guest, handshake)
+        self.brought = Brought.of(guest.peer, handshake, request)
         self.stream = stream
         self.guest = guest
         self.ours: socket.socket | None = None
@@ -169,7 +116,10 @@ class Inbox(Watched):
 
 
 class Colleagues:
-    """The other workers. `inboxes`: the ends to write to, by worker; `own`: where to read."""
+    """The other workers. `inboxes`: the ends to write to, by worker; `own`: where to read.
+
+    `enter` takes over who is brought here.
+    """
 
     def __init__(
         self,
@@ -178,6 +128,7 @@ class Colleagues:
         policy: Policy,
         admission: Admission,
         newcomers: Newcomers,
+        enter: Enter,
         pumps: Pumps,
         reactor: Reactor,
     ) -> None:
@@ -185,6 +136,7 @@ class Colleagues:
         self._pumps = pumps
         self._admission = admission
         self._newcomers = newcomers
+        self._enter = enter
         self._inbox = Inbox(self, own)
         self._outboxes = [Outbox(self, inbox) for inbox in inboxes]
         self._deadlines: Deadlines[Parcel] = Deadlines(
@@ -207,6 +159,7 @@ class Colleagues:
         stream: StreamSocket,
         guest: Guest,
         handshake: ClientHandshake,
+        request: UpgradeRequest,
         now: float,
     ) -> Refusal | None:
         """Bring a client to the worker with that number; or say why not."""
@@ -214,7 +167,7 @@ class Colleagues:
         if len(outbox.waiting) >= WAITING:
             return _BUSY
         try:
-            parcel = Parcel(outbox, stream, guest, handshake)
+            parcel = Parcel(outbox, stream, guest, handshake, request)
         except OSError as error:
             return self._busy(error)
         try:
@@ -246,7 +199,7 @@ class Colleagues:
     def _send(self, parcel: Parcel) -> bool:
         """Whether there was room. Raises OSError, as for too many descriptors on their way."""
         try:
-            pack(parcel.arrival, parcel.theirs, parcel.outbox.inbox)
+            pack(parcel.brought, parcel.theirs, parcel.outbox.inbox)
         except BlockingIOError:
             return False
         self._sent(parcel)
@@ -290,14 +243,18 @@ class Colleagues:
                 return
             self._let_in(*brought, now)
 
-    def _let_in(self, arrival: Arrival, sock: socket.socket, now: float) -> None:
-        guest = self._admission.bring(arrival.address)
-        if isinstance(guest, Guest):
-            tell(DEBUG, "brought", "client %(address)s is brought here", address=arrival.address)
-            begun, secure = arrival.begun, arrival.secure
-            self._newcomers.welcome(sock, guest, now, begun, secure=secure)
-        else:
+    def _let_in(self, brought: Brought, sock: socket.socket, now: float) -> None:
+        address = brought.address
+        guest = self._admission.bring(address)
+        if not isinstance(guest, Guest):
             self._newcomers.leaving.begin(sock, encode_refusal(guest), None, now).ready(now)
+            return
+        tell(DEBUG, "brought", "client %(address)s is brought here", address=address)
+        request, secure = brought.request, brought.secure
+        handshake = ClientHandshake.read_before(
+            address, brought.begun, brought.size, request, secure=secure
+        )
+        self._newcomers.let_in(sock, guest, handshake, request, self._enter, now)
 
     # -- To another process --------------------------------------------------------------------
 
@@ -305,7 +262,7 @@ class Colleagues:
     def waiting(self) -> list[tuple[socket.socket, Arrival]]:
         """Who waits for room in an inbox."""
         return [
-            (parcel.theirs, parcel.arrival)
+            (parcel.theirs, parcel.brought.arrival)
             for outbox in self._outboxes
             for parcel in outbox.waiting
         ]

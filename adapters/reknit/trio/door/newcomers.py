@@ -93,6 +93,22 @@ class Newcomers:
         newcomer = Newcomer(self, stream, guest, begun, secure=secure, context=context)
         self._expect(newcomer, now)
 
+    def let_in(
+        self,
+        sock: StreamSocket,
+        guest: Guest,
+        handshake: ClientHandshake,
+        request: UpgradeRequest,
+        enter: Enter,
+        now: float,
+    ) -> None:
+        """Have `enter` take over a guest whose request was read elsewhere."""
+        answer = self._admission.ask(guest, request, now)
+        if answer is None:
+            answer = enter(sock, guest, handshake, request)
+        if answer is not None:
+            self.turn_away(sock, guest, handshake, answer, now)
+
     def send_away(self, guest: Guest) -> None:
         """Another one gets its place."""
         self._refusals.gave_way(guest.address)
