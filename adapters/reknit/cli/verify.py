@@ -195,6 +195,7 @@ def _simulate(sessions: int, seed: int) -> None:
     from reknit.verify.simulation.scene import Plan, stormy_policy
     from reknit.verify.simulation.simulate import simulate
     from reknit.verify.simulation.spoken import SpokenPlan, converse
+    from reknit.verify.simulation.workers import simulate_workers
 
     for delivery in Delivery:
         result = simulate(seed, Plan(sessions=sessions), stormy_policy(delivery))
@@ -221,6 +222,15 @@ def _simulate(sessions: int, seed: int) -> None:
             f"all began anew on their connection {spoken.anew} times, elsewhere "
             f"{spoken.elsewhere}; --seed {seed}"
         )
+    workers = simulate_workers(seed, steps=20 * sessions)
+    if workers.broken:
+        click.echo("\n".join(workers.broken))
+        raise Failure(f"found with --simulate --examples {sessions} --seed {seed}")
+    counts = workers.counts
+    click.echo(
+        f"workers: {counts['died']} died, {counts['taken over']} takeovers; clients were passed on "
+        f"{counts['passed on']} times, came back {counts['resumed']} times; --seed {seed}"
+    )
 
 
 def _feed_bytes(seconds: int, corpus: Path | None) -> None:
