@@ -1,8 +1,10 @@
 """A proxy of several workers: real processes, started as a user starts them."""
 
+import asyncio
 import os
 import re
 import signal
+from asyncio.subprocess import Process
 from pathlib import Path
 
 from socket_bench import Bench, header
@@ -11,6 +13,7 @@ from tls_files import certificate, client_context, write_certificate
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.connection import Connection
 
+_TAKEN = re.compile(r"process (\d+) has taken over")
 _WORKER = re.compile(r"worker (\d+) is process (\d+)")
 
 
@@ -22,6 +25,26 @@ class Staff(Succession):
         """The process of each worker, of those that were started last."""
         found = [match for line in self.lines if (match := _WORKER.search(line))]
         return {int(match[1]): int(match[2]) for match in found}
+
+    @property
+    def alive(self) -> list[int]:
+        """The processes of all workers that live, also of those that are only to take over."""
+        found = [match for line in self.lines if (match := _WORKER.search(line))]
+        return [pid for match in found if is_alive(pid := int(match[2]))]
+
+    async def outcome(self, process: Process) -> bool:
+        """Whether that one, which was started, takes over; if it fails, it ends with status 1."""
+        while True:
+            taken = [int(match[1]) for line in self.lines if (match := _TAKEN.search(line))]
+            if process.pid in taken:
+                self.reigns, self.pid = len(taken), taken[-1]
+                await self.logged("listening on", self.reigns + 1)
+                return True
+            if process.returncode is not None:
+                assert process.returncode == 1
+                self._started.remove(process)
+                return False
+            await asyncio.sleep(0.01)
 
     def signal_worker(self, number: int, what: signal.Signals) -> None:
         """Send a worker a signal."""

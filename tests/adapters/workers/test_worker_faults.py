@@ -7,6 +7,7 @@ import asyncio
 import os
 import random
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 from counting_server import CountingServer
@@ -49,7 +50,7 @@ async def test_random_faults_cost_no_message(bench: Bench, tmp_path: Path) -> No
         count = 2
         for _ in range(FAULTS):
             await asyncio.sleep(chance.uniform(0.05, 0.4))
-            match chance.choice(("kill", "cut", "cut", "signal", "takeover")):
+            match chance.choice(("kill", "cut", "cut", "signal", "takeover", "spoil", "spoil")):
                 case "kill":
                     number = chance.randrange(count) if count > 1 else 0
                     if count > 1:
@@ -67,6 +68,8 @@ async def test_random_faults_cost_no_message(bench: Bench, tmp_path: Path) -> No
                     await proxy.start("--workers", str(count))
                     await proxy.taken_over()
                     await asyncio.sleep(0.05)
+                case "spoil":
+                    count = await _spoil(proxy, chance, count)
         for run in runs:
             run.end()
     counts = [task.result() for task in done]
@@ -74,3 +77,18 @@ async def test_random_faults_cost_no_message(bench: Bench, tmp_path: Path) -> No
         await client.__aexit__(None, None, None)
     server.close()
     assert all(sent > 0 and came > 0 for sent, came in counts)
+
+
+async def _spoil(proxy: Staff, chance: random.Random, count: int) -> int:
+    """Kill a worker, of any side, while a process takes over; how many workers there are then."""
+    workers = chance.choice((2, 3))
+    other = await proxy.start("--workers", str(workers))
+    await asyncio.sleep(chance.uniform(0.2, 1.2))
+    with suppress(ProcessLookupError, IndexError):  # of one process alone there is none
+        os.kill(chance.choice(proxy.alive), signal.SIGKILL)
+    if await proxy.outcome(other):
+        count = workers
+    while True:  # who was killed may be noticed only now, and no other takes over until it serves
+        other = await proxy.start("--workers", str(count))
+        if await proxy.outcome(other):
+            return count
