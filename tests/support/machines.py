@@ -1,5 +1,6 @@
 """Several proxies that are one, in one trio loop, on real sockets; what they share is simulated."""
 
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -10,12 +11,11 @@ from handshake_bytes import accepting
 from raw_websocket import Head, frame, parse_head, request
 from reknit.settings.addresses import Listen
 from reknit.trio.cluster.nodes import Nodes
-from reknit.trio.cluster.searches import KeysError
-from reknit.trio.door.listeners import close_listeners, open_listeners
+from reknit.trio.door.listeners import open_listeners
 from reknit.trio.proxy import Proxy
-from reknit.trio.transport.certificates import Certificates
+from reknit.trio.transport.certificates import BothEnds, Certificates
 from reknit.trio.watched import Timed
-from reknit_core.cluster.directory import Lookup
+from reknit_core.cluster.directory import KeysError, Lookup
 from reknit_core.cluster.events import Listed
 from reknit_core.cluster.secret import Secret
 from reknit_core.cluster.states import Book
@@ -118,39 +118,41 @@ class Machine:
         store: SharedStore,
         upstream: Upstream,
         policy: Policy,
-        links: Certificates,
+        links: BothEnds,
         secret: str,
     ) -> None:
         self.name = name
         self.book = f"book-of-{name}"
         self.states = {self.book: Book.OWNED}
         self.tenancy = Tenancy()
-        self.proxy = proxy = Proxy(policy, upstream, Certificates())
-        self.contexts: Contexts = proxy.sessions.contexts
-        proxy.nodes = self.nodes = Nodes(
-            name,
-            Secret(secret),
-            links,
-            lambda book: self.states.get(book, Book.FREE),
-            policy,
-            self.contexts,
-            proxy.admission,
-            proxy.newcomers,
-            proxy.pumps,
-            proxy.reactor,
-            proxy.enter,
-        )
-        self.nodes.keys = Keys(self, store)
-        self.nodes.tenant = self.tenancy
+        certificates = Certificates()
+        certificates.links = links
+        self.proxy = Proxy(policy, (upstream,), certificates)
+        self.contexts: Contexts = self.proxy.sessions.contexts
+        self.secret = Secret(secret)
+        self.keys = Keys(self, store)
         self.port = 0
         self.node_port = 0
         self.stopped = trio.CancelScope()
+
+    def join(self, doors: list[socket.socket]) -> None:
+        """Let the others in there."""
+        self.node_port = doors[0].getsockname()[1]
+        self.proxy.join(self.name, self.secret, self.keys, self.tenancy, self.state_of, doors)
+
+    def state_of(self, book: str) -> Book:
+        return self.states.get(book, Book.FREE)
+
+    @property
+    def nodes(self) -> Nodes:
+        assert self.proxy.nodes is not None
+        return self.proxy.nodes
 
 
 class Machines:
     """All of them, with a server behind."""
 
-    def __init__(self, nursery: trio.Nursery, policy: Policy, links: Certificates) -> None:
+    def __init__(self, nursery: trio.Nursery, policy: Policy, links: BothEnds) -> None:
         self.store = SharedStore()
         self._nursery = nursery
         self._policy = policy
@@ -166,18 +168,14 @@ class Machines:
         listeners = await open_listeners(ANYWHERE)
         doors = await open_listeners(ANYWHERE)
         machine.port = listeners[0].getsockname()[1]
-        machine.node_port = doors[0].getsockname()[1]
+        machine.join(doors)
         self.store.books[machine.book] = Listed(name, 1)
         self.store.addresses[name] = f"127.0.0.1:{machine.node_port}"
         self._all[name] = machine
 
         async def run() -> None:
-            try:
-                with machine.stopped:
-                    machine.nodes.listen(doors)
-                    await machine.proxy.run(listeners, trio.Event())
-            finally:
-                close_listeners(doors)
+            with machine.stopped:
+                await machine.proxy.run(listeners, trio.Event())
 
         self._nursery.start_soon(run)
         self.look()
@@ -186,9 +184,7 @@ class Machines:
     def look(self) -> None:
         """All read the store's lists."""
         for machine in self._all.values():
-            machine.nodes.see(
-                dict(self.store.addresses), dict(self.store.books), trio.current_time()
-            )
+            machine.nodes.see(dict(self.store.addresses), dict(self.store.books))
 
     async def kill(self, machine: Machine) -> None:
         """It is gone, and its lease stands still."""
@@ -319,11 +315,11 @@ class Server:
 
 @asynccontextmanager
 async def machines(
-    policy: Policy | None = None, links: Certificates | None = None
+    policy: Policy | None = None, links: BothEnds | None = None
 ) -> AsyncIterator[Machines]:
     """A world of them, which ends with the block."""
     async with trio.open_nursery() as nursery:
-        world = Machines(nursery, policy or Policy(), links or Certificates())
+        world = Machines(nursery, policy or Policy(), links or BothEnds())
         await nursery.start(world.server.run)
         try:
             yield world

@@ -116,4 +116,5 @@ def in_cluster(server: RedisServer, folder: Path, *options: str) -> tuple[str, .
     """The options by which sessions are kept there."""
     file = folder / "cluster.toml"
     file.write_text(f'cluster_secret = "{SECRET}"\n')
-    return ("--config", str(file), "--cluster", server.url, "--cluster-lease", "2s", *options)
+    where = ("--cluster", server.url, "--cluster-lease", "2s", "--node-address", "127.0.0.1:0")
+    return ("--config", str(file), *where, *options)

@@ -21,7 +21,7 @@ _HEADINGS = (
         "Proxy",
         r"listen|workers|takeover.*|state_.*|log_.*|config_file|check|print_config|session_.*|drain_.*",
     ),
-    ("Cluster", r"cluster.*"),
+    ("Cluster", r"(cluster|node_).*"),
     ("Admin", r"admin.*|on_event"),
     ("TLS", r"tls_.*|upstream_.+"),
     ("Several servers, and their health", r"balance|server_check.*|ready_needs_server"),

@@ -15,6 +15,7 @@ from reknit_core import ContextStateMachine
 from reknit_core.cluster.bookkeeping import FIRST, RELEASED, Append, Book, Books, EntryId, Reading
 from reknit_core.cluster.commands import Drop, End, Read, Release, WriteAnew
 from reknit_core.cluster.events import Began, Emptied, Leave, Released, Replayed
+from reknit_core.cluster.secret import Secret
 from reknit_core.cluster.states import Book as BookState
 from reknit_core.cluster.states import Node as NodeState
 from reknit_core.cluster.times import Times
@@ -25,6 +26,7 @@ from reknit.cluster.layout import ENDED, Layout, Whereabouts, is_refusal, read_e
 from reknit.cluster.node import Node, clock
 from reknit.cluster.place import place_of
 from reknit.cluster.redis import Batch, Redis, RedisError, Words, refused
+from reknit.cluster.session_keys import SessionKeys
 from reknit.observe.logs import LOG, tell
 from reknit.settings.addresses import Address
 from reknit.state.directory import StateError
@@ -39,9 +41,11 @@ LEAVING = 2.0  # seconds in which the store must have heard that this node leave
 _COMING = (BookState.CLAIMING, BookState.REPLAYING)
 
 
-def keep_in(access: Access, cluster: str, times: Times) -> Callable[[Contexts, Home], "BookStore"]:
+def keep_in(
+    access: Access, cluster: str, secret: Secret, times: Times
+) -> Callable[[Contexts, Home], "BookStore"]:
     """Makes a store that keeps sessions there."""
-    return lambda contexts, home: BookStore(access, cluster, times, contexts, home)
+    return lambda contexts, home: BookStore(access, cluster, secret, times, contexts, home)
 
 
 class BookStore:
@@ -54,6 +58,7 @@ class BookStore:
         self,
         access: Access,
         cluster: str,
+        secret: Secret,
         times: Times,
         contexts: Contexts,
         home: Home,
@@ -66,6 +71,9 @@ class BookStore:
         name = secrets.token_hex(8)
         self.node = Node(name, access, layout, times, self)
         self.books = Books(name.encode(), OWN, lambda: secrets.token_hex(8))
+        self.reached_at = ""
+        """Where other nodes reach this one; to be set before it begins."""
+        self.keys = SessionKeys(layout, secret, self.node, self.books)
         self._redis: Redis | None = None  # that which is written to
         self._has_skipped = False  # something was not written, as the store was away
         self._batch: Batch | None = None  # what the sweep waits for
@@ -108,13 +116,16 @@ class BookStore:
             self._has_skipped = True
             self.node.lose("an error of the proxy")
             return
+        news, self.books.begun = self.books.begun, []
         if not appends:
             return
         begun = [each.book.name for each in appends if each.id == FIRST]
         if begun:  # listed first: nobody would look for one that isn't
             redis.send([self._layout.list_book(book, self.node.name, 1) for book in begun])
+        redis.send(self.keys.begun(news))
         self._sent = appends
         self._batch = redis.send([self._layout.append(each) for each in appends])
+        redis.send(self.keys.take_ended())
         for book in begun:
             self.node.hear(Began(book, 1))
 
@@ -150,6 +161,7 @@ class BookStore:
     def forget(self, context: ContextStateMachine) -> None:
         """The session is over."""
         book = self.books.forget(context)
+        self.keys.over(context, book)
         if book is not None and self.books.is_over(book):
             self.node.hear(Emptied(book.name))
 
@@ -157,7 +169,7 @@ class BookStore:
 
     async def begin(self, addresses: Sequence[Address]) -> None:
         """Connect. Raises StateError."""
-        self.node.where = Whereabouts("", place_of(addresses))
+        self.node.where = Whereabouts(self.reached_at, place_of(addresses))
         try:
             await self.node.connect()
         except RedisError as error:
@@ -196,7 +208,10 @@ class BookStore:
         node = self.node
         node.hear(Leave(clock()))
         for book in self.books:
-            node.hear(Emptied(book.name))
+            if not book.is_new:
+                node.hear(Emptied(book.name))
+            elif node.redis is not None:
+                node.redis.send([self._layout.unlist_book(book.name)])
         with trio.move_on_after(LEAVING):
             while node.tenure.state is not NodeState.LEFT:
                 await node.news()
@@ -210,6 +225,13 @@ class BookStore:
             await redis.ask(("ROLE",))
         except RedisError as error:
             tell(WARNING, "state_left", "this node may seem to live: %(reason)s", reason=str(error))
+
+    def state_of(self, name: str) -> BookState:
+        """What a book is to this node."""
+        known = self.node.tenure.books.get(name)
+        if known is not None:
+            return known[0]
+        return BookState.FREE if self.books.get(name) is None else BookState.OWNED
 
     # -- What the tenure wants -----------------------------------------------------------------
 
@@ -251,6 +273,7 @@ class BookStore:
         """Have these written, in slices, so that others aren't held up."""
         for start in range(0, len(contexts), SLICE):
             self._home.touch(contexts[start : start + SLICE])
+            self.keys.put_again(contexts[start : start + SLICE])
             await trio.lowlevel.checkpoint()
 
     def _release(self, name: str) -> None:
@@ -327,6 +350,7 @@ class BookStore:
         self.books.add(book)
         self._restored += len(book.contexts)
         self._home.adopt(list(book.contexts))
+        self.node.start(self._touch, list(book.contexts))
         text = "has %(sessions)d sessions of the book %(book)s after %(seconds).3f seconds"
         seconds = trio.current_time() - began
         tell(INFO, "claimed", text, sessions=len(book.contexts), book=name, seconds=seconds)

@@ -6,7 +6,8 @@ gives them; each answer is told to it as an event.
 
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from logging import ERROR, INFO, WARNING
 from math import inf
 from typing import Protocol, assert_never
@@ -39,8 +40,11 @@ from reknit_core.cluster.events import (
     ClaimRefused,
     Event,
     Found,
+    Listed,
     Looked,
     Probed,
+    PromiseAsked,
+    Promised,
     Renewed,
     StoreBack,
     StoreLost,
@@ -79,11 +83,29 @@ class Library(Protocol):
         """What the store has of the books can be gone on from, or is being written anew."""
 
 
+class Peers(Protocol):
+    """The other nodes, as this one speaks to them."""
+
+    def see(self, addresses: Mapping[str, str], books: Mapping[str, Listed]) -> None:
+        """The store's lists: where the nodes are that have a lease, and whose the books are."""
+
+    def news(self) -> None:
+        """Something else is known of the books, or of the store."""
+
+    def probe(self, node: str, told: Callable[[bool], None]) -> None:
+        """Ask that node whether it is sure of its books."""
+
+    def ask_promise(
+        self, node: str, books: Mapping[str, int], told: Callable[[bool], None]
+    ) -> None:
+        """Ask that node to claim none of these for a lease."""
+
+
 class Node:
     """The node `name`. Its tenure knows of nothing but what is heard here.
 
-    `where`: it is found there. `redis`: the connection. `trouble`: why the store can't be used, for
-    people; empty: it can.
+    `where`: it is found there. `peers`: None where there is no way to the other nodes. `redis`:
+    the connection. `trouble`: why the store can't be used, for people; empty: it can.
     """
 
     def __init__(
@@ -106,6 +128,8 @@ class Node:
         self._sleep: trio.CancelScope | None = None
         self._nursery: trio.Nursery | None = None
         self._news = trio.Event()
+        self.peers: Peers | None = None
+        self._promising: dict[str, Callable[[bool], None]] = {}  # nodes that wait for a promise
         self.redis: Redis | None = None
         self.ahead = 0.0
         self.trouble = ""
@@ -201,6 +225,8 @@ class Node:
             self._is_obeying = False
         self._news.set()
         self._news = trio.Event()
+        if self.peers is not None:
+            self.peers.news()
         if self._sleep is not None:
             self._sleep.cancel()
 
@@ -229,10 +255,14 @@ class Node:
                 self._send(*self.layout.resign(self.name))
             case Read() | WriteAnew() | Release() | End() | Drop():
                 self._library.obey(command)
-            case Probe():
-                self.hear(Probed(command.node, is_sure=False))
-            case AskPromise() | Promise():
-                pass  # there is no way to the other nodes
+            case Probe(node):
+                self._probe(node)
+            case AskPromise():
+                self._ask_promise(command)
+            case Promise():
+                answer = self._promising.pop(command.node, None)
+                if answer is not None:
+                    answer(command.agreed)
             case StandStill():
                 text = "sessions stand still: their node may not be sure of them any more"
                 tell(WARNING, "stand_still", text)
@@ -240,6 +270,31 @@ class Node:
                 tell(INFO, "go_on", "the node %(node)s has its sessions", node=self.name)
             case _:
                 assert_never(command)
+
+    # -- Other nodes -----------------------------------------------------------------------------
+
+    def _probe(self, node: str) -> None:
+        if self.peers is None:
+            self.hear(Probed(node, is_sure=False))
+        else:
+            self.peers.probe(node, lambda is_sure: self.hear(Probed(node, is_sure=is_sure)))
+
+    def _ask_promise(self, asking: AskPromise) -> None:
+        if self.peers is None:
+            return
+        sent_at = clock()
+        for node in asking.nodes:
+            self.peers.ask_promise(node, asking.books, partial(self._promised, node, sent_at))
+
+    def _promised(self, node: str, sent_at: float, agreed: bool) -> None:
+        self.hear(Promised(node, sent_at, agreed))
+
+    def ask_promise(
+        self, node: str, books: Mapping[str, int], answer: Callable[[bool], None]
+    ) -> None:
+        """That node asks that none of these is claimed for a lease."""
+        self._promising[node] = answer
+        self.hear(PromiseAsked(node, books))
 
     # -- Commands to the store -----------------------------------------------------------------
 
@@ -300,6 +355,9 @@ class Node:
         self._send(*(self.layout.forget_node(name) for name in gone))
         self.looks += 1
         self.hear(Looked(sent_at, leases, books, known))
+        if self.peers is not None:
+            there = {name: nodes[name].address for name in leases & nodes.keys()}
+            self.peers.see({name: where for name, where in there.items() if where}, books)
         self.waits_for_books = any(
             listed.owner != self.name
             and self.name in known[listed.owner]

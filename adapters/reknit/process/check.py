@@ -16,7 +16,7 @@ from reknit_core.dialect.ruled.mistakes import DialectError
 from reknit_core.wire.reasons import reason_of
 
 from reknit.observe.dialects import load_dialects
-from reknit.process.serve import keep_in_cluster
+from reknit.process.clustering import keep_in_cluster
 from reknit.settings.addresses import Address, Listen, UnixPath
 from reknit.settings.config import Config
 from reknit.settings.options import OPTIONS

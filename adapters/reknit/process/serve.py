@@ -5,12 +5,10 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
-from importlib.util import find_spec
 from logging import ERROR, INFO
 from typing import TYPE_CHECKING
 
 import trio
-from reknit_core.cluster.times import Times
 from reknit_core.policy.upstream import Upstream
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.proxy.share import ALONE
@@ -19,6 +17,7 @@ from reknit_core.wire.reasons import reason_of
 from reknit.observe.dialects import load_dialects
 from reknit.observe.logs import tell
 from reknit.process import systemd
+from reknit.process.clustering import join_cluster, keep_in_cluster
 from reknit.process.file_limit import fit_to_files, tell_room
 from reknit.process.handover import Doors, give, take
 from reknit.process.restart import Restarts, TakeoverSocket, open_takeover_socket, predecessor
@@ -212,6 +211,8 @@ async def _open_doors(config: Config, proxy: Proxy) -> tuple[Doors, TakeoverSock
             doors.clients = doors.clients or await _listen_on(config.listen)
             if proxy.store is not None and channel is None:
                 names = [address_of(listener.getsockname()) for listener in doors.clients]
+                if config.cluster:
+                    await join_cluster(config, proxy)
                 await proxy.store.begin(names)
             if config.admin is not None and not doors.admin:
                 await open_admin(config.admin, doors, must=channel is None)
@@ -229,22 +230,6 @@ def _choose_store(config: Config) -> Callable[[Contexts, Home], Store] | None:
     if config.cluster:
         return keep_in_cluster(config)
     return None
-
-
-def keep_in_cluster(config: Config) -> Callable[[Contexts, Home], Store]:
-    """How sessions are kept in the configured cluster. Connects to nothing. Raises StateError."""
-    if find_spec("hiredis") is None:
-        raise StateError("--cluster needs the package hiredis: pip install 'reknit[cluster]'")
-    from reknit.cluster import book_store, connecting
-
-    try:
-        tls = connecting.make_tls(config.cluster, config.tls.cluster_ca)
-    except (OSError, ValueError) as error:
-        raise StateError(f"--cluster-ca: {reason_of(error)}") from None
-    access = connecting.Access(config.cluster, config.cluster_password or "", tls)
-    patience = config.policy.heartbeat_timeout
-    times = Times(config.cluster_lease, config.cluster_alone, patience)
-    return book_store.keep_in(access, config.cluster_name, times)
 
 
 def _elsewhere(config: Config) -> Elsewhere:

@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote, urlsplit
 from reknit_core.policy.setting import PolicyError
 from reknit_core.wire.reasons import without_user
 
+from reknit.settings.addresses import parse_listen
 from reknit.settings.option import Option, quantity_option
 from reknit.settings.units import SECONDS
 
@@ -134,6 +135,24 @@ def cluster_options() -> Iterable[Option]:
         str,
         _parse_password,
         is_secret=True,
+    )
+    yield Option(
+        "node_address",
+        "HOST:PORT",
+        "Where the other nodes of the cluster reach this one. Port 0: a free one.",
+        "HOST:PORT or [IPV6]:PORT, with a port from 0 to 65535",
+        "none",
+        str,
+        lambda value: parse_listen(str(value)),
+    )
+    yield Option(
+        "node_listen",
+        "HOST:PORT",
+        "Where this node waits for the others, if that is another address than they know.",
+        "HOST:PORT or [IPV6]:PORT, with a port from 0 to 65535",
+        "the port of --node-address, on all addresses",
+        str,
+        lambda value: parse_listen(str(value)),
     )
     yield quantity_option(
         "cluster_lease",

@@ -34,6 +34,11 @@ NEEDS = {
     "cluster_lease": "cluster",
     "cluster_alone": "cluster",
     "cluster_ca": "cluster",
+    "node_address": "cluster",
+    "node_listen": "node_address",
+    "node_cert": "node_ca",
+    "node_key": "node_cert",
+    "node_ca": "node_cert",
 }
 _UPSTREAM_TLS = ("upstream_ca", "upstream_cert", "upstream_key")
 
@@ -87,6 +92,8 @@ class Config:
     cluster_password: str | None = field(default=None, repr=False)
     cluster_lease: float = 5.0
     cluster_alone: float = 600.0
+    node_address: Listen | None = None
+    node_listen: Listen | None = None
     workers: int = 1
     tls: TlsFiles = field(default_factory=TlsFiles)
 
@@ -182,6 +189,8 @@ def merge(*layers: Layer) -> Config:
     _check_upstream(config)
     if config.cluster:
         _check_cluster(config)
+    elif config.tls.node_cert:
+        raise ConfigError("--node-cert needs --cluster too")
     return config
 
 
@@ -242,6 +251,10 @@ def _check_cluster(config: Config) -> None:
         raise ConfigError(
             f"--cluster needs a secret that its nodes share, by {secret.variable} or by "
             f"{secret.name} in the file of --config"
+        )
+    if config.node_address is None:
+        raise ConfigError(
+            "--cluster needs --node-address HOST:PORT, at which other nodes reach this one"
         )
     if config.tls.cluster_ca and not any(url.secure for url in config.cluster):
         raise ConfigError("--cluster-ca needs a rediss:// URL in --cluster")

@@ -76,6 +76,11 @@ class TlsFiles:
     )
     upstream_cert: str = _file("Certificate with its chain, sent to a server that demands one.")
     upstream_key: str = _file("The key of that certificate.", "in the file of --upstream-cert")
+    node_cert: str = _file(
+        "Certificate with its chain: the nodes of a cluster then speak TLS to each other."
+    )
+    node_key: str = _file("The key of that certificate.", "in the file of --node-cert")
+    node_ca: str = _file("Authorities: a node must have a certificate signed by one of them.")
     cluster_ca: str = _file(
         "Authorities: a rediss:// store must have a certificate signed by one of them.",
         "the system's authorities",

@@ -12,6 +12,8 @@ from logging import DEBUG
 
 import trio
 from reknit_core import ContextStateMachine
+from reknit_core.cluster.secret import Secret
+from reknit_core.cluster.states import Book
 from reknit_core.commands import Dial
 from reknit_core.dialect.choice import Dialects
 from reknit_core.events import ClientConnected
@@ -28,7 +30,8 @@ from reknit.observe.logs import tell
 from reknit.observe.refusals import Refusals
 from reknit.sockets.stream_socket import StreamSocket
 from reknit.state.store import Home, Store
-from reknit.trio.cluster.nodes import Nodes
+from reknit.trio.cluster.nodes import Nodes, Tenant
+from reknit.trio.cluster.searches import SessionKeys
 from reknit.trio.door.colleagues import Colleagues
 from reknit.trio.door.listener import Listener
 from reknit.trio.door.listeners import close_listeners
@@ -116,6 +119,32 @@ class Proxy:
         """Whether new sessions are taken."""
         return not self.sessions.contexts.is_draining
 
+    def join(
+        self,
+        name: str,
+        secret: Secret,
+        keys: SessionKeys,
+        tenant: Tenant,
+        state_of: Callable[[str], Book],
+        sockets: list[socket.socket],
+    ) -> None:
+        """Be one of several machines; see Nodes. The others come in by these sockets."""
+        self.nodes = nodes = Nodes(
+            name,
+            secret,
+            self.certificates.links,
+            state_of,
+            self._policy,
+            self.sessions.contexts,
+            self.admission,
+            self.newcomers,
+            self.pumps,
+            self.reactor,
+            self.enter,
+        )
+        nodes.keys, nodes.tenant = keys, tenant
+        nodes.door.listen(sockets)
+
     def adopt(self, contexts: Iterable[ContextStateMachine]) -> None:
         """Go on with what a process has left that died: once it runs, from now on."""
         now = trio.current_time()
@@ -173,6 +202,8 @@ class Proxy:
                 nursery.cancel_scope.cancel()
         finally:
             close_listeners(listeners)
+            if self.nodes is not None:
+                self.nodes.door.close()
 
     def _go_on(self) -> None:
         """Nothing was written or dialled yet for what another process had: now it is."""

@@ -175,6 +175,8 @@ class Books:
         self._books: dict[str, Book] = {}
         self._shelf: list[Book | None] = [None] * own  # those that new sessions go into
         self._of: dict[ContextStateMachine, Book] = {}
+        self.begun: list[ContextStateMachine] = []
+        """Those that have been put into a book since somebody has emptied this."""
         self._ended: dict[Book, None] = {}  # sessions of these are over, and they don't say so yet
 
     def __iter__(self) -> Iterator[Book]:
@@ -191,6 +193,10 @@ class Books:
     def size(self) -> int:
         """Bytes that all of them hold."""
         return sum(book.size for book in self._books.values())
+
+    def of(self, context: ContextStateMachine) -> Book | None:
+        """The book that it is in, if it is kept."""
+        return self._of.get(context)
 
     def add(self, book: Book) -> None:
         """It is this node's from now on, with the contexts that it has."""
@@ -216,20 +222,26 @@ class Books:
         self._ended.clear()
         for context in contexts:
             if is_kept(context):
-                book = self._of.get(context) or self._choose(context)
+                book = self._of.get(context) or self._put(context)
                 touched.setdefault(book, []).append(context)
         for book, its in touched.items():
             if book.is_new:
                 yield book.claim(self._node)
             yield from book.commit(its, now, wall)
 
-    def _choose(self, context: ContextStateMachine) -> Book:
-        """The book of a new session: by its nonce, so that each has its part."""
-        place = context.nonce[-1] % len(self._shelf)
+    def choose(self, nonce: bytes) -> Book:
+        """The book for a new session with that nonce: each has its part."""
+        place = nonce[-1] % len(self._shelf)
         book = self._shelf[place]
         if book is None:
             book = Book(self._make_name(), FIRST.epoch, FIRST.number - 1)
             self._books[book.name] = self._shelf[place] = book
+        return book
+
+    def _put(self, context: ContextStateMachine) -> Book:
+        """It is a new session."""
+        book = self.choose(context.nonce)
+        self.begun.append(context)
         self._of[context] = book
         book.contexts[context] = None
         return book

@@ -20,6 +20,10 @@ class Lookup:
     nonce: bytes
 
 
+class KeysError(Exception):
+    """The store has not answered; says why."""
+
+
 class Step(Enum):
     """What to do for a client that names a session which isn't here."""
 
@@ -102,7 +106,7 @@ class Search:
     `creates`: whether the client begins a session where there is none.
     """
 
-    __slots__ = ("_creates", "_directory", "_found", "_is_known", "_refused", "_since")
+    __slots__ = ("_creates", "_directory", "_found", "_is_known", "_refused", "_since", "_tried")
 
     def __init__(self, directory: Directory, *, creates: bool) -> None:
         self._directory = directory
@@ -111,6 +115,7 @@ class Search:
         self._is_known = False  # whether the store has said anything
         self._since = 0
         self._refused = 0
+        self._tried = -1  # how many views there were when the node was not reached
 
     def found(self, found: Lookup | None) -> Route:
         """The store has answered."""
@@ -133,10 +138,16 @@ class Search:
 
     def again(self) -> Route:
         """There is news: of the books, or of the store."""
-        return self._route() if self._is_known else Step.LOOK_UP
+        if not self._is_known:
+            return Step.LOOK_UP
+        route = self._route()
+        if isinstance(route, Forward) and self._tried == self._directory.views:
+            return Step.HOLD
+        return route
 
     def not_reached(self) -> Route:
-        """The node could not be spoken to: it may be back, or its books be others' soon."""
+        """The node could not be spoken to: with the next view it is tried again."""
+        self._tried = self._directory.views
         return Step.HOLD
 
     def answered(self, answer: Answer) -> Route | None:
@@ -148,7 +159,7 @@ class Search:
                 self._refused += 1
                 return Step.GIVE_UP if self._refused >= MAX_REFUSED else Step.LOOK_UP
             case Answer.OTHER:
-                return Step.HOLD  # it will not be listed much longer
+                return self.not_reached()  # it will not be listed much longer
             case Answer.BUSY:
                 return Step.GIVE_UP
 

@@ -35,7 +35,11 @@ MANY = {
 CLUSTER = overlay(
     from_environment({"REKNIT_CLUSTER_SECRET": "s" * 32}),
     from_command_line(
-        {"upstream": "ws://a wss://b", "cluster": "redis://user%20@h/1,rediss://[::1]:1"}
+        {
+            "upstream": "ws://a wss://b",
+            "cluster": "redis://user%20@h/1,rediss://[::1]:1",
+            "node_address": "[::1]:9302",
+        }
     ),
 )
 

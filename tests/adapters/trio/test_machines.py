@@ -343,8 +343,8 @@ async def test_nodes_ask_each_other(yes: bool) -> None:
         b.tenancy.sure = b.tenancy.agrees = yes
         answers: list[bool] = []
 
-        a.nodes.probe("b", answers.append, trio.current_time())
-        a.nodes.ask_promise("b", {"book": 3}, answers.append, trio.current_time())
+        a.nodes.probe("b", answers.append)
+        a.nodes.ask_promise("b", {"book": 3}, answers.append)
         await until(lambda: len(answers) == 2)
 
         assert answers == [yes, yes]
@@ -362,7 +362,7 @@ async def test_who_does_not_answer_or_is_another_one_says_no() -> None:
         answers: dict[str, bool] = {}
 
         for node in "cdx":
-            a.nodes.probe(node, partial(answers.__setitem__, node), trio.current_time())
+            a.nodes.probe(node, partial(answers.__setitem__, node))
         await until(lambda: len(answers) == 3)
 
         assert answers == {"c": False, "d": False, "x": False}

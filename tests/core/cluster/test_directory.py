@@ -128,12 +128,15 @@ def test_a_node_that_can_not_take_it(answer: Answer, outcome: Step) -> None:
 
 
 def test_without_an_answer_of_the_store_it_is_asked_again() -> None:
-    search = Search(listed("b"), creates=True)
+    known = listed("b")
+    search = Search(known, creates=True)
     assert search.store_failed() is Step.HOLD
     assert search.again() is Step.LOOK_UP
 
     assert search.found(FOUND) == AT_B
     assert search.not_reached() is Step.HOLD
+    assert search.again() is Step.HOLD  # nothing says that it could be better by now
+    known.see(ADDRESSES, {"book": Listed("b", 1)})
     assert search.again() == AT_B
     assert search.store_failed() is Step.HOLD  # by a later look-up, after NO
     assert search.again() is Step.LOOK_UP

@@ -15,7 +15,7 @@ from reknit.sockets.stream_socket import StreamSocket, without_delay
 from reknit.sockets.tls import TlsError, TlsSocket
 from reknit.trio.door.listener import ACCEPTS, NO_ROOM, PAUSE
 from reknit.trio.reactor import Reactor
-from reknit.trio.transport.certificates import Certificates
+from reknit.trio.transport.certificates import BothEnds
 from reknit.trio.watched import Deadlines, Watched
 
 READ_SIZE = 4096  # bytes
@@ -77,7 +77,7 @@ class Caller(Watched):
 
 
 class NodeEntrance(Watched):
-    """A listening socket for nodes. Whoever opened it closes it."""
+    """A listening socket for nodes."""
 
     __slots__ = ("_door", "socket")
 
@@ -108,7 +108,7 @@ class NodeDoor:
     def __init__(
         self,
         key: bytes,
-        certificates: Certificates,
+        certificates: BothEnds,
         patience: float,
         randomness: Callable[[int], bytes],
         receive: Callable[[Caller, Preface, float], None],
@@ -121,20 +121,22 @@ class NodeDoor:
         self._reactor = reactor
         self._deadlines: Deadlines[Caller] = Deadlines(patience, reactor.schedule, self._expire)
         self._strangers: dict[Caller, None] = {}
+        self._sockets: list[socket.socket] = []
         self._entrances: set[NodeEntrance] = set()
         self._seldom = Seldom()
 
     def listen(self, sockets: list[socket.socket]) -> None:
-        """Accept what comes to them, from now on."""
+        """Accept what comes to them, from now on; they are closed by close()."""
+        self._sockets = sockets
         for sock in sockets:
             entrance = NodeEntrance(self, sock)
             self._entrances.add(entrance)
             self.open(entrance)
 
-    def stop(self) -> None:
-        """Accept nothing more, before the sockets are closed."""
-        for entrance in list(self._entrances):
-            entrance.drop()
+    def close(self) -> None:
+        """Let nobody in any more."""
+        for sock in self._sockets:
+            sock.close()
 
     def open(self, entrance: NodeEntrance) -> None:
         """Let callers in, unless it is shut for good."""

@@ -12,7 +12,7 @@ from reknit.settings.addresses import parse_listen
 from reknit.sockets.poller import READ, WRITE
 from reknit.sockets.stream_socket import StreamSocket
 from reknit.trio.reactor import Reactor
-from reknit.trio.transport.certificates import Certificates
+from reknit.trio.transport.certificates import BothEnds
 from reknit.trio.transport.dialler import DialError, Dialler, Dialling
 from reknit.trio.transport.names import Places
 from reknit.trio.transport.targets import Target
@@ -118,7 +118,7 @@ class Calls:
     def __init__(
         self,
         key: bytes,
-        certificates: Certificates,
+        certificates: BothEnds,
         patience: float,
         randomness: Callable[[int], bytes],
         reactor: Reactor,

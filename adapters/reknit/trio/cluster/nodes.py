@@ -1,10 +1,10 @@
 """A proxy among other machines that are one with it: where its clients' sessions are."""
 
 import os
-import socket
 from collections.abc import Callable, Mapping
 from typing import Protocol, assert_never
 
+import trio
 from reknit_core.cluster.directory import Directory, Forward, Search
 from reknit_core.cluster.events import Listed
 from reknit_core.cluster.preface import (
@@ -28,7 +28,7 @@ from reknit.trio.cluster.searches import AWAY, Comer, SessionKeys, Visitor
 from reknit.trio.door.newcomers import Newcomers
 from reknit.trio.door.pump import Pumps
 from reknit.trio.reactor import Reactor
-from reknit.trio.transport.certificates import Certificates
+from reknit.trio.transport.certificates import BothEnds
 from reknit.trio.watched import Deadlines
 
 CALL = 1.0  # seconds for a node to take a client: it does at once, or stands still
@@ -66,7 +66,7 @@ class Nodes:
         self,
         name: str,
         secret: Secret,
-        certificates: Certificates,
+        certificates: BothEnds,
         state_of: Callable[[str], Book],
         policy: Policy,
         contexts: Contexts,
@@ -105,21 +105,18 @@ class Nodes:
         """Look up where other nodes are, until cancelled."""
         await self._calls.run()
 
-    def listen(self, sockets: list[socket.socket]) -> None:
-        """Let other nodes in there, from now on."""
-        self.door.listen(sockets)
-
     # -- What is known of the others -----------------------------------------------------------
 
-    def see(self, addresses: Mapping[str, str], books: Mapping[str, Listed], now: float) -> None:
+    def see(self, addresses: Mapping[str, str], books: Mapping[str, Listed]) -> None:
         """The store's lists: where the nodes are that have a lease, and whose the books are."""
         self.directory.see(addresses, books)
         self._calls.keep(addresses.values())
         self._questions.keep(addresses.values())
-        self.news(now)
+        self.news()
 
-    def news(self, now: float) -> None:
+    def news(self) -> None:
         """Something else is known of the books or the store: those who wait may go on."""
+        now = trio.current_time()
         for visitor in list(self._visitors):
             if visitor.is_over():
                 self.forget_visitor(visitor)
@@ -127,17 +124,17 @@ class Nodes:
             if not seeker.is_over():  # what another one does may end it
                 seeker.news(now)
 
-    def probe(self, node: str, told: Callable[[bool], None], now: float) -> None:
+    def probe(self, node: str, told: Callable[[bool], None]) -> None:
         """Ask that node whether it is sure of its books."""
-        self._ask(node, ProbePreface(self.name, node), told, now)
+        self._ask(node, ProbePreface(self.name, node), told)
 
     def ask_promise(
-        self, node: str, books: Mapping[str, int], told: Callable[[bool], None], now: float
+        self, node: str, books: Mapping[str, int], told: Callable[[bool], None]
     ) -> None:
         """Ask that node to claim none of these for a lease."""
-        self._ask(node, PromisePreface(self.name, node, dict(books)), told, now)
+        self._ask(node, PromisePreface(self.name, node, dict(books)), told)
 
-    def _ask(self, node: str, preface: Preface, told: Callable[[bool], None], now: float) -> None:
+    def _ask(self, node: str, preface: Preface, told: Callable[[bool], None]) -> None:
         address = self.directory.address(node)
 
         def answered(outcome: Reached | CallError, now: float) -> None:
@@ -149,7 +146,7 @@ class Nodes:
             told(False)
             return
         try:
-            self._questions.call(address, preface, answered, now)
+            self._questions.call(address, preface, answered, trio.current_time())
         except CallError:
             told(False)
 
@@ -265,6 +262,8 @@ class Nodes:
         guest.nonce = visitor.nonce
         begun = arrival.begun + caller.called.rest
         self._newcomers.welcome(stream, guest, now, begun, secure=arrival.secure)
+        if not self.has(visitor.absent.connection_id):  # it was refused all the same
+            self._give_back(visitor.absent, visitor.nonce)
 
     def forget_visitor(self, visitor: Visitor) -> None:
         """The other node has its answer, or has gone."""

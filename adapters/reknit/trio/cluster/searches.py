@@ -4,7 +4,7 @@ from collections.abc import Callable
 from logging import DEBUG
 from typing import Protocol, assert_never
 
-from reknit_core.cluster.directory import Forward, Lookup, Route, Search, Step
+from reknit_core.cluster.directory import Forward, KeysError, Lookup, Route, Search, Step
 from reknit_core.cluster.preface import Answer, ClientPreface
 from reknit_core.proxy.admission import Guest
 from reknit_core.proxy.arrival import arrival_of
@@ -19,10 +19,6 @@ from reknit.trio.watched import Watched
 
 _AFTER = ((b"retry-after", b"1"),)
 AWAY = refusal(503, "session_away", "the session can't be reached now", _AFTER)
-
-
-class KeysError(Exception):
-    """The store has not answered; says why."""
 
 
 class SessionKeys(Protocol):

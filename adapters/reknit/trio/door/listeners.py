@@ -21,6 +21,12 @@ async def open_listeners(address: Address, *, owner_only: bool = False) -> list[
     return [listen_unix(address.path, owner_only=owner_only)]
 
 
+async def open_everywhere(port: int) -> list[socket.socket]:
+    """Listen on that port of all addresses. Raises OSError."""
+    opened = await trio.open_tcp_listeners(port, backlog=BACKLOG)
+    return [_detached(listener.socket) for listener in opened]
+
+
 def _detached(sock: trio.socket.SocketType) -> socket.socket:
     """The same socket, without trio around it."""
     family, kind = sock.family, sock.type

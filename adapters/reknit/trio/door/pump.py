@@ -6,23 +6,18 @@ longer wire, and no hop of the protocol.
 """
 
 import socket
-import struct
 from collections.abc import Callable
-from contextlib import suppress
 
 from reknit_core.proxy.admission import Guest
 
 from reknit.sockets.poller import MASKS
-from reknit.sockets.stream_socket import StreamSocket
-from reknit.sockets.tls import TlsSocket
+from reknit.sockets.stream_socket import StreamSocket, cut
 from reknit.trio.gathering import Gathering
 from reknit.trio.reactor import Reactor
 from reknit.trio.watched import Deadlines, Watched
 
 READ_SIZE = 64 * 1024  # bytes; and so many may wait in each direction
 BUFFER = 64 * 1024  # bytes that the system keeps of what the other process has written
-
-_AT_ONCE = struct.pack("ii", 1, 0)  # struct linger: close() throws away what waits, and says RST
 
 
 class End(Watched):
@@ -111,8 +106,7 @@ class Pump:
     def drop(self) -> None:
         """Cut both connections: neither peer is to take it for an end of the other's."""
         for end in self._ends:
-            with suppress(OSError):
-                cut_at_close(end.socket)
+            cut(end.socket)
         self._close()
 
     def _close(self) -> None:
@@ -163,13 +157,6 @@ class Pumps:
         self._open.discard(pump)
         self._deadlines.end(pump)
         self._leave(pump.guest)
-
-
-def cut_at_close(sock: StreamSocket) -> None:
-    """Have close() end the connection by RST. Raises OSError."""
-    plain = sock.socket if isinstance(sock, TlsSocket) else sock
-    assert isinstance(plain, socket.socket)  # the only other kind
-    plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
 
 
 def make_pair() -> tuple[socket.socket, socket.socket]:

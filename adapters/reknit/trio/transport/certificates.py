@@ -19,19 +19,30 @@ class CertificateError(Exception):
     """A file can't be used: one line for people."""
 
 
-class Certificates:
+class BothEnds:
+    """How TLS is spoken on new connections, if at all.
+
+    `for_clients`: on those that come in. `for_server`: on those that go out.
+    """
+
+    def __init__(self) -> None:
+        self.for_clients: ssl.SSLContext | None = None
+        self.for_server: ssl.SSLContext | None = None
+
+
+class Certificates(BothEnds):
     """The TLS settings for new connections, read from files now and at each reload().
 
-    `for_clients` is None where clients connect without TLS, `for_server` where the proxy does.
     `not_after` says of what the proxy shows to that side when it expires (seconds since 1970).
+    `links`: those of connections between the nodes of a cluster.
     Raises CertificateError.
     """
 
     def __init__(self, files: TlsFiles = _NONE, *, secure_upstream: bool = False) -> None:
         self._files = files
         self._secure_upstream = secure_upstream
-        self.for_clients: ssl.SSLContext | None = None
-        self.for_server: ssl.SSLContext | None = None
+        super().__init__()
+        self.links = BothEnds()
         self.not_after: dict[Side, float] = {}
         self.reload()
 
@@ -43,8 +54,10 @@ class Certificates:
     def reload(self) -> None:
         """Read all files again. Raises CertificateError; then all stays as it was."""
         for_clients = _for_clients(self._files) if self._files.tls_cert else None
+        for_links = _for_links(self._files) if self._files.node_cert else (None, None)
         self.for_server = _for_server(self._files) if self._secure_upstream else None
         self.for_clients = for_clients
+        self.links.for_clients, self.links.for_server = for_links
         shown = {Side.CLIENT: self._files.tls_cert, Side.SERVER: self._files.upstream_cert}
         self.not_after = {side: _not_after(name) for side, name in shown.items() if name}
 
@@ -77,6 +90,21 @@ def _for_server(files: TlsFiles) -> ssl.SSLContext:
         cert, key = files.upstream_cert, files.upstream_key
         _identify(context, "--upstream-cert", cert, "--upstream-key", key)
     return _restrict(context)
+
+
+def _for_links(files: TlsFiles) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Either node must have a certificate of the authority, whatever name is in it.
+
+    Nodes are called by addresses that change; who is called is seen by what it knows.
+    """
+    ends = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    ends[1].check_hostname = False
+    for context in ends:
+        _identify(context, "--node-cert", files.node_cert, "--node-key", files.node_key)
+        _trust(context, "--node-ca", files.node_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+        _restrict(context)
+    return ends
 
 
 def _restrict(context: ssl.SSLContext) -> ssl.SSLContext:

@@ -12,7 +12,7 @@ from reknit.sockets.poller import WRITE
 from reknit.sockets.stream_socket import StreamSocket, without_delay
 from reknit.sockets.tls import TlsError, TlsSocket
 from reknit.trio.reactor import Reactor
-from reknit.trio.transport.certificates import Certificates
+from reknit.trio.transport.certificates import BothEnds
 from reknit.trio.transport.names import Place
 from reknit.trio.transport.targets import Target
 from reknit.trio.watched import Deadlines, Timed, Watched
@@ -119,7 +119,7 @@ class Securing(Watched):
 class Dialler(Timed):
     """Connects to servers, within `timeout` seconds each time; DIALS at most at one time."""
 
-    def __init__(self, certificates: Certificates, timeout: float, reactor: Reactor) -> None:
+    def __init__(self, certificates: BothEnds, timeout: float, reactor: Reactor) -> None:
         self._certificates = certificates
         self._timeout = timeout
         self._reactor = reactor
