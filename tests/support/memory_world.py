@@ -92,6 +92,7 @@ class World:
         connected: bool = True,
         promise: Promise | None = None,
         sizes: tuple[int, ...] = (10, 100, 3000),
+        servers: int = 1,
     ) -> None:
         self.log: list[str] = []
         self.network = MemoryNetwork(Random(seed), conditions, self.log)
@@ -101,8 +102,15 @@ class World:
             promise = Promise.AT_MOST_ONCE if eager else Promise.AT_LEAST_ONCE
         self.dialogue = Dialogue.begin("a", sizes, promise)
         self.server = MemoryServer(self.network, SERVER, lambda name: self.dialogue)
+        self.servers = [self.server]
+        for number in range(2, servers + 1):
+            address, known = (f"server{number}", 80), self.server.sessions
+            self.servers.append(
+                MemoryServer(self.network, address, lambda name: self.dialogue, known)
+            )
+        upstreams = [Upstream(*server.address) for server in self.servers]
         self.commands: list[tuple[float, Command]] = []
-        self.proxy = MemoryProxy(self.network, PROXY, policy, Upstream(*SERVER), self._observe)
+        self.proxy = MemoryProxy(self.network, PROXY, policy, upstreams, self._observe)
         self.client = MemoryClient(self.network, PROXY, "a", self.dialogue)
         if connected:
             self.client.connect()

@@ -16,6 +16,7 @@ from reknit_core.events import Event, Shutdown
 from reknit_core.lifecycle import State
 from reknit_core.policy.policy import Policy
 from reknit_core.proxy.contexts import Contexts
+from reknit_core.proxy.server_check import ServerCheck
 from reknit_core.servers import Server, Upstreams
 from reknit_core.wire.handshake import ClientHandshake, Refusal, refusal
 
@@ -141,10 +142,13 @@ class MemoryProxy:
             network.at(max(servers.next_check, network.now), self._look_at_servers)
 
     def _checked(self, server: Server, outcome: MemorySocket | str) -> None:
-        """A connection is enough, here."""
-        problem = outcome if isinstance(outcome, str) else None
-        if not isinstance(outcome, str):
-            outcome.close()
+        if isinstance(outcome, str):
+            self.checked(server, outcome)
+        else:
+            Checking(self, server, outcome)
+
+    def checked(self, server: Server, problem: str | None) -> None:
+        """A check has ended so."""
         self.contexts.servers.checked(server, problem, self.network.now)
         self._look_at_servers()
 
@@ -201,6 +205,46 @@ class Doorway:
     def _refuse(self, answer: Refusal) -> None:
         network, policy = self._proxy.network, self._proxy.policy
         part(network, self._socket, self._handshake.refuse(answer), policy.close_timeout)
+
+
+class Checking:
+    """A server's connection, until it has shown that it is up."""
+
+    def __init__(self, proxy: MemoryProxy, server: Server, socket: MemorySocket) -> None:
+        self._proxy = proxy
+        self._server = server
+        self._socket = socket
+        self._check = ServerCheck(proxy.contexts.servers, server, proxy.policy)
+        socket.owner = self
+        if self._check.request:
+            socket.send(self._check.request)
+            proxy.network.after(proxy.policy.connect_timeout, self._late)
+        else:
+            self._end(None)
+
+    def on_data(self, data: bytes) -> None:
+        """A part of its answer."""
+        if self._check.receive_data(data):
+            self._end(self._check.problem)
+
+    def on_eof(self) -> None:
+        """It says no more."""
+        self.on_data(b"")
+
+    def on_lost(self, reason: str) -> None:
+        """It has gone."""
+        self._end(reason)
+
+    def on_writable(self) -> None:
+        """All was written."""
+
+    def _late(self) -> None:
+        if self._socket.open:
+            self._end("no answer to the check in time")
+
+    def _end(self, problem: str | None) -> None:
+        self._socket.close()
+        self._proxy.checked(self._server, problem)
 
 
 def _line(command: Command) -> str:

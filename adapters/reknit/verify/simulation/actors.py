@@ -212,6 +212,9 @@ class MemoryServer:
         if self.status != ACCEPT:
             stack.refuse(self.status)
             return
+        if "x-connection-id" not in headers:  # a check
+            stack.refuse(426)
+            return
         name = headers["x-connection-id"]
         session = self.sessions.get(name)
         if session is None:
