@@ -5,10 +5,19 @@ hand. The SVG has its own module, svg.py.
 """
 
 from collections.abc import Mapping
+from enum import Enum
 from textwrap import wrap
 
 from reknit_core.diagrams.closing_tables import closing_tables
+from reknit_core.diagrams.cluster import (
+    book_dot,
+    book_mermaid,
+    cluster_index,
+    node_dot,
+    node_mermaid,
+)
 from reknit_core.diagrams.svg import NOTES, lifecycle_svg
+from reknit_core.diagrams.tables import dot, mermaid
 from reknit_core.lifecycle import INITIAL, TRANSITIONS, State
 from reknit_core.play.player import play
 from reknit_core.script.scenario import Scenario, parse
@@ -34,6 +43,10 @@ def render_all(scenario_texts: Mapping[str, str]) -> dict[str, str]:
         "lifecycle.mmd": lifecycle_mermaid(),
         "lifecycle.dot": lifecycle_dot(),
         "lifecycle.svg": lifecycle_svg(),
+        "cluster_node.mmd": _text(node_mermaid()),
+        "cluster_node.dot": _text(node_dot()),
+        "cluster_book.mmd": _text(book_mermaid()),
+        "cluster_book.dot": _text(book_dot()),
     }
     for name, scenario in scenarios.items():
         files[f"scenarios/{name}.mmd"] = sequence_mermaid(scenario)
@@ -43,42 +56,15 @@ def render_all(scenario_texts: Mapping[str, str]) -> dict[str, str]:
 # -- The lifecycle -----------------------------------------------------------------------------
 
 
-def merged_transitions() -> dict[tuple[State, State], list[str]]:
-    """The table with one entry for each pair of states: the triggers in words."""
-    merged: dict[tuple[State, State], list[str]] = {}
-    for row in TRANSITIONS:
-        words = row.trigger.value.replace("_", " ")
-        merged.setdefault((row.source, row.target), []).append(words)
-    return merged
-
-
 def lifecycle_mermaid() -> str:
     """The lifecycle as a Mermaid state diagram."""
-    lines = ["stateDiagram-v2", f"    [*] --> {INITIAL.value}"]
-    for (source, target), triggers in merged_transitions().items():
-        lines.append(f"    {source.value} --> {target.value} : {'<br/>'.join(triggers)}")
-    lines.append(f"    {State.CLOSED.value} --> [*]")
-    return _text(lines)
+    return _text(mermaid(TRANSITIONS, INITIAL, State.CLOSED))
 
 
 def lifecycle_dot() -> str:
     """The lifecycle as a Graphviz graph."""
-    lines = [
-        "digraph lifecycle {",
-        '    node [shape=box, style=rounded, fontname="sans-serif"];',
-        '    edge [fontname="sans-serif", fontsize=11];',
-        '    begin [shape=point, label=""];',
-        f"    begin -> {INITIAL.value};",
-    ]
-    for state in State:
-        rows = f"{state.value}\\n{NOTES[state]}"
-        ends = ", peripheries=2" if state is State.CLOSED else ""
-        lines.append(f'    {state.value} [label="{rows}"{ends}];')
-    for (source, target), triggers in merged_transitions().items():
-        label = "\\n".join(triggers)
-        lines.append(f'    {source.value} -> {target.value} [label="{label}"];')
-    lines.append("}")
-    return _text(lines)
+    notes: dict[Enum, str] = {state: NOTES[state] for state in State}
+    return _text(dot("lifecycle", TRANSITIONS, INITIAL, notes, State.CLOSED))
 
 
 # -- Scenarios ---------------------------------------------------------------------------------
@@ -174,6 +160,8 @@ def _index(scenarios: Mapping[str, Scenario]) -> str:
         "`reknit diagram tests/scenarios/heartbeat.scn`.",
         "",
         *closing_tables(),
+        "",
+        *cluster_index(),
     ]
     return _text(lines)
 

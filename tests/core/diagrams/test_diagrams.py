@@ -1,13 +1,24 @@
 """The diagrams: complete, drawn without overlaps, safe text, and those in diagrams/ up to date."""
 
+from enum import Enum
 from itertools import combinations, pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from reknit_core.cluster.states import BOOK_TRANSITIONS, NODE_TRANSITIONS
+from reknit_core.diagrams.cluster import (
+    BOOK_NOTES,
+    NODE_NOTES,
+    book_dot,
+    book_mermaid,
+    node_dot,
+    node_mermaid,
+)
 from reknit_core.diagrams.layout import LABELLED, LIVE, Grid, Layout, Rectangle
 from reknit_core.diagrams.live import RATE, live_svg
 from reknit_core.diagrams.svg import lifecycle_svg
+from reknit_core.diagrams.tables import Rows
 from reknit_core.diagrams.text import lifecycle_dot, lifecycle_mermaid, render_all, sequence_mermaid
 from reknit_core.lifecycle import TRANSITIONS, State
 from reknit_core.play.player import ScenarioError
@@ -173,3 +184,23 @@ def test_long_lines_are_wrapped() -> None:
 def test_a_scenario_that_cannot_be_read_is_an_error() -> None:
     with pytest.raises(ScenarioError, match="line 1"):
         render_all({"bad": "nonsense"})
+
+
+@pytest.mark.parametrize(
+    ("rows", "mermaid", "dot", "notes"),
+    [
+        (NODE_TRANSITIONS, node_mermaid(), node_dot(), NODE_NOTES),
+        (BOOK_TRANSITIONS, book_mermaid(), book_dot(), BOOK_NOTES),
+    ],
+    ids=["node", "book"],
+)
+def test_a_cluster_s_tables_are_drawn_whole(
+    rows: Rows, mermaid: list[str], dot: list[str], notes: dict[Enum, str]
+) -> None:
+    for source, trigger, target in rows:
+        words = str(trigger.value).replace("_", " ")
+        pair = f"{source.value} --> {target.value}"
+        assert any(pair in line and words in line for line in mermaid)
+        pair = f"{source.value} -> {target.value}"
+        assert any(pair in line and words in line for line in dot)
+    assert set(notes) == {state for row in rows for state in (row[0], row[2])}
