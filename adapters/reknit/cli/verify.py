@@ -16,7 +16,8 @@ def replay(files: tuple[str, ...], quiet: bool) -> None:
     """Play scenario files against the state machine.
 
     Prints the events, and the commands (<) and states (=) that come out of them. Exit status 1,
-    with a diff, if a file says otherwise.
+    with a diff, if a file says otherwise. A file of `reknit fuzz --cluster` is played too: prints
+    what comes before the first thing that is wrong.
     """
     differing = [name for name in files if not _replay(name, quiet=quiet)]
     if differing:
@@ -27,7 +28,11 @@ def _replay(name: str, *, quiet: bool) -> bool:
     """Play one file; whether it says what was played."""
     from reknit_core.play.player import ScenarioError, diff, parse, play
 
+    from reknit.verify.cluster.files import is_run
+
     text = read_text(name)
+    if is_run(text):
+        return _replay_cluster(name, text, quiet=quiet)
     try:
         played = play(parse(text))
         differences = diff(text, played)
@@ -39,6 +44,22 @@ def _replay(name: str, *, quiet: bool) -> bool:
     for line in differences.splitlines():
         click.secho(line, fg={"-": "red", "+": "green", "@": "cyan"}.get(line[:1]))
     return not differences
+
+
+def _replay_cluster(name: str, text: str, *, quiet: bool) -> bool:
+    """Play one run of a cluster; whether all was well."""
+    from reknit.verify.cluster.files import ClusterFileError, play, read
+
+    try:
+        result, before = play(read(text))
+    except ClusterFileError as error:
+        raise Misuse(f"{name}: {error}") from None
+    if not quiet:
+        click.secho(f"# {name}", dim=True)
+        click.echo("\n".join(before or [f"{result.claims} claims; nothing was wrong"]))
+    for line in result.broken:
+        click.secho(line, fg="red")
+    return not result.broken
 
 
 @click.command(short_help="Draw the lifecycle and scenarios.")
@@ -132,6 +153,13 @@ def _keep_diagrams(check: bool, output: Path, scenarios: Path) -> None:
     "instead, once in each delivery policy, then in dialects; --steps doesn't count.",
 )
 @click.option(
+    "--cluster",
+    "clusters",
+    is_flag=True,
+    help="Run clusters of nodes with a simulated store instead, each for two minutes of pauses, "
+    "partitions and failovers; --examples says how many, --steps doesn't count.",
+)
+@click.option(
     "--bytes",
     "any_bytes",
     is_flag=True,
@@ -157,6 +185,7 @@ def fuzz(
     steps: int,
     seed: int | None,
     simulate: bool,
+    clusters: bool,
     any_bytes: bool,
     seconds: int,
     corpus: Path | None,
@@ -173,6 +202,9 @@ def fuzz(
         seed = int.from_bytes(os.urandom(4))
     if simulate:
         _simulate(examples, seed)
+        return
+    if clusters:
+        _run_clusters(examples, seed)
         return
     try:
         from reknit.verify.fuzz.machine import run
@@ -231,6 +263,20 @@ def _simulate(sessions: int, seed: int) -> None:
         f"workers: {counts['died']} died, {counts['taken over']} takeovers; clients were passed on "
         f"{counts['passed on']} times, came back {counts['resumed']} times; --seed {seed}"
     )
+
+
+def _run_clusters(runs: int, seed: int) -> None:
+    from reknit.verify.cluster import files
+    from reknit.verify.cluster.simulate import Plan, simulate
+
+    claims = 0
+    for number in range(seed, seed + runs):
+        result = simulate(Plan.of(number))
+        claims += result.claims
+        if result.broken:
+            click.echo(files.write(*files.shrink(Plan.of(number))), nl=False)
+            raise Failure(f"found with --cluster --examples 1 --seed {number}")
+    click.echo(f"{runs} runs held, with {claims} claims, from --seed {seed} on")
 
 
 def _feed_bytes(seconds: int, corpus: Path | None) -> None:

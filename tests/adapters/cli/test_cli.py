@@ -16,6 +16,7 @@ from reknit.cli.demo import PROMISES
 from reknit.cli.main import main
 from reknit.settings.config import from_command_line, merge
 from reknit.settings.options import OPTIONS
+from reknit_core.cluster.times import Times
 from reknit_core.leg.retry import Retry
 
 SCENARIO = """\
@@ -467,6 +468,30 @@ def test_fuzz_can_simulate_whole_sessions() -> None:
         assert f"{delivery}, to the server: sent " in result.stdout
     assert "--seed 5" in result.stdout
     assert run("fuzz", "--simulate", "--examples", "20", "--seed", "5").stdout == result.stdout
+
+
+def test_fuzz_can_run_clusters() -> None:
+    result = run("fuzz", "--cluster", "--examples", "1", "--seed", "1")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("1 runs held, with ")
+
+
+def test_a_failure_of_a_cluster_is_a_file_that_replay_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(Times, "sure", property(lambda times: times.lease * 3))
+        result = run("fuzz", "--cluster", "--examples", "9", "--seed", "1")
+        file = tmp_path / "failure.scn"
+        file.write_text(result.stdout)
+        replayed = run("replay", str(file))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("reknit: found with --cluster --examples 1 --seed ")
+    assert replayed.exit_code == 1
+    assert "two are sure of " in replayed.stdout
+    assert run("replay", str(file)).exit_code == 0
+    file.write_text("cluster seed=1 nodes=many replica=no\n")
+    assert_one_line(run("replay", str(file)), 2, "this is no run of a cluster")
 
 
 def test_demo_ends_quietly_when_nobody_reads_on() -> None:

@@ -58,7 +58,7 @@ def _time(line: str) -> float:
     return float(line.split()[0].removeprefix("@"))
 
 
-def shrink(plan: Plan, make: Maker = Tenure, tries: int = 200) -> tuple[Plan, Result]:
+def shrink(plan: Plan, make: Maker = Tenure, tries: int = 100) -> tuple[Plan, Result]:
     """The same run with as few faults as show that something is wrong, after so many tries."""
     simulation = Simulation(plan, make)
     plan = replace(plan, faults=simulation.faults)

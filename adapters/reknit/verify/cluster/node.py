@@ -61,7 +61,7 @@ from reknit.verify.cluster.wire import NOT_REPLICATED, Wire
 OWN_BOOKS = 2
 PROBE_LIMIT = 0.3  # seconds
 RECONNECT = (0.2, 1.0)  # seconds between two attempts to reach the store
-SWEEP = 0.4  # seconds between two sweeps, on average
+SWEEP = 0.8  # seconds between two sweeps, on average
 REPLAY = (0.02, 1.0)  # seconds that it takes to revive a book's sessions
 
 

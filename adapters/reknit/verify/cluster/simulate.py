@@ -90,17 +90,21 @@ class Simulation:
         self._by_promise = 0.0
 
     def run(self) -> Result:
-        """From the first node to the last."""
+        """From the first node to the last, or to the first thing that is wrong."""
         network, plan = self.network, self.plan
         for _ in range(plan.nodes):
             self._join()
         for fault in self.faults:
             network.at(fault.at, partial(self._strike, fault))
         self._sample()
-        network.run(plan.duration)
-        self._make_peace()
-        served_after = self._await_service()
-        self._end()
+        while network.now < plan.duration and not self.watch.broken:
+            network.run(min(network.now + 1.0, plan.duration))
+        served_after = 0.0
+        if not self.watch.broken:
+            self._make_peace()
+            served_after = self._await_service()
+        if not self.watch.broken:
+            self._end()
         return Result(
             self.watch.broken,
             self.watch.confirmed,
@@ -305,7 +309,7 @@ class Simulation:
         """How long it takes until each book is served; who wasn't known waits longest."""
         times, began = self.times, self.network.now
         self.watch.look_for_losses(self.store)
-        while unserved := self.watch.unserved():
+        while unserved := self.watch.unserved(self.store):
             self.network.run(self.network.now + 0.25)
             self._at()
             if self.network.now - began > times.alone + 4 * times.lease + times.patience:

@@ -37,6 +37,13 @@ class Stream:
         """All that is written in it."""
         return frozenset().union(*(entry.items for entry in self.entries))
 
+    def some(self, items: frozenset[int]) -> frozenset[int]:
+        """Those of these that are written in it."""
+        for entry in reversed(self.entries):
+            if items <= entry.items:
+                return items
+        return items & self.items
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:

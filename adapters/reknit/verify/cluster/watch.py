@@ -63,7 +63,7 @@ class Watch:
     def written(self, book: str, items: frozenset[int], store: Store) -> None:
         """A store has said that it has these. It may have been another, or have forgotten them."""
         if book in store.streams:
-            self._written[book] |= items & store.streams[book].items
+            self._written[book] |= store.streams[book].some(items)
 
     def forgotten(self, before: Mapping[str, frozenset[int]], store: Store) -> None:
         """The store has gone back to what it is now."""
@@ -92,13 +92,11 @@ class Watch:
 
     # -- In the end ----------------------------------------------------------------------------
 
-    def unserved(self) -> list[str]:
-        """Books with something in them that nobody serves."""
-        return [
-            book
-            for book, items in self._items.items()
-            if items and not any(node.is_sure_of(book) for node in self._nodes.values())
-        ]
+    def unserved(self, store: Store) -> list[str]:
+        """Books that have something in them, or are listed, and that nobody serves."""
+        books = [*store.listed, *(book for book, items in self._items.items() if items)]
+        nodes = self._nodes.values()
+        return [book for book in books if not any(node.is_sure_of(book) for node in nodes)]
 
     def look_at_end(self, store: Store) -> None:
         """All sessions have ended, and all nodes have left."""

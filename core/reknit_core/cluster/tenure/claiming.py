@@ -110,6 +110,5 @@ class Claiming:
     def claim(self, holding: Holding, top: Top | None) -> None:
         """Ask for the next epoch. Without a stream, it is one that is in memory here."""
         holding.move(BookTrigger.CLAIM)
-        makes = top is None
-        holding.claimed = (holding.epoch if top is None else top.epoch) + 1
-        self._out.append(Claim(holding.name, holding.claimed, makes))
+        holding.in_doubt = (holding.epoch if top is None else top.epoch) + 1
+        self._out.append(Claim(holding.name, holding.in_doubt, makes=top is None))

@@ -15,16 +15,16 @@ _KEPT = (*LIVE, Book.RELEASING, Book.ENDING, Book.CLAIMING, Book.RECLAIMING)
 class Holding:
     """One book. `epoch`: the one under which this node has it, or had it.
 
-    `claimed`: the highest one that this node knows it may have claimed, as an answer may be lost.
+    `in_doubt`: one that this node has asked for, and may have, as the answer was lost; else 0.
     """
 
-    __slots__ = ("claimed", "epoch", "name", "state")
+    __slots__ = ("epoch", "in_doubt", "name", "state")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.state = Book.FREE
         self.epoch = 0
-        self.claimed = 0
+        self.in_doubt = 0
 
     def move(self, trigger: BookTrigger) -> None:
         """By the table. Raises TenureError."""
@@ -38,16 +38,18 @@ class Holding:
     @property
     def is_uncertain(self) -> bool:
         """Whether a claim may have been carried out whose answer never came."""
-        return self.state is Book.FREE and self.claimed > self.epoch
+        return self.state is Book.FREE and self.in_doubt > 0
 
     def is_others(self, top: Top | None, node: str, leases: frozenset[str]) -> bool:
         """Whether that top of its stream says that it is not `node`'s any more.
 
         A lower epoch is one that the store went back to, unless somebody who is there has it.
         """
-        if top is None or top.epoch < self.epoch:
-            return top is not None and top.owner != node and top.owner in leases
-        return top.epoch > self.epoch or top.owner not in (None, node)
+        if top is None or top.owner == node:
+            return False
+        if top.epoch < self.epoch:
+            return top.owner in leases
+        return top.epoch > self.epoch or top.owner is not None
 
     def is_behind(self, top: Top | None) -> bool:
         """Whether the store has forgotten something of it, or never had it."""
@@ -55,7 +57,7 @@ class Holding:
 
     def may_be_promised(self, epoch: int) -> bool:
         """Whether a node that says to have it at `epoch` can be right."""
-        if self.state in _KEPT or self.claimed > epoch:
+        if self.state in _KEPT or max(self.epoch, self.in_doubt) > epoch:
             return False
         return self.state is not Book.HELD or epoch > self.epoch
 

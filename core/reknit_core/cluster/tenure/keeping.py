@@ -70,7 +70,7 @@ class Keeping:
     def begin(self, book: str, epoch: int, *, connected: bool) -> None:
         """A new one. It is listed before anything is in it: else nobody would look for it."""
         holding = self.holdings.open(book)
-        holding.epoch = holding.claimed = epoch
+        holding.epoch = epoch
         holding.move(BookTrigger.BEGAN)
         if connected:
             self._out.append(List(book, self._node, epoch))
@@ -109,7 +109,8 @@ class Keeping:
         self._move_all(BookTrigger.STORE_LOST)
 
     def lose_sureness(self) -> None:
-        """What is in memory stands still."""
+        """What is in memory stands still, and nothing more is claimed."""
+        self.claiming.stop()
         self._move_all(BookTrigger.SURENESS_ENDED)
 
     def give_up(self) -> None:
@@ -150,10 +151,17 @@ class Keeping:
         if self._is_taken(holding, top, sight):
             self._move(holding, BookTrigger.TAKEN)
         elif holding.state is Book.HELD:
-            if sight.is_settled(sent_at) and not self._promises.binds(holding.name, sent_at):
-                self.claiming.claim(holding, top)
+            self._reclaim(holding, top, sight, sent_at)
         else:
             self._mend(holding, top)
+
+    def _reclaim(self, holding: Holding, top: Top | None, sight: Sight, sent_at: float) -> None:
+        """Have a book again that stands still, if the store says that it is this node's."""
+        if top is not None and top.epoch == holding.epoch and top.owner != self._node:
+            return  # asked for before it stood still: whose it is was not looked up
+        is_settled = sight.is_settled_for(holding.name, top, sent_at)
+        if is_settled and not self._promises.binds(holding.name, sent_at):
+            self.claiming.claim(holding, top)
 
     def finish(self, holding: Holding, top: Top | None) -> None:
         """What was to be written when the last connection broke is written now, if it was not."""
@@ -197,7 +205,7 @@ class Keeping:
         was = holding.state
         if not may(holding, BookTrigger.CLAIMED):
             return  # sureness has ended meanwhile: it is claimed anew, as one that is listed
-        holding.epoch = claimed.epoch
+        holding.epoch, holding.in_doubt = claimed.epoch, 0
         holding.move(BookTrigger.CLAIMED)
         if was is Book.CLAIMING:
             self._out.append(Read(claimed.book, claimed.epoch))
@@ -207,7 +215,7 @@ class Keeping:
     def claim_refused(self, refused: ClaimRefused) -> None:
         """Somebody was faster."""
         holding = self.holdings.open(refused.book)
-        holding.claimed = holding.epoch
+        holding.in_doubt = 0
         if may(holding, BookTrigger.CLAIM_REFUSED):
             holding.move(BookTrigger.CLAIM_REFUSED)
 
@@ -228,6 +236,6 @@ class Keeping:
         self._out.append(WriteAnew(holding.name, holding.epoch))
 
     def _clear_up(self, holding: Holding, top: Top | None) -> None:
-        holding.claimed = holding.epoch
+        holding.in_doubt = 0
         if top is not None and top.owner == self._node:
             self._out.append(List(holding.name, self._node, top.epoch))

@@ -69,7 +69,8 @@ class Promises:
 
     def bind(self, books: Iterable[str], now: float) -> None:
         """Promise not to claim these for a lease."""
-        self._bound = {book: until for book, until in self._bound.items() if until > now}
+        old = now - self._times.alone  # what was seen of the store while one stood may be used yet
+        self._bound = {book: until for book, until in self._bound.items() if until > old}
         self._bound.update(dict.fromkeys(books, now + self._times.lease))
 
     def binds(self, book: str, at: float) -> bool:

@@ -2,7 +2,7 @@
 
 from hashlib import blake2s
 
-from reknit_core.cluster.events import Listed, Looked
+from reknit_core.cluster.events import Listed, Looked, Top
 from reknit_core.cluster.tenure.promises import Promises
 from reknit_core.cluster.times import Times
 
@@ -15,13 +15,14 @@ class Sight:
     was seen earlier says nothing of who is sure.
     """
 
-    __slots__ = ("_absent", "_node", "_times", "begun", "last")
+    __slots__ = ("_absent", "_missing", "_node", "_times", "begun", "last")
 
     def __init__(self, node: str, times: Times, begun: float) -> None:
         self._node = node
         self._times = times
         self.begun = begun
         self.last: Looked | None = None
+        self._missing: dict[str, float] = {}  # by book: when it was first found to have no stream
         self._absent: dict[str, float] = {}  # by owner: when it was first seen without a lease
 
     def look(self, seen: Looked) -> None:
@@ -35,6 +36,18 @@ class Sight:
     def is_settled(self, at: float) -> bool:
         """Whether what was asked for at that time says who is sure."""
         return at - self.begun >= self._times.lease
+
+    def is_settled_for(self, book: str, top: Top | None, at: float) -> bool:
+        """Whether a book's top, that was asked for at that time, says who is sure of it.
+
+        A store that forgets everything need not break a connection. Whoever is sure of the book
+        finds that it is missing, and makes it anew, within a lease.
+        """
+        if top is not None:
+            self._missing.pop(book, None)
+            return self.is_settled(at)
+        missing_since = self._missing.setdefault(book, at)
+        return self.is_settled(at) and at - missing_since >= self._times.lease
 
     def candidates(self, promises: Promises) -> list[str]:
         """The books that may be claimed as far as the list is right, in this node's own order.

@@ -196,13 +196,14 @@ class Tenure:
     def _expire(self, now: float) -> None:
         """Sureness ends by itself, and so does standing still."""
         if -inf < self._until <= now:
-            self._stands_since = min(self._stands_since, self._until)
+            ended_at = self._until
             self._lose_sureness()
             if self.state is Node.LEAVING:
                 self._keeping.give_up()
                 self._go(NodeTrigger.SURENESS_ENDED)
             elif self.state is not Node.STANDING_STILL:
                 move_node(self, NodeTrigger.SURENESS_ENDED)
+                self._stands_since = ended_at
                 self._out.append(StandStill())
         if now >= self._stands_since + self._times.patience:
             self._lose_sureness()
@@ -340,6 +341,7 @@ class Tenure:
             return
         self._leaves_by = leave.until
         self._next_release = now
+        self._keeping.claiming.stop()
         if self.state in _IN_OFFICE:
             move_node(self, NodeTrigger.LEAVE)
         else:
