@@ -82,4 +82,7 @@ class Succession(ProxyLog):
         except TimeoutError:
             with suppress(ProcessLookupError):
                 self.signal(signal.SIGKILL)
+            for process in self._started:  # one may never have come to take over
+                with suppress(ProcessLookupError):
+                    process.kill()
             raise AssertionError("the proxy did not stop") from None

@@ -1,14 +1,17 @@
 """Workers that are killed in the worst moments: with full queues and inboxes, in takeovers."""
 
 import asyncio
+import resource
 import signal
 import socket
 from contextlib import suppress
 from pathlib import Path
 
+from linux import only_on_linux
+from raw_websocket import request
 from reknit.process.takeover import Channel, End, Hello
 from reknit_core.proxy.share import Share
-from socket_bench import Bench, socket_test
+from socket_bench import COMES_BACK, Bench, socket_test
 from staff import begin, exchange, how
 from upstream_server import cut
 
@@ -72,6 +75,37 @@ async def test_a_worker_is_killed_with_full_queues_while_clients_wait_for_it(
         await asyncio.sleep(0.01)
     while not sent >= {f"from {name}" for name in here}:
         await asyncio.sleep(0.01)
+
+
+@socket_test
+async def test_who_is_passed_to_a_worker_that_has_no_file_for_it_waits(bench: Bench) -> None:
+    only_on_linux("prlimit")
+    await bench.raw_upstream.start()
+    proxy = await begin(bench, workers=2)
+    pid = proxy.workers[1]
+    used, most = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    few = 1 + max(int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir())
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (few, most))
+
+    async def come(name: str) -> int:
+        client = await bench.raw()
+        client.send(request("/", COMES_BACK, f"x-connection-id: {name}"))
+        return (await client.read_head()).status
+
+    clients = [bench.spawn(come(name)) for name in _names(2, 1, 32)]
+    await proxy.logged(r"\[0\] DEBUG client \S+ asks for a session", 3)
+    await bench.turned(20)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used, most))
+    serving = bench.spawn(_accept_all(bench))
+    answers = [await client for client in clients]  # none is broken
+    serving.cancel()
+    assert set(answers) <= {101, 503}  # 503: it came to that worker itself
+    assert answers.count(101) >= 3
+
+
+async def _accept_all(bench: Bench) -> None:
+    while True:
+        await bench.raw_upstream.accept()
 
 
 def _take(path: Path, messages: int) -> None:

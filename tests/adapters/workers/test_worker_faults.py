@@ -50,7 +50,7 @@ async def test_random_faults_cost_no_message(bench: Bench, tmp_path: Path) -> No
         count = 2
         for _ in range(FAULTS):
             await asyncio.sleep(chance.uniform(0.05, 0.4))
-            match chance.choice(("kill", "cut", "cut", "signal", "takeover", "spoil", "spoil")):
+            match chance.choice(("kill", "cut", "cut", "signal", "takeover", "spoil")):
                 case "kill":
                     number = chance.randrange(count) if count > 1 else 0
                     if count > 1:

@@ -35,6 +35,7 @@ from reknit.trio.watched import Deadlines, Watched
 
 WAITING = 1024  # clients that wait for room in an inbox; a further one gets 503
 TAKEN = 16  # messages in one go
+PAUSE = 0.02  # seconds until the next client, where there is no file for one
 
 _BUSY = refusal(
     503, "worker_busy", "the worker of this session takes nobody now", ((b"retry-after", b"5"),)
@@ -110,6 +111,10 @@ class Inbox(Watched):
         """Somebody is brought."""
         self.colleagues.receive(self, now)
 
+    def due(self, now: float) -> None:
+        """There may be a file again."""
+        self.colleagues.open()
+
     def drop(self) -> None:
         """Nobody is let in any more."""
         self.colleagues.reactor.release(self)
@@ -149,7 +154,8 @@ class Colleagues:
 
     def open(self) -> None:
         """Let in whom the others bring, from now on."""
-        self.reactor.watch_also(self._inbox, READ)
+        if self.is_open:
+            self.reactor.watch_also(self._inbox, READ)
 
     # -- To others -----------------------------------------------------------------------------
 
@@ -234,7 +240,11 @@ class Colleagues:
                 brought = unpack(inbox.inbox)
             except BlockingIOError:
                 return
-            except (InboxError, OSError) as error:
+            except OSError:  # too many open files
+                self.reactor.release(inbox)
+                self.reactor.schedule(now + PAUSE, inbox)
+                return
+            except InboxError as error:
                 text = "a client that another worker brings is lost: %(reason)s"
                 tell(WARNING, "bad_arrival", text, reason=reason_of(error))
                 continue

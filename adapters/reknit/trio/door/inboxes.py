@@ -40,8 +40,10 @@ def pack(brought: Brought, sock: socket.socket, inbox: socket.socket) -> None:
 def unpack(inbox: socket.socket) -> tuple[Brought, socket.socket] | None:
     """Take the next client out; None: whoever had the other end has closed it.
 
-    Raises BlockingIOError if it is empty; InboxError, and then the message is gone; or OSError.
+    Raises BlockingIOError if it is empty; InboxError, and then the message is gone; or OSError, as
+    for too many open files: then it waits.
     """
+    os.close(os.dup(inbox.fileno()))  # a connection for which there is no number would be gone
     data, ancillary, flags, _ = inbox.recvmsg(MESSAGE, _ROOM)
     if not (data or ancillary or flags):
         return None
