@@ -165,14 +165,11 @@ def _take_out(inbox: socket.socket) -> list[tuple[Brought, socket.socket]]:
     found: list[tuple[Brought, socket.socket]] = []
     while True:
         try:
-            one = unpack(inbox)
+            found.append(unpack(inbox))
         except InboxError:
             continue
         except OSError:
             return found
-        if one is None:
-            return found
-        found.append(one)
 
 
 # -- Taking ------------------------------------------------------------------------------------

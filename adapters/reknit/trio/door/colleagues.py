@@ -248,9 +248,6 @@ class Colleagues:
                 text = "a client that another worker brings is lost: %(reason)s"
                 tell(WARNING, "bad_arrival", text, reason=reason_of(error))
                 continue
-            if brought is None:
-                self.reactor.release(inbox)
-                return
             self._let_in(*brought, now)
 
     def _let_in(self, brought: Brought, sock: socket.socket, now: float) -> None:

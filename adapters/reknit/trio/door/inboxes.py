@@ -37,16 +37,14 @@ def pack(brought: Brought, sock: socket.socket, inbox: socket.socket) -> None:
     inbox.sendmsg([_ENCODER.encode(brought)], [(*_RIGHTS, array("i", [sock.fileno()]))])
 
 
-def unpack(inbox: socket.socket) -> tuple[Brought, socket.socket] | None:
-    """Take the next client out; None: whoever had the other end has closed it.
+def unpack(inbox: socket.socket) -> tuple[Brought, socket.socket]:
+    """Take the next client out.
 
     Raises BlockingIOError if it is empty; InboxError, and then the message is gone; or OSError, as
     for too many open files: then it waits.
     """
     os.close(os.dup(inbox.fileno()))  # a connection for which there is no number would be gone
     data, ancillary, flags, _ = inbox.recvmsg(MESSAGE, _ROOM)
-    if not (data or ancillary or flags):
-        return None
     sockets = [sock for each in ancillary for sock in _sockets(*each)]
     try:
         if flags & _NO_FILES:
