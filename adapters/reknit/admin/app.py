@@ -33,6 +33,7 @@ class Admin:
     `is_ready`: whether new sessions are taken. `drain`: stop taking any, and send those away that
     there are. `untold`: how many events a hook has lost. `requests`: whether peers may be asked.
     `store`: where the sessions are kept. `certificates`: those that the proxy shows.
+    `tell_about`: what this proxy is, for the live page.
     """
 
     def __init__(
@@ -47,9 +48,10 @@ class Admin:
         requests: bool = False,
         store: Store | None = None,
         certificates: Certificates | None = None,
+        tell_about: Callable[[], dict[str, object]] = dict,
     ) -> None:
         self._lag = Histogram()
-        self.feed = Feed(sessions)
+        self.feed = Feed(sessions, self._lag, tell_about)
         viewers = self.feed.count_viewers
         self.metrics = Metrics(sessions, admission, self._lag, untold, store, certificates, viewers)
         self.calls = (

@@ -1,7 +1,7 @@
 """Sessions one by one: listed, shown, closed, drained, and cut for tests."""
 
-from collections.abc import Mapping
-from heapq import nsmallest
+from collections.abc import Callable, Mapping
+from heapq import nlargest, nsmallest
 from logging import INFO
 
 import trio
@@ -10,6 +10,7 @@ from reknit_core.events import ConnectionLost, Event, Shutdown
 from reknit_core.lifecycle import State
 from reknit_core.proxy.drain import FAREWELL
 from reknit_core.side import Side
+from reknit_core.telemetry.account import address_of, age_of, path_of
 from reknit_core.telemetry.detail import Detail, attempts, detail
 
 from reknit.admin.http_messages import ProblemError, Request, Response, json_response
@@ -46,22 +47,28 @@ class SessionCalls:
     async def list(self, request: Request) -> Response:
         """A page of sessions in the order of their names; `next` is the following one's cursor.
 
-        `session` is what a name begins with.
+        `session` is what a name begins with. `sort` has the largest first, by one of ORDERS; the
+        cursor is how many come before then.
         """
         state = _state(request)
         limit = limit_of(request)
         cursor = request.query.get("cursor", "")
         begins = request.query.get("session", "")
+        now = trio.current_time()
         fitting = (
             link
             for link in self._sessions
-            if link.label > cursor
-            and link.label.startswith(begins)
-            and state in (None, link.context.state)
+            if link.label.startswith(begins) and state in (None, link.context.state)
         )
-        page = nsmallest(limit + 1, fitting, key=lambda link: link.label)
-        following = page[limit - 1].label if len(page) > limit else None
-        now = trio.current_time()
+        if (order := order_of(request)) is not None:
+            passed = passed_of(request)
+            most = nlargest(passed + limit + 1, fitting, key=lambda link: order(link, now))
+            page = most[passed:]
+            following = str(passed + limit) if len(page) > limit else None
+        else:
+            behind = (link for link in fitting if link.label > cursor)
+            page = nsmallest(limit + 1, behind, key=lambda link: link.label)
+            following = page[limit - 1].label if len(page) > limit else None
         shown = [_summary(link, now) for link in page[:limit]]
         return json_response({"sessions": shown, "next": following})
 
@@ -150,9 +157,11 @@ def _summary(link: Link, now: float) -> dict[str, object]:
     return {
         "session": link.label,
         "state": context.state.value,
+        "address": address_of(context),
+        "path": path_of(context),
         "dialect": context.dialect,
         "state_seconds": round(now - recent.since, 3) if recent else None,
-        "age_seconds": round(now - recent.began, 3) if recent else None,
+        "age_seconds": round(age_of(context, now), 3),
         "waiting_bytes": {
             "client": detail(context, Side.CLIENT).waiting_bytes,
             "server": detail(context, Side.SERVER).waiting_bytes,
@@ -195,6 +204,35 @@ def limit_of(request: Request) -> int:
     text = request.query.get("limit", str(PAGE))
     if not (text.isascii() and text.isdecimal() and len(text) < 9 and 1 <= int(text) <= MAX_PAGE):
         raise ProblemError(400, "bad_limit", f"limit: allowed is 1 to {MAX_PAGE}")
+    return int(text)
+
+
+def _in_state(link: Link, now: float) -> float:
+    return now - link.recent.since if link.recent else 0.0
+
+
+ORDERS: Mapping[str, Callable[[Link, float], float]] = {
+    "age_seconds": lambda link, now: age_of(link.context, now),
+    "state_seconds": _in_state,
+    "to_client": lambda link, _: detail(link.context, Side.CLIENT).waiting_bytes,
+    "to_server": lambda link, _: detail(link.context, Side.SERVER).waiting_bytes,
+}
+"""By what sessions may be sorted."""
+
+
+def order_of(request: Request) -> Callable[[Link, float], float] | None:
+    """By what; None: by their names. Raises ProblemError."""
+    name = request.query.get("sort")
+    if name is not None and name not in ORDERS:
+        raise ProblemError(400, "bad_sort", f"sort: allowed is {', '.join(ORDERS)}")
+    return None if name is None else ORDERS[name]
+
+
+def passed_of(request: Request) -> int:
+    """How many sessions of an order come before the page. Raises ProblemError."""
+    text = request.query.get("cursor", "") or "0"
+    if not (text.isascii() and text.isdecimal() and len(text) < 9):
+        raise ProblemError(400, "bad_cursor", "cursor: allowed is a number, where sort is given")
     return int(text)
 
 

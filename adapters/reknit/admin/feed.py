@@ -5,19 +5,25 @@ the outages: whoever opens the page wants to see the one that has made him do so
 """
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from math import inf
+from time import perf_counter
 from typing import Any
 
 import trio
+from reknit_core.counters import Histogram
 from reknit_core.side import Side
-from reknit_core.telemetry.outages import Moment, Outages
-from reknit_core.telemetry.survey import Flow, survey
+from reknit_core.telemetry.outages import Outages
+from reknit_core.telemetry.survey import Flow, survey, waits
+from reknit_core.telemetry.throughput import Throughput
 
 from reknit.admin.http_messages import ProblemError, Request, Stream
 from reknit.admin.router import Route
+from reknit.admin.vitals import vitals
 from reknit.trio.sessions import Sessions
 
 EVERY = 1.0  # seconds
+SPARING = 100  # times what a point takes, until the next one
 VIEWERS = 16  # at one time: they must not take all the server's places
 
 
@@ -41,10 +47,22 @@ class Places:
 
 
 class Feed:
-    """Tells how all sessions are; `run` keeps time."""
+    """Tells how all sessions are; `run` keeps time. `lag`: the loop's.
 
-    def __init__(self, sessions: Sessions) -> None:
+    `tell_about`: what this proxy is.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        lag: Histogram | None = None,
+        tell_about: Callable[[], dict[str, object]] = dict,
+    ) -> None:
         self._sessions = sessions
+        self._lag = lag or Histogram()
+        self._tell_about = tell_about
+        self._throughput = Throughput(sessions.contexts)
+        self._next_point = -inf
         self._outages = Outages(sessions.contexts.counters)
         self._snapshot: bytes | None = None  # of this tick, once somebody has asked
         self._tick = trio.Event()
@@ -62,10 +80,19 @@ class Feed:
         """Go from second to second, for ever."""
         while True:
             self._outages.note()
+            self._take_point()
             self._snapshot = None
             self._tick.set()
             self._tick = trio.Event()
             await trio.sleep(EVERY)
+
+    def _take_point(self) -> None:
+        """Where nobody looks, that takes a hundredth of the loop's time at most."""
+        began = perf_counter()
+        now = trio.current_time()
+        if now >= self._next_point and not self._viewers.taken:
+            self._throughput.look(now)
+            self._next_point = now + SPARING * (perf_counter() - began)
 
     async def _show(self, request: Request) -> Stream:
         self._viewers.check()
@@ -76,16 +103,17 @@ class Feed:
     async def _events(self) -> AsyncGenerator[bytes, None]:
         with self._viewers:
             yield b""  # a generator that was never begun would not give the place back
-            yield event("outages", self.outages())
+            yield event("begin", {"about": self._tell_about(), **self.past()})
             while True:
                 if self._snapshot is None:
                     self._snapshot = event("snapshot", self.look())
                 yield self._snapshot
                 await self._tick.wait()
 
-    def outages(self) -> list[Moment]:
-        """The last moments."""
-        return [*self._outages]
+    def past(self) -> dict[str, Any]:
+        """What was before somebody looked."""
+        rates = self._throughput.rates(trio.current_time())
+        return {"outages": [*self._outages], "rates": rates}
 
     def look(self) -> dict[str, Any]:
         """How all sessions are now."""
@@ -93,7 +121,8 @@ class Feed:
         counters = contexts.counters
         seen = survey(contexts)
         now = trio.current_time()
-        waits = self._sessions.longest_waits(now)
+        longest = self._sessions.longest_waits(now)
+        self._throughput.note(seen, now)
         return {
             "at_seconds": round(now, 3),
             "states": {state.value: number for state, number in counters.states.items()},
@@ -102,9 +131,17 @@ class Feed:
                 for row, number in counters.transitions.items()
             ],
             "outage": [*self._outages][-1],
-            "to_client": _flow(seen.to_client, waits[Side.CLIENT]),
-            "to_server": _flow(seen.to_server, waits[Side.SERVER]),
+            "to_client": _flow(seen.to_client, longest[Side.CLIENT]),
+            "to_server": _flow(seen.to_server, longest[Side.SERVER]),
             "servers": contexts.servers.statements(now),
+            "waits": waits(contexts, now),
+            "draining": contexts.is_draining,
+            "round_trips": {
+                "client": counters.to_client.round_trips.state[0],
+                "server": counters.to_server.round_trips.state[0],
+            },
+            "lag": self._lag.state[0],
+            "vitals": vitals(),
             "held_bytes": contexts.budget.used,
             "held_limit_bytes": contexts.budget.limit,
         }

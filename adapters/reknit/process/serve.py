@@ -131,7 +131,7 @@ async def _serve(config: Config, signals: Signals, task_status: trio.TaskStatus[
             systemd.notify(systemd.STOPPING)
         stop.set()
 
-    run_admin = _prepare_admin(config, proxy, drain, hook, doors.admin)
+    run_admin = _prepare_admin(config, proxy, drain, hook, doors)
     serving_admin = trio.CancelScope()
 
     async def serve_admin() -> None:
@@ -332,13 +332,16 @@ def _prepare_admin(
     proxy: Proxy,
     drain: Callable[[], None],
     hook: "EventHook | None",
-    listeners: list[socket.socket],
+    doors: Doors,
 ) -> Callable[[], Awaitable[None]] | None:
+    listeners = doors.admin
     if not listeners:
         return None
     from reknit.admin.app import Admin, address_of
+    from reknit.admin.vitals import about
 
     count_lost = None if hook is None else hook.count_lost
+    places = [address_of(listener) for listener in doors.clients]
     admin = Admin(
         proxy.sessions,
         proxy.admission,
@@ -349,6 +352,7 @@ def _prepare_admin(
         requests=config.admin_requests,
         store=proxy.store,
         certificates=proxy.certificates,
+        tell_about=partial(about, places, steers=config.admin_token is not None),
     )
     shown = str(address_of(listeners[0]))
     tell(INFO, "admin_listening", "admin listening on %(address)s", address=shown)

@@ -94,7 +94,7 @@ class Desk:
         match request.path:
             case _ if request.path == FEED:
                 trouble = "" if self._proxy.store is None else self._proxy.store.trouble
-                now = {"snapshot": admin.feed.look(), "outages": admin.feed.outages()}
+                now = {"snapshot": admin.feed.look(), **admin.feed.past()}
                 lacks = self._proxy.sessions.contexts.lacks_server
                 return json_response({**now, "trouble": trouble, "lacks_server": lacks})
             case _ if request.path == METRICS:

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import AsyncGenerator, Callable, Sequence
-from heapq import nsmallest
+from dataclasses import replace
+from heapq import nlargest, nsmallest
 from itertools import zip_longest
 from logging import INFO
 from typing import Any
@@ -14,7 +15,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 from reknit_core.servers import NONE_UP
 
-from reknit.admin.calls import limit_of
+from reknit.admin.calls import MAX_PAGE, limit_of, order_of, passed_of
 from reknit.admin.feed import EVERY, Places, event
 from reknit.admin.http_messages import (
     ProblemError,
@@ -30,7 +31,7 @@ from reknit.admin.router import Route
 from reknit.observe.logs import tell
 from reknit.workers.desk import FEED, METRICS
 from reknit.workers.messages import Answer, Ask
-from reknit.workers.sums import Tally, decode, families, sum_snapshots
+from reknit.workers.sums import Tally, decode, families, sum_snapshots, sum_up
 from reknit.workers.worker_process import WorkerProcess
 
 PATIENCE = 5.0  # seconds for a worker's answer: one that takes longer does not live
@@ -49,8 +50,10 @@ class FrontDesk:
         restarted: Callable[[], int],
         is_ready: Callable[[], bool],
         drain: Callable[[], None],
+        tell_about: Callable[[], dict[str, object]],
     ) -> None:
         self._staff = staff
+        self._tell_about = tell_about
         self._restarted = restarted
         self._is_ready = is_ready
         self._drain = drain
@@ -175,8 +178,11 @@ class FrontDesk:
     async def _events(self, request: Request) -> AsyncGenerator[bytes, None]:
         with self._viewers:
             yield b""
-            past = [document["outages"] for _, document in await self._documents(request, FEED)]
-            yield event("outages", _sum_from_the_end(past))
+            past = [document for _, document in await self._documents(request, FEED)]
+            outages = _sum_from_the_end([document["outages"] for document in past])
+            rates = sum_up([document["rates"] for document in past])
+            about = {**self._tell_about(), "workers": len(self._staff())}
+            yield event("begin", {"about": about, "outages": outages, "rates": rates})
             while True:
                 yield await self._look(request)
                 await trio.sleep(EVERY)
@@ -199,6 +205,8 @@ class FrontDesk:
         limit = limit_of(request)
         found: list[dict[str, Any]] = []
         is_more = False
+        if order_of(request) is not None:
+            return await self._sorted(request, limit)
         for worker, document in await self._documents(request, "/sessions"):
             found += [{**each, "worker": worker.number} for each in document["sessions"]]
             is_more = is_more or document["next"] is not None
@@ -206,6 +214,19 @@ class FrontDesk:
         is_more = is_more or len(found) > limit
         following = page[-1]["session"] if is_more and page else None
         return json_response({"sessions": page, "next": following})
+
+    async def _sorted(self, request: Request, limit: int) -> Response:
+        """The largest of all are among the largest of each worker."""
+        passed = passed_of(request)
+        wanted = min(passed + limit + 1, MAX_PAGE)
+        query = {**request.query, "cursor": "0", "limit": str(wanted)}
+        found: list[dict[str, Any]] = []
+        for worker, document in await self._documents(replace(request, query=query), "/sessions"):
+            found += [{**each, "worker": worker.number} for each in document["sessions"]]
+        name = request.query["sort"]
+        most = nlargest(wanted, found, key=lambda each: _size(each, name))
+        following = str(passed + limit) if len(most) > passed + limit else None
+        return json_response({"sessions": most[passed : passed + limit], "next": following})
 
     async def _find(self, request: Request) -> Response:
         """Whichever worker has that session answers; the others say that there is none."""
@@ -217,6 +238,13 @@ class FrontDesk:
         if none is None:
             raise ProblemError(503, "no_worker", "no worker answers")
         return _response(none)
+
+
+def _size(session: dict[str, Any], name: str) -> float:
+    """What a session is sorted by: see ORDERS."""
+    if name.startswith("to_"):
+        return float(session["waiting_bytes"][name.removeprefix("to_")])
+    return float(session[name] or 0.0)
 
 
 def _response(answer: Answer) -> Response:

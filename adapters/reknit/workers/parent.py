@@ -354,12 +354,21 @@ class Parent:
         if not listeners:
             return
         from reknit.admin.app import address_of, answer_on
+        from reknit.admin.vitals import about
         from reknit.workers.front_desk import FrontDesk
 
         def drain() -> None:
             nursery.start_soon(self.drain)
 
-        self._desk = FrontDesk(lambda: self.workers, lambda: self.restarted, self.is_ready, drain)
+        places = [address_of(listener) for listener in self._doors.clients]
+        steers = self._config.admin_token is not None
+        self._desk = FrontDesk(
+            lambda: self.workers,
+            lambda: self.restarted,
+            self.is_ready,
+            drain,
+            partial(about, places, steers=steers),
+        )
         shown = str(address_of(listeners[0]))
         tell(INFO, "admin_listening", "admin listening on %(address)s", address=shown)
         with scope:

@@ -1,6 +1,7 @@
 """The metrics of several workers as those of one proxy."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import reduce
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ LONGEST = (
 )
 """Those of which the largest counts, not the sum."""
 
-_APART = ("servers", "transitions")  # of a snapshot
+_APART = ("servers", "transitions", "waits")  # of a snapshot
 _ADDED = ("counter", "histogram")  # what a worker that has died has counted goes on to count
 
 
@@ -115,8 +116,31 @@ def sum_snapshots(several: list[dict[str, Any]]) -> dict[str, Any]:
         total = _plus(total, rest) if total else rest
     each = zip(*(snapshot["servers"] for snapshot in several), strict=True)
     total["servers"] = [_best(stands) for stands in each]
+    total["waits"] = _sum_waits([snapshot["waits"] for snapshot in several])
     total["transitions"] = [[*ends, number] for ends, number in transitions.items()]
     return total
+
+
+def _sum_waits(several: list[dict[str, Any]]) -> dict[str, Any]:
+    """The first attempt and end of any, and the last."""
+    found: dict[str, Any] = {"sessions": sum(each["sessions"] for each in several)}
+    for name, pick in _PICKED.items():
+        values = [each[name] for each in several if each[name] is not None]
+        found[name] = pick(values) if values else None
+    return found
+
+
+_PICKED: dict[str, Callable[[list[float]], float]] = {
+    "attempt": max,
+    "next_seconds": min,
+    "first_end_seconds": min,
+    "last_end_seconds": max,
+}
+
+
+def sum_up(several: list[Any]) -> Any:
+    """Numbers in structures that are alike, added up; nothing of none."""
+    return reduce(_plus, several) if several else {}
 
 
 def _best(stands: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -126,6 +150,8 @@ def _best(stands: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 def _plus(one: Any, other: Any, name: str = "") -> Any:
     match one:
+        case bool():
+            return one or other
         case dict():
             return {key: _plus(value, other[key], key) for key, value in one.items()}
         case list():

@@ -110,6 +110,10 @@ class Dialling(Retry):
         what = "can't be reached" if failure is Failure.AWAY else "does not accept"
         return GivenUp(Trigger.RETRIES_SPENT, TRY_AGAIN_LATER, f"the server {what}: {reason}")
 
+    def spent_at(self) -> float:
+        """When the session is given up if every attempt fails at once (seconds); inf: not now."""
+        return self.at + self.left(self.at) if self.at != inf else inf
+
     @property
     def so_far(self) -> Refusal | None:
         """What the server has refused, if only with a part of the body."""

@@ -110,6 +110,19 @@ class Retry:
             return None
         return at
 
+    def left(self, at: float) -> float:
+        """From that attempt on, how long others may follow it, but for jitter (seconds)."""
+        policy = self._policy
+        attempts, wait, passed = policy.retry_limit - self.attempt, self._wait, 0.0
+        while attempts > 0 and policy.retry_backoff > 1 and wait < policy.retry_cap:
+            passed += wait
+            attempts -= 1
+            wait = min(wait * policy.retry_backoff, policy.retry_cap)
+        passed += max(attempts, 0) * wait
+        if policy.retry_time and self._needed_at != inf:
+            passed = min(passed, max(0.0, self._needed_at + policy.retry_time - at))
+        return passed
+
     def _fraction(self) -> float:
         """From 0 up to 1: differs between sessions and attempts, the same in each replay."""
         return crc32(self.attempt.to_bytes(8, "big"), crc32(self._seed)) / 2**32

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shutil
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -75,6 +76,12 @@ async def test_what_it_shows_is_what_happened(bench: Bench) -> None:
         clients = [await bench.connect() for _ in range(3)]
         await counts(page, opening=0, connected=3, server_down=0)
         await shows(page, "#tile-sessions", "3")
+        await shows(page, "#status", "all is well")
+        await shows(page, "#servers .chip", "up")
+        place = rf"version .* listens on 127\.0\.0\.1:{proxy.port} · process \d+ · up for .*"
+        await shows(page, "#about", re.compile(place))
+        await playwright.expect(page).to_have_title(re.compile(f"127.0.0.1:{proxy.port} · .*"))
+        await playwright.expect(page.locator("#steer")).to_be_hidden()  # there is no token
         await clients[0].send("hello")  # 5 bytes, and 6 of its frame
 
         await bench.upstream.kill()
@@ -90,11 +97,16 @@ async def test_what_it_shows_is_what_happened(bench: Bench) -> None:
         told = page.locator("#episodes li")
         await playwright.expect(told.first).to_have_text(re.compile("up to 1 without a client .*"))
         await playwright.expect(told.last).to_have_text(re.compile("up to 3 without a server .*"))
+        await shows(page, "#status", "the server is away")
+        await shows(page, "#servers .chip", re.compile(r"away for \d"))
+        await shows(page, "#servers .why", "Connection refused")
+        await shows(page, "#waits", re.compile(r"3 sessions wait · attempt \d.* they end in .*\."))
         for end in ("server", "client"):
             area = page.locator(f".strip.{end} .solid")
             await playwright.expect(area).to_have_attribute("d", re.compile("^M"))
 
-        await page.get_by_label("State").select_option("both_down")
+        await page.locator("#lifecycle [data-state=both_down]").click()
+        await playwright.expect(page.get_by_label("State")).to_have_value("both_down")
         row = page.locator("#list tr")
         await playwright.expect(row).to_have_count(1)
         await playwright.expect(row).to_contain_text("both_down")
@@ -129,13 +141,74 @@ async def test_pages_and_names_of_sessions(bench: Bench) -> None:
         first = await links.all_text_contents()
         await page.get_by_role("button", name="Next").click()
         await playwright.expect(links).to_have_count(3)
-        await shows(page, "#page-number", "Page 2")
+        await shows(page, "#page-number", "Page 2 of 2")
         names = first + await links.all_text_contents()
         assert names == sorted(set(names))
         await page.get_by_label("Name").fill(names[7].upper())
         await playwright.expect(links).to_have_text([names[7]])
         await page.get_by_label("Name").fill("")
         await playwright.expect(links).to_have_text(first)
+        await page.get_by_role("button", name="Age").click()
+        head = page.locator("[data-sort=age_seconds]")
+        await playwright.expect(head).to_have_attribute("aria-sort", "descending")
+        await playwright.expect(links).not_to_have_text(first)
+        oldest = await links.all_text_contents()
+        await page.get_by_role("button", name="Next").click()
+        await playwright.expect(links).to_have_count(3)
+        assert {*oldest, *await links.all_text_contents()} == set(names)
+
+
+@socket_test
+async def test_who_opens_it_sees_what_was_before_and_what_is_under_the_pointer(
+    bench: Bench,
+) -> None:
+    await bench.upstream.start()
+    proxy = await bench.proxy(*ADMIN)
+    client = await bench.connect()
+    server = await bench.upstream.accept()
+    for _ in range(20):
+        await client.send("hello")
+        await server.recv()
+        await asyncio.sleep(0.1)
+    async with browser() as chromium:
+        page = await opened(chromium, await address(proxy))
+        drawn = page.locator(".chart path.to-server").first
+        await playwright.expect(drawn).to_have_attribute("d", re.compile("^M.{900}"))
+        await page.locator(".chart .plot").first.hover()
+        readout = page.locator(".chart .readout").first
+        await playwright.expect(readout).to_have_text(
+            re.compile(r"(59|60) s ago: \d+ to servers, \d+ to clients")
+        )
+        await page.locator("h1").hover()
+        await playwright.expect(readout).to_be_hidden()
+        await shows(page, "#vitals tr:last-child td", re.compile(r"\d+ of [\d,]+"))
+
+
+@socket_test
+async def test_an_operator_with_a_token_can_act(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "reknit.toml"
+    file.write_text(f'admin = "127.0.0.1:0"\nadmin_token = "{TOKEN}"\n')
+    await bench.upstream.start()
+    proxy = await bench.proxy("--config", str(file), "--drain-time", "3600")
+    for _ in range(3):  # the last one keeps the draining proxy alive
+        await bench.connect()
+    async with browser() as chromium:
+        page = await opened(chromium, await address(proxy))
+        page.on("dialog", lambda dialog: asyncio.create_task(dialog.accept()))
+        await page.get_by_label("Token").fill(TOKEN)
+        await page.keyboard.press("Enter")
+        await page.locator("#list a").first.click()
+        await page.get_by_role("button", name="Cut the client").click()
+        await proxy.reached("client_down")
+        await shows(page, "#facts .chip", "client_down")
+        await page.get_by_role("button", name="Cut the client").click()
+        await shows(page, "#steered", "Not done: the proxy answered 409.")
+        await page.get_by_role("button", name="Close", exact=True).click()
+        await proxy.logged("closed by .* code 1001: closed by the operator")
+        await page.locator("header").get_by_role("button", name="Drain").click()
+        await proxy.logged("draining: 2 sessions")
+        await shows(page, "#status", "draining")
+    proxy.signal(signal.SIGINT)  # it need not wait for an hour
 
 
 @socket_test
@@ -152,10 +225,10 @@ async def test_it_asks_for_the_token_and_keeps_it_in_its_tab(bench: Bench, tmp_p
         await shows(page, "#refused", "Wrong token.")
         await field.fill(TOKEN)
         await page.keyboard.press("Enter")
-        await shows(page, "#status", "live")
+        await shows(page, "#status", "all is well")
         await playwright.expect(field).to_be_hidden()
         await page.reload()
-        await shows(page, "#status", "live")
+        await shows(page, "#status", "all is well")
         other = await opened(chromium, await address(proxy))
         await playwright.expect(other.get_by_label("Token")).to_be_focused()
         assert TOKEN not in page.url

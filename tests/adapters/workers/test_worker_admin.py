@@ -88,6 +88,11 @@ async def test_sessions_are_listed_and_steered_wherever_they_live(bench: Bench) 
             assert (await admin.get(f"/sessions/{name}"))["session"] == name
             assert (await admin.get(f"/sessions?session={name[:8]}"))["sessions"] != []
             await proxy.logged(rf"\[{each['worker']}\] INFO {name} connected")
+        oldest = (await admin.get("/sessions?sort=age_seconds&limit=7"))["sessions"]
+        rest = (await admin.get("/sessions?sort=age_seconds&limit=7&cursor=7"))["sessions"]
+        ages = [each["age_seconds"] for each in oldest]
+        assert ages == sorted(ages, reverse=True)
+        assert {each["session"] for each in oldest + rest} == set(names)
         for each in whole[:3]:
             await admin.post(f"/sessions/{each['session']}/close", code=4000, reason="over")
         codes = [asyncio.ensure_future(closed(client)) for client, _ in pairs]  # type: ignore[arg-type]
@@ -112,14 +117,19 @@ async def test_the_page_shows_all_and_health_is_that_of_the_whole(bench: Bench) 
         async with http.get(admin.base + "/") as answer:
             assert "<svg" in await answer.text()
         async with http.get(admin.base + "/feed") as feed:
-            assert await feed.content.readline() == b"event: outages\n"
-            moments = json.loads((await feed.content.readline()).removeprefix(b"data: "))
-            assert all(len(moment) == 4 for moment in moments)
+            assert await feed.content.readline() == b"event: begin\n"
+            past = json.loads((await feed.content.readline()).removeprefix(b"data: "))
+            assert all(len(moment) == 4 for moment in past["outages"])
+            assert len(past["rates"]["to_server"]["messages"]) == 120
+            assert past["about"]["workers"] == 3
+            assert past["about"]["listen"] == [f"127.0.0.1:{proxy.port}"]
             await feed.content.readline()
             assert await feed.content.readline() == b"event: snapshot\n"
             seen = json.loads((await feed.content.readline()).removeprefix(b"data: "))
         assert seen["states"]["connected"] == SESSIONS
         assert seen["to_server"]["messages"] == SESSIONS
+        assert (seen["waits"]["sessions"], seen["draining"]) == (0, False)
+        assert seen["vitals"]["open_files"] > 2 * SESSIONS
         opened = sum(number for _, target, number in seen["transitions"] if target == "connected")
         assert opened == SESSIONS
 

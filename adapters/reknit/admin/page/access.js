@@ -7,11 +7,20 @@ const form = byId("access");
 const field = byId("token");
 
 /** The listener's answer to a GET, once it has let us in. Throws where it answers with an error. */
-export async function ask(path, signal) {
+export function ask(path, signal) {
+  return request(path, { signal });
+}
+
+/** Its answer to a POST with that document. */
+export function post(path, document) {
+  return request(path, { method: "POST", body: JSON.stringify(document) });
+}
+
+async function request(path, options) {
   for (;;) {
     const token = sessionStorage.getItem(KEY);
     const headers = token === null ? {} : { authorization: `Bearer ${token}` };
-    const answer = await fetch(path, { headers, signal, cache: "no-store" });
+    const answer = await fetch(path, { ...options, headers, cache: "no-store" });
     if (answer.status === 401) {
       if (token === sessionStorage.getItem(KEY)) sessionStorage.removeItem(KEY);
       await newToken(token === null ? "" : "Wrong token.");

@@ -11,7 +11,7 @@ export async function follow(on) {
     try {
       await read(on);
     } catch (error) {
-      on.status("away", error.status === 503 ? "too many viewers" : "no answer, trying again");
+      on.status("lost", error.status === 503 ? "too many viewers" : "no answer, trying again");
     }
     await new Promise((resolve) => setTimeout(resolve, AGAIN));
   }

@@ -22,10 +22,10 @@ export function tinyRate(number) {
 
 /** A number of bytes. */
 export function bytes(number) {
-  const units = ["B", "kB", "MB", "GB", "TB"];
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let power = 0;
-  while (number >= 999.5 && power < units.length - 1) {
-    number /= 1000;
+  while (number >= 1023.5 && power < units.length - 1) {
+    number /= 1024;
     power += 1;
   }
   return `${power === 0 ? Math.round(number) : short(number)} ${units[power]}`;

@@ -1,6 +1,6 @@
 // The last snapshots. They count from when the proxy began; what a second brought is a difference.
 
-const KEPT = 121;
+const KEPT = 12;
 
 export class History {
   #snapshots = [];
@@ -21,10 +21,15 @@ export class History {
     return growth(first, this.#snapshots.at(-1), read);
   }
 
-  /** The same from each snapshot to the next. */
-  rates(read) {
-    return this.#snapshots.slice(1).map((snapshot, before) =>
-      growth(this.#snapshots[before], snapshot, read));
+  /** How much each of the numbers that `read(snapshot)` gives has grown in so many snapshots. */
+  growth(read, over) {
+    const first = read(this.#snapshots.at(-1 - over) ?? this.#snapshots[0]);
+    return read(this.#snapshots.at(-1)).map((number, index) => number - first[index]);
+  }
+
+  /** Whether there is a snapshot before the last one, from which rates follow. */
+  get hasRates() {
+    return this.#snapshots.length > 1;
   }
 }
 

@@ -1,13 +1,17 @@
 // Puts the page together: what the feed tells goes to each part.
 
+import * as about from "./about.js";
 import { byId, write } from "./dom.js";
 import { follow } from "./feed.js";
 import { History } from "./history.js";
+import * as latency from "./latency.js";
 import * as lifecycle from "./lifecycle.js";
 import * as outages from "./outages.js";
 import * as queues from "./queues.js";
+import * as servers from "./servers.js";
 import { keepShowing } from "./session.js";
-import { keepListing } from "./sessions.js";
+import { keepListing, noteStates } from "./sessions.js";
+import "./steering.js";
 import * as throughput from "./throughput.js";
 import * as tiles from "./tiles.js";
 
@@ -15,17 +19,21 @@ const history = new History();
 let started = false;
 
 follow({
-  outages(past) {
+  begin(past) {
     history.clear();
-    outages.begin(past);
+    about.introduce(past.about);
+    latency.begin(past.about.bounds);
+    outages.begin(past.outages);
+    throughput.begin(past.rates);
   },
   snapshot(snapshot) {
     byId("live").hidden = false;
     history.add(snapshot);
-    for (const part of [tiles, lifecycle, throughput, queues, outages]) {
+    for (const part of [tiles, servers, latency, lifecycle, throughput, queues, outages]) {
       part.show(snapshot, history);
     }
-    this.status("good", "live");
+    noteStates(snapshot.states);
+    this.status(...about.judge(snapshot, history));
     if (!started) {
       started = true;
       keepListing();
@@ -34,7 +42,7 @@ follow({
   },
   status(kind, text) {
     byId("status").dataset.kind = kind;
-    byId("live").classList.toggle("stale", kind !== "good");
+    byId("live").classList.toggle("stale", kind === "lost");
     write(byId("status"), text);
   },
 });

@@ -3,19 +3,21 @@
 import { HEIGHT, WIDTH, roundTop, steps } from "./chart.js";
 import { byId, html, svg, write } from "./dom.js";
 import { count, seconds } from "./format.js";
+import { follow } from "./pointer.js";
 
 const PLACES = 600; // seconds
 const SHOWN = 6; // outages in words
 
 // Where a moment says how many sessions are without that end, and how many have just lost it.
 const ENDS = [
-  { name: "server", away: 0, lost: 2 },
-  { name: "client", away: 1, lost: 3 },
+  { name: "server", away: 0, lost: 2, share: 0 },
+  { name: "client", away: 1, lost: 3, share: 0.1 }, // fewer that come and go are no outage
 ];
 
 let moments = [];
+let sessions = 0; // there are now
 
-const strips = ENDS.map((end) => ({ ...end, ...strip(end.name) }));
+const strips = ENDS.map((end) => ({ ...end, ...strip(end) }));
 const ticks = ["10 min ago", "8", "6", "4", "2", "now"].map((text) => html("span", {}, text));
 byId("outages").append(
   ...strips.map((one) => one.figure),
@@ -30,13 +32,16 @@ export function begin(past) {
 export function show(snapshot) {
   moments.push(snapshot.outage);
   if (moments.length > PLACES) moments.shift();
-  for (const { away, lost, top, solid, pale } of strips) {
+  const { closed, ...open } = snapshot.states;
+  sessions = Object.values(open).reduce((sum, number) => sum + number, 0);
+  for (const { away, lost, top, solid, pale, refresh } of strips) {
     const waiting = moments.map((moment) => moment[away]);
     const either = moments.map((moment) => Math.max(moment[away], moment[lost]));
     const most = roundTop(either);
     write(top, count(most));
     solid.setAttribute("d", steps(waiting, PLACES, most));
     pale.setAttribute("d", steps(either, PLACES, most));
+    refresh();
   }
   tell();
 }
@@ -52,7 +57,7 @@ function tell() {
     return { name, text: lasts ? `${text} so far` : text };
   });
   if (lines.length === 0) {
-    lines.push({ name: "none", text: "No session was without a server or a client." });
+    lines.push({ name: "none", text: "No outage." });
   }
   const list = byId("episodes");
   const before = [...list.children].map((item) => item.textContent).join("\n");
@@ -61,12 +66,13 @@ function tell() {
 }
 
 /** The stretches of moments in which sessions were without that end. */
-function episodes({ name, away, lost }) {
+function episodes({ name, away, lost, share }) {
+  const least = Math.max(1, sessions * share);
   const found = [];
   let open = null;
   moments.forEach((moment, index) => {
     const most = Math.max(moment[away], moment[lost]);
-    if (most === 0) {
+    if (most < least) {
       open = null;
     } else if (open === null) {
       open = { name, begin: index, length: 1, most, lasts: false };
@@ -80,7 +86,7 @@ function episodes({ name, away, lost }) {
   return found;
 }
 
-function strip(name) {
+function strip({ name, away, lost }) {
   const solid = svg("path", { class: "solid" });
   const pale = svg("path", { class: "pale" });
   const top = html("span", { class: "top" });
@@ -90,11 +96,16 @@ function strip(name) {
     pale,
     solid,
   );
+  const plot = html("div", { class: "plot" }, top, picture);
+  const refresh = follow(plot, PLACES, (back) => {
+    const moment = moments.at(-1 - back) ?? [0, 0, 0, 0];
+    return `${count(moment[away])} without a ${name}, ${count(moment[lost])} just lost`;
+  });
   const figure = html(
     "figure",
     { class: `strip ${name}` },
     html("figcaption", {}, `without a ${name}`),
-    html("div", { class: "plot" }, top, picture),
+    plot,
   );
-  return { solid, pale, top, figure };
+  return { solid, pale, top, figure, refresh };
 }

@@ -1,5 +1,6 @@
 // One session: what is known of it, and what happened to it lately as a sequence diagram.
 
+import { steers } from "./about.js";
 import { Refused, ask } from "./access.js";
 import { byId, html, write } from "./dom.js";
 import { bytes, count, seconds } from "./format.js";
@@ -45,13 +46,16 @@ async function refresh() {
 function show(document) {
   byId("session-empty").hidden = true;
   byId("session-live").hidden = false;
+  byId("steer-session").hidden = !steers();
   const state = html("span", { class: `chip ${kindOf(document.state)}` }, document.state);
   facts([
     ["State", state, ` for ${seconds(document.state_seconds)}`],
     ...(document.dialect ? [["Dialect", document.dialect]] : []),
     ["Age", seconds(document.age_seconds)],
+    ["From", document.address || "a Unix socket"],
+    ["Path", document.path],
     ["Client", leg(document.client)],
-    ["Server", leg(document.server)],
+    ["Server", leg(document.server), document.server.name ? `, ${document.server.name}` : ""],
     ["To the server", queue(document.to_server)],
     ["To the client", queue(document.to_client)],
   ]);
@@ -65,6 +69,7 @@ function show(document) {
 /** It is not there any more; what was seen of it last stays. */
 function ended() {
   const seen = shown !== "";
+  byId("steer-session").hidden = true;
   byId("session-empty").hidden = seen;
   byId("session-live").hidden = !seen;
   write(byId("session-empty"), "No such session, or it has ended.");

@@ -2,7 +2,7 @@
 
 import { ask } from "./access.js";
 import { byId, html, write } from "./dom.js";
-import { bytes, seconds } from "./format.js";
+import { bytes, count, seconds } from "./format.js";
 import { STATES, kindOf } from "./lifecycle.js";
 
 const LIMIT = 20; // rows
@@ -13,6 +13,8 @@ const digest = byId("digest");
 const list = byId("list");
 let cursors = [""]; // of the pages up to this one
 let following = null; // the next page's
+let order = ""; // what the largest come first of; empty: sorted by name
+let states = {}; // how many sessions are in each
 let asked = 0; // how often; an answer to an earlier question is of no use
 
 state.append(...STATES.filter(({ name }) => name !== "closed").map(({ name }) =>
@@ -22,6 +24,30 @@ byId("filter").addEventListener("input", () => turn([""]));
 byId("previous").addEventListener("click", () => turn(cursors.slice(0, -1)));
 byId("next").addEventListener("click", () => turn([...cursors, following]));
 window.addEventListener("hashchange", mark);
+for (const head of document.querySelectorAll("[data-sort]")) {
+  head.firstElementChild.addEventListener("click", () => {
+    order = head.dataset.sort;
+    for (const each of document.querySelectorAll("[data-sort]")) {
+      const direction = each !== head ? "none" : order === "" ? "ascending" : "descending";
+      each.setAttribute("aria-sort", direction);
+    }
+    turn([""]);
+  });
+}
+for (const group of document.querySelectorAll("#lifecycle .state")) {
+  if (group.dataset.state === "closed") continue;
+  group.classList.add("choice");
+  group.addEventListener("click", () => {
+    state.value = state.value === group.dataset.state ? "" : group.dataset.state;
+    turn([""]);
+    byId("sessions").scrollIntoView({ block: "nearest", behavior: "smooth" });
+  });
+}
+
+/** How many sessions there are in each state. */
+export function noteStates(counted) {
+  states = counted;
+}
 
 /** Keep the table up to date; for ever. */
 export async function keepListing() {
@@ -45,6 +71,7 @@ async function refresh() {
   const question = (asked += 1);
   const query = new URLSearchParams({ limit: LIMIT, cursor: cursors.at(-1) });
   if (state.value !== "") query.set("state", state.value);
+  if (order !== "") query.set("sort", order);
   if (digest.value.trim() !== "") query.set("session", digest.value.trim().toLowerCase());
   let page;
   try {
@@ -61,7 +88,19 @@ async function refresh() {
   show(page.sessions);
   byId("previous").disabled = cursors.length === 1;
   byId("next").disabled = following === null;
-  write(byId("page-number"), `Page ${cursors.length}`);
+  write(byId("page-number"), `Page ${cursors.length}${ofAll()}`);
+  for (const group of document.querySelectorAll("#lifecycle .state")) {
+    group.classList.toggle("chosen", group.dataset.state === state.value);
+  }
+}
+
+/** Of how many pages, where that is known. */
+function ofAll() {
+  if (digest.value.trim() !== "") return "";
+  const { closed, ...open } = states;
+  const all = state.value === ""
+    ? Object.values(open).reduce((sum, number) => sum + number, 0) : open[state.value] ?? 0;
+  return ` of ${count(Math.max(cursors.length, Math.ceil(all / LIMIT)))}`;
 }
 
 function show(sessions) {
@@ -86,6 +125,7 @@ function row(session) {
     { "data-session": session },
     html("th", { scope: "row" }, link),
     html("td", {}, html("span", { class: "chip" })),
+    html("td", { class: "wide from" }),
     html("td"),
     html("td", { class: "wide" }),
     html("td"),
@@ -94,10 +134,12 @@ function row(session) {
 }
 
 function fill(row, each) {
-  const [, where, since, age, toServer, toClient] = row.cells;
+  const [, where, from, since, age, toServer, toClient] = row.cells;
   const chip = where.firstChild;
   write(chip, each.state);
   chip.className = `chip ${kindOf(each.state)}`;
+  write(from, `${each.address} ${each.path}`);
+  from.title = from.textContent;
   write(since, seconds(each.state_seconds));
   write(age, seconds(each.age_seconds));
   queue(toServer, each.waiting_bytes.server);

@@ -3,6 +3,7 @@
 import { HEIGHT, WIDTH, line, roundTop } from "./chart.js";
 import { byId, html, svg, write } from "./dom.js";
 import { bytes, rate } from "./format.js";
+import { follow } from "./pointer.js";
 
 const PLACES = 120; // seconds
 const DIRECTIONS = [["to_server", "to servers"], ["to_client", "to clients"]];
@@ -11,7 +12,18 @@ const charts = [
   chart("Messages", "messages", rate),
   chart("Bytes", "bytes", bytes),
 ];
-byId("throughput").append(...charts.map((one) => one.figure));
+const ticks = ["2 min ago", "90 s", "60 s", "30 s", "now"].map((text) => html("span", {}, text));
+byId("throughput").append(
+  ...charts.map((one) => one.figure),
+  html("div", { class: "axis", "aria-hidden": "true" }, ...ticks),
+);
+
+/** Begin anew with what the proxy remembers: for each second what came in it. */
+export function begin(rates) {
+  for (const { name, lines } of charts) {
+    for (const one of lines) one.past = [...(rates[one.way]?.[name] ?? [])];
+  }
+}
 
 /** Everything received so far for either side. */
 export function total(name) {
@@ -19,14 +31,18 @@ export function total(name) {
 }
 
 export function show(snapshot, history) {
-  for (const { name, format, top, lines } of charts) {
-    const past = lines.map(({ way }) => history.rates((one) => one[way][name]));
-    const most = roundTop(past.flat(), 10);
+  for (const { name, format, top, lines, refresh } of charts) {
+    for (const one of lines) {
+      if (history.hasRates) one.past.push(history.rate((past) => past[one.way][name], 1));
+      if (one.past.length > PLACES) one.past.shift();
+    }
+    const most = roundTop(lines.flatMap(({ past }) => past), 10);
     write(top, format(most));
-    lines.forEach(({ way, path, number }, index) => {
-      path.setAttribute("d", line(past[index], PLACES, most));
+    for (const { way, path, number, past } of lines) {
+      path.setAttribute("d", line(past, PLACES, most));
       write(number, format(history.rate((one) => one[way][name])));
-    });
+    }
+    refresh();
   }
 }
 
@@ -34,10 +50,23 @@ function chart(title, name, format) {
   const lines = DIRECTIONS.map(([way, label]) => ({
     way,
     label,
+    past: [],
     path: svg("path", { class: way.replace("_", "-") }),
     number: html("b", {}, "0"),
   }));
   const top = html("span", { class: "top" });
+  const plot = html(
+    "div",
+    { class: "plot" },
+    top,
+    svg(
+      "svg",
+      { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" },
+      ...lines.map(({ path }) => path),
+    ),
+  );
+  const refresh = follow(plot, PLACES, (back) => lines
+    .map(({ label, past }) => `${format(past.at(-1 - back) ?? 0)} ${label}`).join(", "));
   const figure = html(
     "figure",
     { class: "chart" },
@@ -48,16 +77,7 @@ function chart(title, name, format) {
       ...lines.map(({ way, label, number }) =>
         html("span", { class: way.replace("_", "-") }, label, " ", number)),
     ),
-    html(
-      "div",
-      { class: "plot" },
-      top,
-      svg(
-        "svg",
-        { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" },
-        ...lines.map(({ path }) => path),
-      ),
-    ),
+    plot,
   );
-  return { name, format, top, lines, figure };
+  return { name, format, top, lines, figure, refresh };
 }

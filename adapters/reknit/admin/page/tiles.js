@@ -9,15 +9,16 @@ export function show(snapshot, history) {
   const sessions = Object.values(open).reduce((sum, number) => sum + number, 0);
   const [withoutServer, withoutClient] = snapshot.outage;
   write(byId("tile-sessions"), count(sessions));
-  alarm("server", withoutServer);
-  alarm("client", withoutClient);
+  alarm("server", withoutServer, 0);
+  alarm("client", withoutClient, sessions);
   write(byId("tile-messages"), rate(history.rate(total("messages"))));
   write(byId("tile-bytes"), bytes(history.rate(total("bytes"))));
   write(byId("tile-waiting"), bytes(total("waiting_bytes")(snapshot)));
 }
 
-function alarm(end, number) {
+/** Clients come and go: a tenth of all sessions without theirs is more than that. */
+function alarm(end, number, sessions) {
   const tile = byId(`tile-${end}`);
   write(tile, count(number));
-  tile.parentNode.classList.toggle("alarm", number > 0);
+  tile.parentNode.classList.toggle("alarm", number > sessions / 10);
 }
