@@ -95,8 +95,10 @@ def _tell_change(
                 trigger=trigger.value,
                 reason=reason,
             )
-        case AttemptFailed(attempt, _, reason):
-            text = "%(session)s attempt %(attempt)d failed: %(reason)s"
+        case AttemptFailed(attempt, _, reason, server):
+            where = " at %(server)s" if server else ""
+            text = f"%(session)s attempt %(attempt)d{where} failed: %(reason)s"
+            which = {"server": server} if server else {}
             tell(
                 level,
                 "dial_failed",
@@ -105,6 +107,7 @@ def _tell_change(
                 state=now_in,
                 attempt=attempt,
                 reason=reason,
+                **which,
             )
         case DialectChosen(name, known):
             text = "%(session)s speaks %(dialect)s"

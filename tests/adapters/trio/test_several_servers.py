@@ -66,6 +66,7 @@ async def test_a_session_goes_on_with_the_next_server_and_new_ones_with_the_firs
         assert asked.headers["x-reconnect"] == "true"
         assert asked.headers["x-connection-id"] == id_of(client)
         await proxy.logged(rf"WARNING server {url(first)} is down: Connection refused")
+        await proxy.logged(rf"DEBUG \w+ attempt 1 at {url(first)} failed: Connection refused")
         seen = await admin.metrics()
         assert seen[f"reknit_server_up{{server={url(first)}}}"] == 0
         assert seen[f"reknit_server_up{{server={url(other, '/base')}}}"] == 1
