@@ -66,7 +66,8 @@ class RedisServer:
         for line in process.stdout:
             if "eady to accept connections" in line:
                 return
-        raise AssertionError(f"{self._program} has ended: {process.wait(LIMIT)}")
+        self.kill()
+        raise AssertionError(f"{self._program} has ended")
 
     def kill(self) -> None:
         """As if its machine had gone."""

@@ -1,5 +1,6 @@
 """Connecting to the store: to the one of several that is the primary, and that is fit for it."""
 
+import os
 import socket
 import ssl
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from reknit.settings.cluster import StoreUrl
 from reknit.settings.files import read_file
 from reknit.sockets.poller import READ
 from reknit.sockets.stream_socket import StreamSocket
-from reknit.sockets.tls import TlsSocket
+from reknit.sockets.tls import TlsError, TlsSocket
 
 PATIENCE = 2.0  # seconds for all of it
 _VERSION = (6, 2)  # the first one with NOMKSTREAM and MINID
@@ -85,10 +86,10 @@ async def _connect(url: StoreUrl, access: Access) -> Connected:
     with trio.move_on_after(PATIENCE):
         try:
             sock = await _open(url, access.tls)
-        except ssl.SSLCertVerificationError as error:
-            raise RedisError(f"TLS: {error.verify_message}", is_final=True) from None
+        except TlsError as error:
+            raise RedisError(str(error), is_final=error.answered) from None
         except OSError as error:
-            raise RedisError(shortened(reason_of(_first(error)))) from None
+            raise RedisError(_reason(error)) from None
         redis = Redis(sock)
         try:
             return Connected(redis, url, await _greet(redis, url, access.password))
@@ -98,12 +99,15 @@ async def _connect(url: StoreUrl, access: Access) -> Connected:
     raise RedisError(f"no answer for {PATIENCE:g} seconds")
 
 
-def _first(error: OSError) -> OSError:
-    """What went wrong at the first of several addresses."""
+def _reason(error: OSError) -> str:
+    """What went wrong, at the first of several addresses; trio's own text has the address twice."""
     cause = error.__cause__
     if isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]
-    return cause if isinstance(cause, OSError) else error
+    first = cause if isinstance(cause, OSError) else error
+    if first.errno and not isinstance(first, socket.gaierror):
+        return os.strerror(first.errno)
+    return shortened(reason_of(first))
 
 
 async def _open(url: StoreUrl, tls: ssl.SSLContext | None) -> StreamSocket:

@@ -154,6 +154,7 @@ class Node:
                 if self.redis is None:
                     await self._connect_again()
                 assert self.redis is not None
+                self._nursery.start_soon(self.redis.watch)
                 self.hear(StoreBack())
                 await self.redis.lost.wait()
                 if self.tenure.state is NodeState.LEFT:

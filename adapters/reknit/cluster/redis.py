@@ -16,6 +16,7 @@ from reknit.sockets.stream_socket import StreamSocket
 
 LIMIT = 0.5  # seconds for the answer to a command
 _PASSING = ("LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN")  # errors that go by themselves
+LOOK = 0.1  # seconds between two looks whether one is late
 READ_SIZE = 256 * 1024  # bytes
 
 Words = tuple[bytes | str | int | memoryview, ...]
@@ -34,18 +35,20 @@ class RedisError(Exception):
 class Batch:
     """Commands that went out in one piece, and the answers to them so far."""
 
-    __slots__ = ("count", "replies", "woken")
+    __slots__ = ("count", "replies", "sent_at", "woken")
 
     def __init__(self, count: int) -> None:
         self.count = count
+        self.sent_at = trio.current_time()
         self.replies: list[Reply] = []
         self.woken: trio.Event | None = None  # set when whoever waits for it is to look again
 
-    def wake(self) -> None:
-        """Let who waits for it look again."""
-        if self.woken is not None:
-            self.woken.set()
-            self.woken = None
+    def wake(self) -> bool:
+        """Let who waits for it look again; False if nobody waits for it beside who reads."""
+        woken, self.woken = self.woken, None
+        if woken is not None:
+            woken.set()
+        return woken is not None
 
 
 class Redis:
@@ -83,10 +86,7 @@ class Redis:
     async def answers(self, batch: Batch) -> list[Reply]:
         """The answers to these, as soon as all have come. Raises RedisError."""
         if len(batch.replies) < batch.count:
-            with trio.move_on_after(LIMIT) as scope:
-                await self._wait(batch)
-            if scope.cancelled_caught:
-                self.close(f"no answer for {LIMIT:g} seconds")
+            await self._wait(batch)
         if len(batch.replies) < batch.count:
             raise RedisError(self.reason)
         return batch.replies
@@ -101,6 +101,22 @@ class Redis:
             if isinstance(reply, hiredis.ReplyError):
                 raise refused(reply)
         return replies
+
+    async def watch(self) -> None:
+        """End it when an answer is late: one task for all of them, as a sweep has no time to lose.
+
+        Returns when it is broken.
+        """
+        while not self.lost.is_set():
+            with trio.move_on_after(LOOK):
+                await self.lost.wait()
+            if self._is_late():  # unless it is this process that was late
+                self._read()
+                if self._is_late():
+                    self.close(f"no answer for {LIMIT:g} seconds")
+
+    def _is_late(self) -> bool:
+        return bool(self._waiting) and trio.current_time() > self._waiting[0].sent_at + LIMIT
 
     def close(self, reason: str) -> None:
         """It is broken, or of no use any more."""
@@ -134,8 +150,9 @@ class Redis:
                 await self._read_until(batch)
             finally:
                 self._is_read = False
-                if self._waiting:  # it is the next one's turn to read
-                    self._waiting[0].wake()
+                for waiting in self._waiting:  # it is the next one's turn to read
+                    if waiting.wake():
+                        break
 
     async def _read_until(self, batch: Batch) -> None:
         try:
@@ -144,18 +161,30 @@ class Redis:
                     await trio.lowlevel.wait_writable(self._sock.fileno())
                     self._try_flush()
                     continue
-                try:
-                    data = self._sock.recv(READ_SIZE)
-                except BlockingIOError:
-                    await trio.lowlevel.wait_readable(self._sock.fileno())
-                    continue
-                if not data:
-                    self.close("it has closed the connection")
-                    return
-                self._parser.feed(data)
-                self._take()
-        except (OSError, trio.ClosedResourceError, hiredis.ProtocolError) as error:
-            self.close(reason_of(error) if isinstance(error, OSError) else "no answer of Redis")
+                await trio.lowlevel.wait_readable(self._sock.fileno())
+                self._read()
+        except OSError as error:
+            self.close(reason_of(error))
+        except trio.ClosedResourceError:
+            pass  # close() has said why
+
+    def _read(self) -> None:
+        """Take what has come, if it isn't broken meanwhile."""
+        if self.lost.is_set():
+            return
+        try:
+            data = self._sock.recv(READ_SIZE)
+            if not data:
+                self.close("it has closed the connection")
+                return
+            self._parser.feed(data)
+            self._take()
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self.close(reason_of(error))
+        except hiredis.ProtocolError:
+            self.close("what it answers is not the protocol of Redis")
 
     def _try_flush(self) -> None:
         with suppress(BlockingIOError):
