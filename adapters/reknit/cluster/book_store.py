@@ -5,6 +5,7 @@ it is back, they are written anew.
 """
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from logging import INFO, WARNING
 from time import time
@@ -19,6 +20,7 @@ from reknit_core.cluster.secret import Secret
 from reknit_core.cluster.states import Book as BookState
 from reknit_core.cluster.states import Node as NodeState
 from reknit_core.cluster.times import Times
+from reknit_core.counters import Histogram
 from reknit_core.proxy.contexts import Contexts
 
 from reknit.cluster.connecting import Access
@@ -31,7 +33,7 @@ from reknit.observe.logs import LOG, tell
 from reknit.settings.addresses import Address
 from reknit.state.directory import StateError
 from reknit.state.reviving import Reviving
-from reknit.state.store import Home, Remote
+from reknit.state.store import Home, Measure, Remote
 
 OWN = 8  # books of a node: so many others can share its sessions when it dies
 SLICE = 16  # sessions that are brought back, or written anew, in one go
@@ -79,7 +81,8 @@ class BookStore:
         self._batch: Batch | None = None  # what the sweep waits for
         self._sent: Sequence[Append] = ()
         self._readings: dict[str, trio.CancelScope] = {}
-        self._restored = 0
+        self._restored = self._fenced = 0
+        self._acks = Histogram()
 
     @property
     def remote(self) -> Remote:
@@ -96,10 +99,24 @@ class BookStore:
         """The store and the cluster."""
         return f"{self._access} ({self._layout.books})"
 
-    @property
-    def size(self) -> int:
-        """Bytes in the books of this node."""
-        return self.books.size
+    def measures(self) -> Iterable[Measure]:
+        """How it does."""
+        node = self.node
+        states = Counter(state.value for state, _ in node.tenure.books.values())
+        yield Measure("reknit_store_bytes", "Bytes of this node's books.", self.books.size)
+        text = "1 while sessions are not kept, as the store can't be used."
+        yield Measure("reknit_store_trouble", text, bool(self.trouble))
+        text = "Until the store has what a round of the loop has written."
+        yield Measure("reknit_store_ack_seconds", text, self._acks)
+        text = "Books that this node has to do with."
+        yield Measure(
+            "reknit_books", text, {each.value: states[each.value] for each in BookState}, "state"
+        )
+        text = "Books that this node has tried to claim."
+        yield Measure("reknit_claims_total", text, node.claims, "result")
+        text = "Books of this node that are another's now."
+        yield Measure("reknit_fenced_total", text, self._fenced)
+        yield Measure("reknit_nodes", "Nodes with a lease, this one included.", node.nodes)
 
     # -- Each sweep ----------------------------------------------------------------------------
 
@@ -135,6 +152,7 @@ class BookStore:
         if batch is not None and self._redis is not None:
             try:
                 replies = await self._redis.answers(batch)
+                self._acks.observe(trio.current_time() - batch.sent_at)
             except RedisError:
                 self._has_skipped = True  # nobody knows what of it is there
             else:
@@ -259,6 +277,7 @@ class BookStore:
             case End():
                 self._end(command.book)
             case Drop():
+                self._fenced += 1
                 self._drop(command.book)
 
     def _write_anew(self, name: str, epoch: int) -> None:

@@ -142,6 +142,10 @@ class Layout:
         """The first entry of a later epoch: small, as it is a claim; mostly there is none."""
         return ("XRANGE", self.book(book), bytes(EntryId(epoch + 1, 0)), "+", "COUNT", 1)
 
+    def size(self, book: str) -> Words:
+        """How many entries it has: none, if the store doesn't know it any more."""
+        return ("XLEN", self.book(book))
+
     def claimed(self, book: str, epoch: int) -> Words:
         """The entry that began the epoch, if it is there still."""
         place = bytes(EntryId(epoch, 0))

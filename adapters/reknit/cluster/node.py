@@ -133,6 +133,8 @@ class Node:
         self.redis: Redis | None = None
         self.ahead = 0.0
         self.trouble = ""
+        self.nodes = 1  # that have a lease
+        self.claims = {"won": 0, "lost": 0}
         self.looks = 0
         """How often it has seen the store's lists."""
         self.waits_for_books = True
@@ -355,6 +357,7 @@ class Node:
         gone = nodes.keys() - leases - owners - {self.name}
         self._send(*(self.layout.forget_node(name) for name in gone))
         self.looks += 1
+        self.nodes = len(leases | {self.name})
         self.hear(Looked(sent_at, leases, books, known))
         if self.peers is not None:
             there = {name: nodes[name].address for name in leases & nodes.keys()}
@@ -377,7 +380,7 @@ class Node:
         begin = len(commands)
         if not command.compares:
             for book in command.books:
-                commands.append(layout.above(book, self.epoch(book)))
+                commands += [layout.above(book, self.epoch(book)), layout.size(book)]
 
         async def renewed(redis: Redis, batch: Batch, sent_at: float) -> None:
             tops: dict[str, Top | None] = {}
@@ -385,9 +388,10 @@ class Node:
                 for book in command.books:
                     tops[book] = await self._top(redis, book)
             else:
-                for book, reply in zip(command.books, batch.replies[begin:], strict=True):
+                replies = iter(batch.replies[begin:])
+                for book, reply, size in zip(command.books, replies, replies, strict=True):
                     above = read.read_entries(reply)
-                    is_mine = Top(self.epoch(book), None)
+                    is_mine = Top(self.epoch(book), None) if size else None
                     tops[book] = read.read_top(above[0], []) if above else is_mine
             self.hear(Renewed(sent_at, tops))
             if command.compares:
@@ -424,6 +428,8 @@ class Node:
     async def _claimed(self, redis: Redis, batch: Batch, claim: Claim) -> None:
         (reply,) = batch.replies
         if isinstance(reply, bytes):
+            self.claims["won"] += 1
             self.hear(Claimed(claim.book, claim.epoch))
         else:
+            self.claims["lost"] += 1
             self.hear(ClaimRefused(claim.book, claim.epoch))

@@ -23,7 +23,7 @@ from reknit.settings.options import ALWAYS, NEVER
 from reknit.state.directory import StateDir, StateError
 from reknit.state.elsewhere import HANDOVER, NOWHERE, POLL, Elsewhere
 from reknit.state.reviving import Reviving
-from reknit.state.store import Home
+from reknit.state.store import Home, Measure
 
 RETRY = 10.0  # seconds after which a directory that couldn't be written to is tried again
 
@@ -62,10 +62,11 @@ class DirectoryStore:
         """Its name, the same in every process."""
         return str(self.path.resolve())
 
-    @property
-    def size(self) -> int:
-        """Bytes in its files."""
-        return self._journal.size
+    def measures(self) -> Iterable[Measure]:
+        """How it does."""
+        yield Measure("reknit_state_bytes", "Bytes in --state-dir.", self._journal.size)
+        text = "1 while sessions are not kept in --state-dir, as it can't be written to."
+        yield Measure("reknit_state_trouble", text, bool(self.trouble))
 
     def commit(self, contexts: Iterable[ContextStateMachine], now: float) -> None:
         """Write down what is new of these contexts."""

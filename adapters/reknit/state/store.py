@@ -3,11 +3,12 @@
 What is new of them is written there before it is passed on: reknit_core.durable.journal.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import trio
 from reknit_core import ContextStateMachine
+from reknit_core.counters import Histogram
 
 from reknit.settings.addresses import Address
 
@@ -20,6 +21,18 @@ class Remote(Protocol):
 
     async def written(self) -> None:
         """Return when the store has what was committed, and this process may pass it on."""
+
+
+class Measure(NamedTuple):
+    """Something to be watched, under the name of its metric; one that ends in _total only grows.
+
+    `value`: with a `label`, by its values.
+    """
+
+    name: str
+    help: str
+    value: float | Mapping[str, float] | Histogram
+    label: str = ""
 
 
 class Store(Protocol):
@@ -37,9 +50,8 @@ class Store(Protocol):
     def name(self) -> str:
         """Which store it is: the same for each process that keeps its sessions there."""
 
-    @property
-    def size(self) -> int:
-        """Bytes that it holds."""
+    def measures(self) -> Iterable[Measure]:
+        """How it does."""
 
     def commit(self, contexts: Iterable[ContextStateMachine], now: float) -> None:
         """Write down what is new of these contexts."""

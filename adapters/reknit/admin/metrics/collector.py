@@ -3,7 +3,7 @@
 The core counts; this gives its numbers names. Nothing is kept here: each scrape looks anew.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 
 import trio
@@ -28,7 +28,7 @@ from reknit.admin.metrics.messages import deliveries, messages
 from reknit.admin.old_names import SESSIONS, SESSIONS_BEFORE
 from reknit.admin.router import Route
 from reknit.observe.logs import count_lost_lines
-from reknit.state.store import Store
+from reknit.state.store import Measure, Store
 from reknit.trio.sessions import Sessions
 from reknit.trio.transport.certificates import Certificates
 
@@ -167,7 +167,7 @@ class Metrics(Collector):
                 "reknit_events_lost", "Events that could not be sent to --on-event.", self._untold()
             )
         if self._store is not None:
-            yield from _state(self._store)
+            yield from map(_measured, self._store.measures())
 
 
 def viewers(number: int) -> Metric:
@@ -175,10 +175,11 @@ def viewers(number: int) -> Metric:
     return GaugeMetricFamily("reknit_feed_viewers", "Live pages that are open.", number)
 
 
-def _state(store: Store) -> Iterator[Metric]:
-    yield GaugeMetricFamily("reknit_state_bytes", "Bytes in --state-dir.", store.size)
-    yield GaugeMetricFamily(
-        "reknit_state_trouble",
-        "1 while sessions are not kept in --state-dir, as it can't be written to.",
-        bool(store.trouble),
-    )
+def _measured(measure: Measure) -> Metric:
+    name, text, value, label = measure
+    if isinstance(value, Histogram):
+        return histogram(name, text, (), [((), value)])
+    kind = counter if name.endswith("_total") else gauge
+    if isinstance(value, Mapping):
+        return kind(name, text, (label,), (((of,), number) for of, number in value.items()))
+    return kind(name, text, (), [((), value)])
