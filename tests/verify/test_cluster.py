@@ -7,6 +7,12 @@ import pytest
 from reknit.verify.cluster import files
 from reknit.verify.cluster.faults import Fault, Kind
 from reknit.verify.cluster.simulate import Plan, Result, simulate
+from reknit_core.cluster.events import Top
+from reknit_core.cluster.states import Book
+from reknit_core.cluster.tenure.holdings import Holding
+from reknit_core.cluster.tenure.keeping import Keeping
+from reknit_core.cluster.tenure.promises import Promises
+from reknit_core.cluster.tenure.sight import Sight
 
 CALM = 40.0  # seconds between two faults, of which the first is over then
 
@@ -75,3 +81,38 @@ def test_a_run_is_a_file_that_plays_again() -> None:
 def test_a_file_that_is_none_says_so(text: str) -> None:
     with pytest.raises(files.ClusterFileError, match="this is no run of a cluster"):
         files.read(text)
+
+
+# -- Each rule is needed: without it, two nodes are sure of one book at once ----------------------
+
+
+def regains_by_a_check(
+    self: Keeping, holding: Holding, top: Top | None, sight: Sight, sent_at: float
+) -> None:
+    if top is not None and top.epoch == holding.epoch:
+        holding.state = Book.OWNED
+
+
+def yes(*what: object) -> bool:
+    return True
+
+
+def no(*what: object) -> bool:
+    return False
+
+
+@pytest.mark.parametrize(
+    ("where", "what", "instead", "seed"),
+    [
+        pytest.param(Keeping, "_reclaim", regains_by_a_check, 0, id="2-lost-sureness-is-lost"),
+        pytest.param(Sight, "is_settled", yes, 4, id="3-a-claim-waits"),
+        pytest.param(Promises, "binds", no, 46, id="4-a-promise-binds"),
+        pytest.param(Sight, "_is_known_to", yes, 16, id="5-who-was-not-known-waits"),
+    ],
+)
+def test_a_rule_is_needed(
+    where: type, what: str, instead: object, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert simulate(Plan.of(seed)).broken == []
+    monkeypatch.setattr(where, what, instead)
+    assert "two are sure of " in simulate(Plan.of(seed)).broken[0]
