@@ -29,11 +29,19 @@ _FOR_ONE = {" have": " has", " wait": " waits"}
 
 
 def tell(level: int, event: str, text: str, **fields: str | int | float) -> None:
-    """Log an event. `text` may name its fields: `%(session)s closes`."""
+    """Log an event. `text` may name its fields: `%(session)s closes`.
+
+    Mostly nobody but standard error wants it, as text: then it needs no record, which costs more
+    than all else about it.
+    """
     if LOG.isEnabledFor(level):
         if fields and _counts(text):
             text = _COUNTED.sub(lambda found: _in_number(found, fields), text)
-        LOG.handle(_record(level, event, text, fields))
+        handlers = LOG.handlers
+        if len(handlers) == 1 and isinstance(handlers[0], TextHandler) and not LOG.propagate:
+            handlers[0].write(level, text % fields if fields else text)
+        else:
+            LOG.handle(_record(level, event, text, fields))
 
 
 _FORM = vars(LOG.makeRecord(LOG.name, logging.INFO, "", 0, "", (), None))
@@ -120,26 +128,28 @@ class TextFormatter(logging.Formatter):
         super().__init__()
         self._who = "" if worker is None else f"[{worker}] "
         self._timed = timed
-        self._second = 0
-        self._as_text = ""
-        self._offset = ""
+        self._second = (0, "", "")
 
     def format(self, record: logging.LogRecord) -> str:
         """A line; an error has more."""
-        text = one_line(record.getMessage())
-        time = f"{self._time(record)} " if self._timed else ""
-        line = f"{time}{self._who}{record.levelname} {text}"
+        line = self.line(record.levelno, record.getMessage(), record.created)
         error = record.exc_info[1] if record.exc_info else None
         return line if error is None else f"{line}\n{trace_of(error)}"
 
-    def _time(self, record: logging.LogRecord) -> str:
-        """Its local time (ISO 8601), in milliseconds; thousands of lines may share a second."""
-        second = int(record.created)
-        if second != self._second:
-            self._second = second
-            self._as_text, offset = strftime("%Y-%m-%dT%H:%M:%S %z", localtime(second)).split()
-            self._offset = f"{offset[:3]}:{offset[3:]}"
-        return f"{self._as_text}.{int(record.msecs):03d}{self._offset}"
+    def line(self, level: int, text: str, created: float) -> str:
+        """A line of that level, made at that time (seconds since 1970)."""
+        time = f"{self._time(created)} " if self._timed else ""
+        return f"{time}{self._who}{logging.getLevelName(level)} {one_line(text)}"
+
+    def _time(self, created: float) -> str:
+        """The local time (ISO 8601), in milliseconds; thousands of lines may share a second."""
+        second = int(created)
+        known, as_text, offset = self._second
+        if second != known:
+            as_text, offset = strftime("%Y-%m-%dT%H:%M:%S %z", localtime(second)).split()
+            offset = f"{offset[:3]}:{offset[3:]}"
+            self._second = second, as_text, offset
+        return f"{as_text}.{int((created - second) * 1000):03d}{offset}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -159,9 +169,9 @@ def is_journal(descriptor: int, environ: Mapping[str, str] = os.environ) -> bool
     return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
-def _priority(record: logging.LogRecord) -> str:
-    """Its level, as the journal reads it from the beginning of a line; see sd-daemon(3)."""
-    return next(text for level, text in _PRIORITIES if record.levelno >= level)
+def _priority(level: int) -> str:
+    """The level as the journal reads it from the beginning of a line; see sd-daemon(3)."""
+    return next(text for least, text in _PRIORITIES if level >= least)
 
 
 _PRIORITIES = (
@@ -174,15 +184,12 @@ _PRIORITIES = (
 
 
 class OutletHandler(logging.Handler):
-    """Puts what is logged into an outlet, in that form."""
+    """Puts what is logged into an outlet, in its formatter's form."""
 
-    def __init__(
-        self, level: LogLevel, form: LogFormat, descriptor: int, worker: int | None
-    ) -> None:
+    def __init__(self, level: LogLevel, formatter: logging.Formatter, descriptor: int) -> None:
         super().__init__(level.name)
         self._is_journal = is_journal(descriptor)
-        text = TextFormatter(worker, timed=not self._is_journal)
-        self.setFormatter(JsonFormatter() if form is LogFormat.JSON else text)
+        self.setFormatter(formatter)
         self.outlet = Outlet(descriptor, self._note)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -195,15 +202,30 @@ class OutletHandler(logging.Handler):
             self.outlet.put(line)
 
     def _encode(self, record: logging.LogRecord) -> bytes:
-        text = self.format(record)
+        return self._bytes(record.levelno, self.format(record))
+
+    def _bytes(self, level: int, text: str) -> bytes:
         if self._is_journal:  # each of its lines is an entry
-            priority = _priority(record)
+            priority = _priority(level)
             text = priority + text.replace("\n", f"\n{priority}")
         return text.encode(errors="backslashreplace") + b"\n"
 
     def _note(self, lost: int) -> bytes:
         text, fields = "%(number)d lines were lost: nobody took them", {"number": lost}
         return self._encode(_record(logging.WARNING, "log_lost", text, fields))
+
+
+class TextHandler(OutletHandler):
+    """Puts lines of text into an outlet."""
+
+    def __init__(self, level: LogLevel, descriptor: int, worker: int | None) -> None:
+        self._lines = TextFormatter(worker, timed=not is_journal(descriptor))
+        super().__init__(level, self._lines, descriptor)
+
+    def write(self, level: int, text: str) -> None:
+        """Put a line of that level, as if a record had it."""
+        if level >= self.level:
+            self.outlet.put(self._bytes(level, self._lines.line(level, text, time())))
 
 
 def log_to_stderr(
@@ -216,7 +238,11 @@ def log_to_stderr(
 
     `worker`: which one of several this process is; it stands in every event.
     """
-    handler = OutletHandler(level, form, descriptor, worker)
+    handler = (
+        OutletHandler(level, JsonFormatter(), descriptor)
+        if form is LogFormat.JSON
+        else TextHandler(level, descriptor, worker)
+    )
     if worker is not None:
         LOG.addFilter(partial(_sign, worker))
     LOG.handlers = [handler]

@@ -54,9 +54,11 @@ class Outlet:
                 self.lost += 1
                 self._untold += 1
                 return
+            is_first = not self._queue  # else the thread has been told, or is at it
             self._tell_lost()
             self._append(line, 0)
-            self._changed.notify_all()
+            if is_first:
+                self._changed.notify_all()
 
     def flush(self, seconds: float = LAST) -> bool:
         """Wait until all is written, for so long at most; whether it is."""

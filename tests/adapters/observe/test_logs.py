@@ -25,8 +25,10 @@ EVIL = "evil\n2026 ERROR forged \x1b[31m"
 def _logger() -> Iterator[None]:
     """The logger as it was before."""
     handlers, level, propagate = LOG.handlers, LOG.level, LOG.propagate
+    filters = [*LOG.filters]
     yield
     LOG.setLevel(level)
+    LOG.filters = filters
     LOG.handlers, LOG.propagate = handlers, propagate
 
 
@@ -105,6 +107,21 @@ def test_standard_error_that_is_not_the_journal_has_times(
     drop()
     assert outlet.flush()
     assert not said(file).startswith("<")
+
+
+def test_a_line_is_the_same_where_others_listen_too(file: IO[bytes]) -> None:
+    outlet = log_to_stderr(LogLevel.INFO, descriptor=file.fileno(), worker=2)
+    for handler in (None, logging.NullHandler()):
+        if handler is not None:
+            LOG.addHandler(handler)
+        tell(logging.INFO, "signal", "100% done")
+        tell(logging.INFO, "transition", "%(session)s: %(reason)s", session="a1", reason=EVIL)
+        tell(logging.DEBUG, "asked", "not shown")
+    assert outlet.flush()
+    lines = [line.split(" ", 1)[1] for line in said(file).splitlines()]
+    assert lines[0] == "[2] INFO 100% done"
+    assert len(lines) == 4
+    assert lines[:2] == lines[2:]
 
 
 def test_an_event_as_json(file: IO[bytes]) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from reknit.observe.logs import LOG, OutletHandler, count_lost_lines, tell
+from reknit.observe.logs import LOG, JsonFormatter, OutletHandler, count_lost_lines, tell
 from reknit.observe.outlet import BYTES, CHUNK, LINES, Outlet, OutletStream
-from reknit.settings.options import LogFormat, LogLevel
+from reknit.settings.options import LogLevel
 
 LIMIT = 20.0  # seconds within which what is waited for has to happen
 
@@ -178,7 +178,7 @@ def test_the_note_has_the_logs_form() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        handler = OutletHandler(LogLevel.INFO, LogFormat.JSON, writer, None)
+        handler = OutletHandler(LogLevel.INFO, JsonFormatter(), writer)
         LOG.handlers = [handler]
         LOG.setLevel(logging.INFO)
         tell(logging.INFO, "signal", "got %(name)s", name="SIGTERM")
