@@ -9,7 +9,7 @@ from collections import Counter
 from enum import Enum
 from itertools import accumulate
 
-from reknit_core.lifecycle import State, Transition, Trigger
+from reknit_core.lifecycle import State, Transition
 from reknit_core.queue.backlog import Backlog
 from reknit_core.side import Side
 
@@ -195,11 +195,11 @@ class Counters:
         """There is one session more, in that state."""
         self.states[state] += 1
 
-    def moved(self, source: State, trigger: Trigger, target: State) -> None:
+    def moved(self, by: Transition) -> None:
         """A session went from one state to the next."""
-        self.transitions[Transition(source, trigger, target)] += 1
-        self.states[source] -= 1
-        self.states[target] += 1
+        self.transitions[by] += 1
+        self.states[by.source] -= 1
+        self.states[by.target] += 1
 
     def add_ended(self, to_server: Backlog, to_client: Backlog) -> None:
         """A session is over: what its queues have passed on."""

@@ -195,7 +195,8 @@ class Driver:
 
     def arrived(self, transport: Transport, now: float) -> None:
         """The client that Contexts.connect() has just let in."""
-        self.settle(now)  # an older client's connection goes first
+        if self.client is not None:
+            self.settle(now)  # an older client's connection goes first
         self._attach(self.adopt(_CLIENT, transport), now)
 
     def connected(

@@ -153,16 +153,19 @@ class LifecycleError(Exception):
 
 
 _MACHINE = machine_of(State, TRANSITIONS, INITIAL)
-_NEXT = read_table(_MACHINE, State, Trigger)
+_NEXT = {
+    (source, trigger): Transition(source, trigger, target)
+    for (source, trigger), target in read_table(_MACHINE, State, Trigger).items()
+}
 
 
-def fire(model: Model, trigger: Trigger) -> State:
-    """Move `model` by `trigger` and return its new state.
+def fire(model: Model, trigger: Trigger) -> Transition:
+    """Move `model` by `trigger` and return the row of the table that says where to.
 
     Raises LifecycleError, with the model unchanged, where the table has no such row.
     """
-    target = _NEXT.get((model.state, trigger))
-    if target is None:
+    row = _NEXT.get((model.state, trigger))
+    if row is None:
         raise LifecycleError(f"no transition for {trigger.value} in state {model.state.value}")
-    model.state = target
-    return target
+    model.state = row.target
+    return row

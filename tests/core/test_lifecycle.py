@@ -95,7 +95,7 @@ def test_every_state_with_every_trigger(state: State, trigger: Trigger) -> None:
         assert caught.value.__context__ is None
         assert model.state is state
     else:
-        assert fire(model, trigger) is State(target)
+        assert fire(model, trigger).target is State(target)
         assert model.state is State(target)
 
 

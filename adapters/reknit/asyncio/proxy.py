@@ -31,6 +31,7 @@ from reknit.observe.reports import Reports, label_of
 from reknit.settings.addresses import Address, address_of
 from reknit.sockets.listening import remove_dead
 from reknit.sockets.memory import give_back
+from reknit.sockets.randomness import Randomness
 from reknit.sockets.stream_socket import StreamSocket, without_delay
 from reknit.sockets.tls import TLS_ONLY, TlsError, TlsSocket
 
@@ -57,7 +58,7 @@ class AsyncioProxy:
         self._policy = policy
         self._tls = tls
         self._upstream_tls = upstream_tls
-        self._contexts = Contexts(policy, upstream, os.urandom, dialects)
+        self._contexts = Contexts(policy, upstream, Randomness(), dialects)
         self._admission = Admission(policy)
         self._key = os.urandom(16)  # of the sessions' labels in the log
         self._sessions: dict[ContextStateMachine, Session] = {}

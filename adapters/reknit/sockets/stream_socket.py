@@ -68,8 +68,10 @@ def without_delay(sock: socket.socket) -> socket.socket:
 
     What the system has taken can no longer be given to another connection.
     """
-    with suppress(OSError):  # a Unix socket has no such options, and needs none
+    try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if _NOTSENT_LOWAT is not None:
             sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, NOTSENT)
+    except OSError:
+        pass  # a Unix socket has no such options, and needs none
     return sock

@@ -13,7 +13,7 @@ class Gathering(Generic[T]):
 
     def __init__(self) -> None:
         self._members: dict[T, None] = {}
-        self._left = trio.Event()  # set, and replaced, when one has gone
+        self._empty: trio.Event | None = None  # as soon as somebody waits for it
 
     def __len__(self) -> int:
         return len(self._members)
@@ -29,10 +29,12 @@ class Gathering(Generic[T]):
     def discard(self, member: T) -> None:
         """One has gone. Nothing, if that was known."""
         self._members.pop(member, None)
-        self._left.set()
-        self._left = trio.Event()
+        if self._empty is not None and not self._members:
+            self._empty.set()
+            self._empty = None
 
     async def wait_empty(self) -> None:
         """Return when none is left."""
         while self._members:
-            await self._left.wait()
+            self._empty = self._empty or trio.Event()
+            await self._empty.wait()

@@ -130,7 +130,7 @@ class Link(Timed):
             if self.on_answer is not None:
                 self.on_answer(what)
         elif isinstance(what, Change):
-            self.reactor.report(self, what)
+            self.reactor.report(self, what, now)
             if isinstance(what, Transitioned) and what.state is State.CLOSED:
                 self.reactor.forget(self)
 

@@ -4,7 +4,6 @@ Looking up names, the store and shutdown are trio tasks. Nothing is decided here
 what to do.
 """
 
-import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
@@ -28,6 +27,7 @@ from reknit_core.wire.handshake import ClientHandshake, Refusal, UpgradeRequest
 
 from reknit.observe.logs import tell
 from reknit.observe.refusals import Refusals
+from reknit.sockets.randomness import Randomness
 from reknit.sockets.stream_socket import StreamSocket
 from reknit.state.store import Home, Store
 from reknit.trio.cluster.nodes import Nodes, Tenant
@@ -69,7 +69,7 @@ class Proxy:
         dialects: Dialects | None = None,
         share: Share = ALONE,
     ) -> None:
-        contexts = Contexts(policy, upstream, os.urandom, dialects, share)
+        contexts = Contexts(policy, upstream, Randomness(), dialects, share)
         self._policy = policy
         self.certificates = certificates
         self.admission = Admission(policy)
@@ -238,6 +238,7 @@ class Proxy:
         guest: Guest,
         handshake: ClientHandshake,
         request: UpgradeRequest,
+        now: float,
     ) -> Refusal | None:
         if self.colleagues is not None and self.colleagues.is_open:
             owner = self.sessions.contexts.elsewhere(request)

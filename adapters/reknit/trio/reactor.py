@@ -58,7 +58,7 @@ class Reactor:
     def __init__(
         self,
         dial: Callable[[Link, Dial], None],
-        report: Callable[[Link, Change], None],
+        report: Callable[[Link, Change, float], None],
         forget: Callable[[Link], None],
         leave: Callable[[Guest], None],
         hand_out: Callable[[], list[Link]],
@@ -85,9 +85,11 @@ class Reactor:
         self._others: OrderedDict[int, None] = OrderedDict()  # ready beside connections, first come
         self._sleep: trio.CancelScope | None = None
         self._idle = trio.Event()
+        self._time = trio.current_time  # the clock's own, once it runs: that asks for no task
 
     async def run(self) -> None:
         """Serve until cancelled, then close every socket."""
+        self._time = trio.lowlevel.current_clock().current_time
         try:
             while True:
                 with trio.CancelScope(deadline=self._next_timer()) as self._sleep:
@@ -96,10 +98,10 @@ class Reactor:
                 if self._remote is not None:
                     await self._sweep_for(self._remote)
                     continue
-                began = now = trio.current_time()
+                began = now = self._time()
                 is_busy = self._sweep(now)
                 while is_busy and now - began < TURN:
-                    now = trio.current_time()
+                    now = self._time()
                     is_busy = self._sweep(now, STAYS if self._next_timer() > now + STAYS else 0.0)
         finally:
             while self._watched:  # to drop one may begin another
@@ -181,7 +183,7 @@ class Reactor:
         # has its turn.
         ready = self._poller.poll(patience, max(EVENTS, len(self._connections)))
         if patience:
-            now = trio.current_time()
+            now = self._time()
         connections = self._connections
         for fd, mask in ready:
             connection = connections.get(fd)
@@ -243,7 +245,7 @@ class Reactor:
             watched = self._watched.get(fd)
             if watched is not None:  # else it was closed meanwhile
                 self._tell_ready(watched, now)
-            if trio.current_time() > now + DOOR:
+            if self._time() > now + DOOR:
                 break
 
     def _tell_ready(self, watched: Watched, now: float) -> None:
@@ -383,7 +385,7 @@ class Reactor:
         """Close it; with `linger` (seconds) only when the peer has seen the end, or after that."""
         if part_with(connection.socket, farewell, lingers=linger > 0):
             self.watch(connection, True, False)
-            self.schedule(trio.current_time() + linger, connection)
+            self.schedule(self._time() + linger, connection)
         else:
             self.close(connection)
 

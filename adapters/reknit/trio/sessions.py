@@ -23,7 +23,7 @@ class Sessions:
         self._reactor = reactor
         self._records = records
         self._links: dict[ContextStateMachine, Link] = {}
-        self._over = trio.Event()  # set, and replaced, when a session has gone
+        self._empty: trio.Event | None = None  # as soon as somebody waits for it
         self.key = os.urandom(16)
         """What the digests are keyed with."""
 
@@ -41,7 +41,8 @@ class Sessions:
     async def wait_empty(self) -> None:
         """Return when no session is here any more."""
         while self._links:
-            await self._over.wait()
+            self._empty = self._empty or trio.Event()
+            await self._empty.wait()
 
     def link(self, context: ContextStateMachine, now: float) -> Link:
         """The context's link, a new one if it has none yet."""
@@ -90,5 +91,6 @@ class Sessions:
 
     def _drop(self, link: Link) -> None:
         self._links.pop(link.context, None)
-        self._over.set()
-        self._over = trio.Event()
+        if self._empty is not None and not self._links:
+            self._empty.set()
+            self._empty = None

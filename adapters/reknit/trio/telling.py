@@ -18,9 +18,9 @@ class TimedReports:
         self._due = inf
         self._sleep: trio.CancelScope | None = None
 
-    def report(self, link: Link, change: Change) -> None:
+    def report(self, link: Link, change: Change, now: float) -> None:
         """That has happened to a session."""
-        self._reports.report(link.label, link.context, change, trio.current_time())
+        self._reports.report(link.label, link.context, change, now)
 
     def forget(self, link: Link) -> None:
         """That session is over, or another process's."""

@@ -43,7 +43,10 @@ class Registry:
         self._sources = sources or {}
         everything = {dialect.name: dialect for dialect in built_in} | self._own
         self._dialects = dict(sorted(everything.items()))
-        self._in_turn = list({**self._own, **self._dialects}.values())
+        self._in_turn = [  # those that come with the proxy say so, if no handshake shows them
+            *self._own.values(),
+            *(each for each in self if each.chosen_by and each.name not in self._own),
+        ]
 
     def __iter__(self) -> Iterator[Dialect]:
         return iter(self._dialects.values())
@@ -59,7 +62,10 @@ class Registry:
 
     def choose(self, offer: Offer) -> Dialect | None:
         """The dialect that a session which opened so certainly speaks; None: it is not known."""
-        return next((dialect for dialect in self._in_turn if dialect.speaks(offer)), None)
+        for dialect in self._in_turn:
+            if dialect.speaks(offer):
+                return dialect
+        return None
 
     def find(self, name: str) -> Dialect:
         """The dialect of that name. Raises DialectError, which says what there is."""

@@ -7,6 +7,7 @@ that an option is described once.
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from functools import cache
 from typing import Any
 
 from reknit_core.policy.forwarded import TRUST_WORDS, is_trustable
@@ -368,7 +369,7 @@ class Policy:
     @property
     def id_header_name(self) -> bytes:
         """The connection id's header as it is compared and sent: in lower case."""
-        return self.id_header.lower().encode()
+        return _lower(self.id_header)
 
     @property
     def confirm_bytes_at_most(self) -> int:
@@ -382,6 +383,11 @@ class Policy:
     def retry_codes(self, side: Side) -> frozenset[int]:
         """The close codes by which that side is lost rather than done."""
         return self.client_retry_codes if side is Side.CLIENT else self.server_retry_codes
+
+
+@cache  # each session asks several times
+def _lower(name: str) -> bytes:
+    return name.lower().encode()
 
 
 SETTINGS: dict[str, Setting] = {item.name: item.metadata["setting"] for item in fields(Policy)}

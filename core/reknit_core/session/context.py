@@ -1132,12 +1132,11 @@ class ContextStateMachine:
     def _fire(
         self, trigger: Trigger, reason: str, now: float, *, with_server: bool = False
     ) -> State:
-        source = self.state
-        state = fire(self, trigger)
-        self._counters.moved(source, trigger, state)
-        self.course.moved(source, state, now, self._counters)
-        self._command(Transitioned(trigger, state, reason, with_server))
-        return state
+        row = fire(self, trigger)
+        self._counters.moved(row)
+        self.course.moved(row.source, row.target, now, self._counters)
+        self._command(Transitioned(trigger, row.target, reason, with_server))
+        return row.target
 
     def _forgo(self, leg: Leg, upto: int | None = None) -> None:
         """What still waits for that leg's peer is lost, `upto` that position."""

@@ -9,7 +9,7 @@ S, T = State, Trigger
 
 def move(counters: Counters, *rows: Transition) -> None:
     for row in rows:
-        counters.moved(row.source, row.trigger, row.target)
+        counters.moved(row)
 
 
 def test_sessions_count_while_they_wait_and_losses_in_their_moment() -> None:

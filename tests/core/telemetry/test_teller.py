@@ -4,7 +4,7 @@ from math import inf
 
 from reknit_core.commands import AttemptFailed, Dropped, Failure, Transitioned, Undelivered
 from reknit_core.counters import Counters
-from reknit_core.lifecycle import State, Trigger
+from reknit_core.lifecycle import State, Transition, Trigger
 from reknit_core.side import Side
 from reknit_core.telemetry.losses import EVERY, NAMED, SINGLY, MoreLosses
 from reknit_core.telemetry.server_outage import FEW, OutageBegan, OutageEnded
@@ -40,7 +40,7 @@ class Court:
         volumes = []
         for label in labels or self.labels:
             if isinstance(change, Transitioned):
-                self.counters.moved(self.states[label], change.trigger, change.state)
+                self.counters.moved(Transition(self.states[label], change.trigger, change.state))
                 self.states[label] = change.state
             volumes.append(self.teller.hear(label, change, now))
             self.said += self.teller.remarks()
@@ -155,7 +155,7 @@ def test_a_session_that_another_process_has_is_waited_for_no_more() -> None:
     court.hear(0.0, LOST)
     for label in court.labels[1:]:
         court.teller.gone(label)
-        court.counters.moved(S.SERVER_DOWN, T.SESSION_ENDED, S.CLOSED)
+        court.counters.moved(Transition(S.SERVER_DOWN, T.SESSION_ENDED, S.CLOSED))
     court.hear(1.0, BACK, "s0")
     court.hear(1.0, DRAINED, "s0")
     court.wait(5.0)

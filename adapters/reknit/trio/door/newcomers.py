@@ -37,7 +37,7 @@ LOG = logging.getLogger("reknit")
 HEAD = 4096  # bytes a read
 
 Request = UpgradeRequest | PlainRequest
-Enter = Callable[[StreamSocket, Guest, ClientHandshake, UpgradeRequest], Refusal | None]
+Enter = Callable[[StreamSocket, Guest, ClientHandshake, UpgradeRequest, float], Refusal | None]
 """Takes over the socket of a client that asks for a session, or says why not."""
 
 
@@ -226,7 +226,7 @@ class Newcomers:
         answer = self._admission.ask(guest, request, now)
         if answer is None and isinstance(request, UpgradeRequest):
             tell(DEBUG, "asked", "client %(address)s asks for a session", address=guest.address)
-            answer = self._enter(newcomer.stream, guest, newcomer.handshake, request)
+            answer = self._enter(newcomer.stream, guest, newcomer.handshake, request, now)
         return answer or request
 
     def _passed(self, newcomer: Newcomer, rest: bytes | None, now: float) -> None:

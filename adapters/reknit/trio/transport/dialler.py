@@ -23,6 +23,7 @@ STAGGER = 0.25  # seconds until the next address is tried too (RFC 8305, section
 
 _UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY, errno.EINTR)
 _CONNECTED = (0, errno.EISCONN)
+_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)  # where the system has it, it is one call less
 
 
 class DialError(Exception):
@@ -76,8 +77,9 @@ class Attempt(Watched):
 
     def __init__(self, dialler: "Dialler", dialling: Dialling, place: Place) -> None:
         self.place = place
-        self.socket = socket.socket(place[0], socket.SOCK_STREAM)
-        self.socket.setblocking(False)
+        self.socket = socket.socket(place[0], socket.SOCK_STREAM | _NONBLOCK)
+        if not _NONBLOCK:
+            self.socket.setblocking(False)
         super().__init__(self.socket.fileno())
         self._dialler = dialler
         self.dialling = dialling
@@ -85,6 +87,8 @@ class Attempt(Watched):
     def connect(self) -> int:
         """Go on with it: 0 when it is connected, else the system's error number."""
         number = self.socket.connect_ex(self.place[1])  # type: ignore[arg-type]
+        if number == errno.EINPROGRESS:  # within one machine it mostly is done by now
+            number = self.socket.connect_ex(self.place[1])  # type: ignore[arg-type]
         return 0 if number in _CONNECTED else number
 
     def ready(self, now: float) -> None:
