@@ -15,9 +15,9 @@ from time import localtime, strftime, time
 from traceback import format_tb
 
 from reknit_core.telemetry.seldom import Seldom
+from reknit_core.wire.reasons import printable
 
 from reknit.observe.outlet import Outlet
-from reknit.settings.config import one_line
 from reknit.settings.options import LogFormat, LogLevel
 
 LOG = logging.getLogger("reknit")
@@ -139,7 +139,7 @@ class TextFormatter(logging.Formatter):
     def line(self, level: int, text: str, created: float) -> str:
         """A line of that level, made at that time (seconds since 1970)."""
         time = f"{self._time(created)} " if self._timed else ""
-        return f"{time}{self._who}{logging.getLevelName(level)} {one_line(text)}"
+        return f"{time}{self._who}{logging.getLevelName(level)} {printable(text)}"
 
     def _time(self, created: float) -> str:
         """The local time (ISO 8601), in milliseconds; thousands of lines may share a second."""

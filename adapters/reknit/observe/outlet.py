@@ -14,7 +14,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable
-from threading import Condition, Thread
+from threading import Condition, RLock, Thread
 from time import monotonic, sleep
 
 LINES = 10_000  # that wait at one time
@@ -33,7 +33,8 @@ class Outlet:
         self._queue: deque[tuple[bytes, int]] = deque()
         """Each line, and how many lost ones it tells of: 0, but for a note."""
         self._size = 0  # bytes in the queue
-        self._changed = Condition()
+        self._lock = RLock()  # what a warning says, which comes at any time, is put here too
+        self._changed = Condition(self._lock)
         self._is_writing = False
         self._failed = False  # the last write: the next one is tried when there is a new line
         self._is_torn = False  # a line that was written in part wants its end
@@ -49,14 +50,16 @@ class Outlet:
 
     def put(self, line: bytes) -> None:
         """Have that line written, or lose it where too many wait. Returns at once."""
-        with self._changed:
+        with self._lock:
             if not self._has_room(len(line)):
                 self.lost += 1
                 self._untold += 1
                 return
             is_first = not self._queue  # else the thread has been told, or is at it
-            self._tell_lost()
-            self._append(line, 0)
+            if self._untold:
+                self._tell_lost()
+            self._queue.append((line, 0))
+            self._size += len(line)
             if is_first:
                 self._changed.notify_all()
 
@@ -73,13 +76,11 @@ class Outlet:
         share = 2 if self._untold else 1
         return len(self._queue) < LINES // share and self._size + size <= BYTES // share
 
-    def _append(self, line: bytes, told: int) -> None:
-        self._queue.append((line, told))
-        self._size += len(line)
-
     def _tell_lost(self) -> None:
         if self._untold:
-            self._append(self._note(self._untold), self._untold)
+            note = self._note(self._untold)
+            self._queue.append((note, self._untold))
+            self._size += len(note)
             self._untold = 0
 
     # -- The thread ----------------------------------------------------------------------------

@@ -66,6 +66,8 @@ class Reports:
         self._tell_remarks()
 
     def _tell_remarks(self) -> None:
+        if self._next_look == inf and self._teller.is_calm:
+            return
         for remark in self._teller.remarks():
             _tell_remark(remark)
         if self._teller.next_look != self._next_look:

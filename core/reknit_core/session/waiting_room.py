@@ -130,7 +130,7 @@ class WaitingRoom(Generic[W]):
 
     @property
     def _has_place(self) -> bool:
-        return self._waits and len(self._dialling) < self._width
+        return bool(self._waiting or self._tried) and len(self._dialling) < self._width
 
     def _fill(self) -> None:
         """Let in as many as may dial."""

@@ -62,6 +62,11 @@ class Losses:
             self._dropped[label] = dropped
 
     @property
+    def are_some(self) -> bool:
+        """Whether some are to be said together."""
+        return bool(self._labels)
+
+    @property
     def next_look(self) -> float:
         """When look() is due."""
         return self._until if self._labels else inf

@@ -83,6 +83,11 @@ class Teller:
         """That session is over, or another process's. Nothing, if that was known."""
         self._outage.gone(label)
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether there is nothing to be said, now or in time: mostly so."""
+        return not (self._remarks or self._outage.is_on or self._losses.are_some)
+
     def remarks(self) -> list[Remark]:
         """What there is to be said of all of them, the oldest first. Each is handed out once."""
         remarks, self._remarks = self._remarks, []
