@@ -98,11 +98,14 @@ class Reactor:
                 if self._remote is not None:
                     await self._sweep_for(self._remote)
                     continue
-                began = now = self._time()
-                is_busy = self._sweep(now)
-                while is_busy and now - began < TURN:
+                until = self._time() + TURN
+                patience = 0.0
+                is_busy = True
+                while is_busy:
+                    ready = self._poll(patience)
                     now = self._time()
-                    is_busy = self._sweep(now, STAYS if self._next_timer() > now + STAYS else 0.0)
+                    is_busy = self._sweep(ready, now) and now < until
+                    patience = self._patience(now)
         finally:
             while self._watched:  # to drop one may begin another
                 next(iter(self._watched.values())).drop()
@@ -174,16 +177,20 @@ class Reactor:
 
     # -- One sweep -----------------------------------------------------------------------------
 
-    def _sweep(self, now: float, patience: float = 0.0) -> bool:
-        """Serve what is ready, or will be in so many seconds, and what is due.
+    def _poll(self, patience: float) -> list[tuple[int, int]]:
+        """What is ready, or the first to be so within that time (seconds).
 
-        False if nothing is left to do now.
+        As many as there are: else, where thousands end at once, it is long until one that doesn't
+        has its turn.
         """
-        # As many as there are: else, where thousands end at once, it is long until one that doesn't
-        # has its turn.
-        ready = self._poller.poll(patience, max(EVENTS, len(self._connections)))
-        if patience:
-            now = self._time()
+        return self._poller.poll(patience, max(EVENTS, len(self._connections)))
+
+    def _patience(self, now: float) -> float:
+        """How long the next sweep may wait for who is ready (seconds)."""
+        return STAYS if self._next_timer() > now + STAYS else 0.0
+
+    def _sweep(self, ready: list[tuple[int, int]], now: float) -> bool:
+        """Serve what is ready, and what is due. False if nothing is left to do now."""
         connections = self._connections
         for fd, mask in ready:
             connection = connections.get(fd)
@@ -205,9 +212,11 @@ class Reactor:
                     wire.writable(now)
             except Exception:
                 self.abandon(connection.link)
-        for fd in list(islice(self._ended, ENDINGS)):
-            self._read_end(self._connections.get(fd), self._ended.pop(fd), now)
-        self._serve(now)
+        if self._ended:
+            for fd in list(islice(self._ended, ENDINGS)):
+                self._read_end(self._connections.get(fd), self._ended.pop(fd), now)
+        if self._others:
+            self._serve(now)
         more = bool(ready or self._ended)
         for _ in range(TIMERS):
             if not self._timers or self._timers[0][0] > now:
@@ -284,20 +293,23 @@ class Reactor:
         """Sweeps, after each of which what was touched is written down elsewhere."""
         if not remote.is_sure():  # this process has slept, or the remote has gone
             await remote.written()
-        began = now = trio.current_time()
+        until = self._time() + TURN
+        patience = 0.0
         is_busy = True
-        while is_busy and now - began < TURN:
-            is_busy = self._sweep(now, STAYS if self._next_timer() > now + STAYS else 0.0)
+        while is_busy:
+            ready = self._poll(patience)
+            now = self._time()
+            is_busy = self._sweep(ready, now) and now < until
             while self._touched:
                 await self._flush_to(remote, now)
-            now = trio.current_time()
+            patience = self._patience(now)
 
     async def _flush_to(self, remote: Remote, now: float) -> None:
         self._written, self._touched = self._touched, {}
         assert self._commit is not None
         self._commit([link.context for link in self._written.values()], now)
         await remote.written()
-        now = trio.current_time()
+        now = self._time()
         for key, link in list(self._written.items()):
             if key in self._touched or key not in self._written:
                 continue  # there is more by now, which isn't written down yet; or it has gone

@@ -133,7 +133,7 @@ def test_who_comes_in_has_a_share_of_a_sweep_only_and_each_its_turn() -> None:
             reactor.watch_also(each, READ)
             far.send(b"x")
         for sweep in range(1, 2 * len(slow) + 1):
-            assert reactor._sweep(trio.current_time())
+            assert reactor._sweep(reactor._poll(0.0), trio.current_time())
             assert sum(each.served for each in slow) == sweep
             assert max(each.served for each in slow) - min(each.served for each in slow) <= 1
         for each in slow:
@@ -170,7 +170,7 @@ def test_where_the_system_has_no_room_the_door_is_closed_for_a_while(
         proxy.listener.listen([door])
         for pause in range(1, 4):
             for _ in range(5):
-                proxy.reactor._sweep(trio.current_time())
+                proxy.reactor._sweep(proxy.reactor._poll(0.0), trio.current_time())
             assert door.asked == 2 * pause  # the second time with the spare file's place
             clock.jump(PAUSE)
         proxy.listener.stop()

@@ -64,7 +64,7 @@ def far() -> Iterator[Far]:
 def test_what_comes_in_is_written_once_and_then_passed_on(far: Far) -> None:
     far.client.send(UP)
     far.server.send(DOWN + DOWN)
-    far.reactor._sweep(1.0)
+    far.reactor._sweep(far.reactor._poll(0.0), 1.0)
     assert far.written == [(1, 2)]
     assert far.server.recv(100) == UP
     assert far.client.recv(100) == DOWN + DOWN
@@ -75,9 +75,9 @@ def test_what_has_nowhere_to_go_is_written_too(far: Far) -> None:
     far.reactor.settle(far.link, 1.0)
     far.server.send(DOWN)
     assert far.reactor._next_timer() == 0.0  # a sweep is due at once
-    far.reactor._sweep(1.0)
+    far.reactor._sweep(far.reactor._poll(0.0), 1.0)
     assert far.written == [(0, 1)]
     far.server.send(DOWN)
-    far.reactor._sweep(1.0)
+    far.reactor._sweep(far.reactor._poll(0.0), 1.0)
     assert far.written == [(0, 1), (0, 2)]
     assert far.reactor._next_timer() > 0.0
