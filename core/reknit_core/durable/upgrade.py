@@ -49,6 +49,8 @@ def upgraded(form: dict[str, Any]) -> FrozenContext:
             "server": None,
         }
         form["pinned"] |= {"_host": "", "named": True, "pared": False, "anew": False}
+        form["pinned"] |= {"client_is_proxy": False, "server_is_proxy": False}
+        form["pinned"] |= {"server_counts": True, "token": None}
     except (KeyError, TypeError) as error:
         raise msgspec.ValidationError(f"no form of version {BEFORE}: {error}") from None
     return msgspec.convert(form, FrozenContext)

@@ -266,7 +266,7 @@ class ContextStateMachine:
             client=self.client.frozen(),
             server=self.server.frozen(),
             state=self.state,
-            pinned=self._pinned,
+            pinned=self._pinned.frozen(),
             nonce=self._nonce,
             asked=Moment(self._armed),
             drain_to=self._drain_to,
@@ -286,7 +286,7 @@ class ContextStateMachine:
 
         A dial that was under way is among its commands again; one that was waited for may be.
         """
-        context = cls(surroundings, form.pinned, form.nonce)
+        context = cls(surroundings, Pinned.thawed(form.pinned), form.nonce)
         shift = now - form.now
         if form.telling is not None:
             dialogue = surroundings.dialogue_again(form.telling.dialogue)

@@ -3,7 +3,7 @@
 from reknit_core.form import Form, Moment
 from reknit_core.leg.leg_forms import FrozenClient, FrozenDialogue, FrozenServer
 from reknit_core.lifecycle import State
-from reknit_core.terms.pinned import Pinned
+from reknit_core.terms.terms_forms import FrozenPinned
 
 
 class FrozenTelling(Form):
@@ -50,7 +50,7 @@ class FrozenContext(Form):
     client: FrozenClient
     server: FrozenServer
     state: State
-    pinned: Pinned
+    pinned: FrozenPinned
     nonce: bytes
     asked: Moment
     drain_to: tuple[int, int]

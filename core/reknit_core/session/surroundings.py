@@ -1,6 +1,6 @@
 """What all sessions of one proxy have in common, and how each of them asks the server with it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from reknit_core.counters import Counters, DialResult
@@ -32,7 +32,6 @@ class GapError(Exception):
     """A server can't go on where the session is; the text says why, for people."""
 
 
-@dataclass(frozen=True, slots=True)
 class Surroundings(Generic[W]):
     """One proxy's, shared by its sessions.
 
@@ -41,13 +40,25 @@ class Surroundings(Generic[W]):
     where. `dialects` says what is known of a session's messages.
     """
 
-    policy: Policy
-    servers: Servers
-    budget: Budget
-    counters: Counters
-    habits: Habits
-    room: WaitingRoom[W]
-    dialects: Dialects = NO_DIALECTS
+    __slots__ = ("budget", "counters", "dialects", "habits", "policy", "room", "servers")
+
+    def __init__(
+        self,
+        policy: Policy,
+        servers: Servers,
+        budget: Budget,
+        counters: Counters,
+        habits: Habits,
+        room: WaitingRoom[W],
+        dialects: Dialects = NO_DIALECTS,
+    ) -> None:
+        self.policy = policy
+        self.servers = servers
+        self.budget = budget
+        self.counters = counters
+        self.habits = habits
+        self.room = room
+        self.dialects = dialects
 
     def backlog(self) -> Backlog:
         """The queue of one direction of a new session."""

@@ -18,6 +18,7 @@ from hmac import compare_digest
 from json.encoder import encode_basestring_ascii
 
 from reknit_core.terms.claim import Claim
+from reknit_core.terms.terms_forms import FrozenBinding
 from reknit_core.wire.handshake import UpgradeRequest
 from reknit_core.wire.headers import HeaderList, cookie, value_of
 
@@ -49,6 +50,16 @@ class Binding:
         """
         names = _in_order(frozenset(names))
         return cls(names, key, _digest(key, names, request.headers))
+
+    def frozen(self) -> FrozenBinding:
+        """It as data."""
+        return FrozenBinding(self.names, self.key, self.digest, self.handed, self.proven)
+
+    @classmethod
+    def thawed(cls, form: FrozenBinding) -> "Binding":
+        """That one which frozen() gave `form` of."""
+        names = _in_order(frozenset(form.names))
+        return cls(names, form.key, form.digest, form.handed, form.proven)
 
     def admits(self, claim: Claim) -> bool:
         """Whether the client with that claim may resume.

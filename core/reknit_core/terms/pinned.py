@@ -16,6 +16,7 @@ from reknit_core.queue.backlog import Backlog
 from reknit_core.side import Side
 from reknit_core.terms.binding import Binding
 from reknit_core.terms.claim import OWN_QUERIES, RECEIVED, RECONNECT, RECONNECT_ID, TOKEN
+from reknit_core.terms.terms_forms import FrozenPinned
 from reknit_core.wire import deflate
 from reknit_core.wire.handshake import Accepted, Refusal, UpgradeRequest
 from reknit_core.wire.headers import (
@@ -94,6 +95,53 @@ class Pinned:
             named,
             pared,
             client_is_proxy=is_via(request.headers, _PSEUDONYM),
+        )
+
+    def frozen(self) -> FrozenPinned:
+        """It as data."""
+        return FrozenPinned(
+            connection_id=self.connection_id,
+            binding=self.binding.frozen(),
+            host=self._host,
+            target=self._target,
+            headers=self._headers,
+            subprotocols=self._subprotocols,
+            offers=self._offers,
+            named=self.named,
+            pared=self.pared,
+            agreed=self.agreed,
+            subprotocol=self.subprotocol,
+            compression=self.compression,
+            reconnect_info=self.reconnect_info,
+            client_is_proxy=self.client_is_proxy,
+            server_is_proxy=self.server_is_proxy,
+            server_counts=self.server_counts,
+            token=self.token,
+            anew=self.anew,
+        )
+
+    @classmethod
+    def thawed(cls, form: FrozenPinned) -> "Pinned":
+        """That one which frozen() gave `form` of."""
+        return cls(
+            form.connection_id,
+            Binding.thawed(form.binding),
+            form.host,
+            form.target,
+            form.headers,
+            form.subprotocols,
+            form.offers,
+            named=form.named,
+            pared=form.pared,
+            agreed=form.agreed,
+            subprotocol=form.subprotocol,
+            compression=form.compression,
+            reconnect_info=form.reconnect_info,
+            client_is_proxy=form.client_is_proxy,
+            server_is_proxy=form.server_is_proxy,
+            server_counts=form.server_counts,
+            token=form.token,
+            anew=form.anew,
         )
 
     @property

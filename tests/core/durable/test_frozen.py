@@ -44,7 +44,10 @@ from reknit_core.session.surroundings import Surroundings
 from reknit_core.session.telling import Telling
 from reknit_core.session.waiting_room import WaitingRoom
 from reknit_core.side import Side
+from reknit_core.terms.binding import Binding
 from reknit_core.terms.habits import Habits
+from reknit_core.terms.pinned import Pinned
+from reknit_core.terms.terms_forms import FrozenBinding, FrozenPinned
 from reknit_core.wire.frames import FrameScanner
 from reknit_core.wire.handshake import ClientHandshake, ServerHandshake
 from reknit_core.wire.wire_forms import FrozenAnswer, FrozenRequest, FrozenScanner, ServerRequest
@@ -89,6 +92,8 @@ LEFT_OUT = {
     ContextStateMachine: {"_policy", "_surroundings", "_counters", "_bounded", "_confirms"}
     # None is there while a context is frozen; and one that was thawed needs attention.
     | {"_commands", "attention"},
+    Pinned: set(),
+    Binding: set(),
     ClientHandshake: {"rest", "_key", "_subprotocols"}
     # It stands in what the server is told.
     | {"secure"},
@@ -107,6 +112,8 @@ FORMS = {
     Course: FrozenCourse,
     Away: FrozenAway,
     ContextStateMachine: FrozenContext,
+    Pinned: FrozenPinned,
+    Binding: FrozenBinding,
     ClientHandshake: FrozenRequest,
     ServerHandshake: FrozenAnswer,
 }
