@@ -243,9 +243,8 @@ class Proxy:
         if self.colleagues is not None and self.colleagues.is_open:
             owner = self.sessions.contexts.elsewhere(request)
             if owner is not None:
-                now = trio.current_time()
                 return self.colleagues.bring(owner, sock, guest, handshake, request, now)
-        return self.enter_here(sock, guest, handshake, request)
+        return self.enter_here(sock, guest, handshake, request, now)
 
     def enter_here(
         self,
@@ -253,9 +252,9 @@ class Proxy:
         guest: Guest,
         handshake: ClientHandshake,
         request: UpgradeRequest,
+        now: float,
     ) -> Refusal | None:
         """A client asks for a session that no other worker has; or why it gets none."""
-        now = trio.current_time()
         if self.nodes is not None and not guest.is_brought:
             absent = self.sessions.contexts.absent(request)
             if absent is not None:

@@ -105,7 +105,7 @@ class Newcomers:
         """Have `enter` take over a guest whose request was read elsewhere."""
         answer = self._admission.ask(guest, request, now)
         if answer is None:
-            answer = enter(sock, guest, handshake, request)
+            answer = enter(sock, guest, handshake, request, now)
         if answer is not None:
             self.turn_away(sock, guest, handshake, answer, now)
 
