@@ -203,3 +203,10 @@ def test_who_was_not_known_waits() -> None:
     lost, c = Listed("b", 7), frozenset("c")
     assert desk.serve(604, c, y=lost) == []
     assert desk.serve(2, c, y=lost) == [Probe("b")]
+
+
+def test_a_book_that_is_begun_by_an_unsure_node_stands_still() -> None:
+    desk = sure()
+    desk.now += 6
+    desk.does(Began("y", 1))
+    assert desk.tenure.state_of("y") is Book.HELD

@@ -160,6 +160,8 @@ class Tenure:
                 self._rely_on_promises(now)
             case Began():
                 self._keeping.begin(event.book, event.epoch, connected=self._sight is not None)
+                if not self.is_sure(now):  # made by one who hasn't noticed that time has passed
+                    self._keeping.lose_sureness()
             case Emptied():
                 self._keeping.emptied(event.book, connected=self._sight is not None)
             case Leave():
