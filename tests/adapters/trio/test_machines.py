@@ -3,16 +3,24 @@
 import socket
 import struct
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
 from in_trio import in_trio, until
-from machines import Client, Machine, Machines, machines
+from machines import SECRET, Client, Machine, Machines, machines
 from raw_websocket import frame, request
+from reknit.settings.options import TlsFiles
+from reknit.trio.cluster.callers import STRANGERS
 from reknit.trio.links import Link
+from reknit.trio.transport.certificates import Certificates
 from reknit_core.cluster.directory import Lookup
+from reknit_core.cluster.preface import MAGIC, Answer, Caller, ClientPreface
+from reknit_core.cluster.secret import Secret
 from reknit_core.cluster.states import Book
 from reknit_core.policy.policy import Policy
+from reknit_core.proxy.arrival import Arrival
+from tls_files import certificate, write_authority, write_certificate
 
 NAMED = "x-connection-id: one"
 BACK = "x-reconnect-id: one"
@@ -367,3 +375,101 @@ async def test_who_does_not_answer_or_is_another_one_says_no() -> None:
 
         assert answers == {"c": False, "d": False, "x": False}
         silent.close()
+
+
+# -- The port for nodes -------------------------------------------------------------------------
+
+
+async def call(machine: Machine) -> Client:
+    return Client(await trio.open_tcp_stream("127.0.0.1", machine.node_port))
+
+
+async def is_closed(stranger: Client) -> None:
+    with trio.fail_after(5):
+        await stranger.ends()
+    await stranger.stream.aclose()
+
+
+@pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02", bytes(100)])
+@in_trio
+async def test_garbage_at_the_port_for_nodes_is_not_listened_to(garbage: bytes) -> None:
+    async with machines() as world:
+        a, b = [await world.start(name) for name in "ab"]
+        client, server = await begin(world, a)
+        stranger = await call(a)
+
+        await stranger.send(garbage)
+
+        await is_closed(stranger)
+        client = await world.client(b, BACK)
+        await talks(client, server)
+
+
+@in_trio
+async def test_a_preface_that_was_recorded_is_worth_nothing() -> None:
+    async with machines() as world:
+        a = await world.start("a")
+        await begin(world, a)
+        caller = Caller(
+            Secret(SECRET).for_links,
+            b"1" * 16,
+            ClientPreface("b", "a", "one", False, Arrival("192.0.2.1", request("/", BACK))),
+        )
+        honest = await call(a)
+        await honest.send(caller.hello)
+        preface = caller.receive_data(await honest.stream.receive_some())
+        assert isinstance(preface, bytes)
+        await honest.send(preface)
+        assert caller.receive_data(await honest.stream.receive_some()) is Answer.YES
+        await honest.stream.aclose()
+
+        stranger = await call(a)
+        await stranger.send(caller.hello)
+        await stranger.stream.receive_some()
+        await stranger.send(preface)
+
+        await is_closed(stranger)
+
+
+@in_trio
+async def test_who_says_nothing_at_the_port_for_nodes_has_to_go() -> None:
+    async with machines(Policy(request_timeout=0.2)) as world:
+        a = await world.start("a")
+
+        await is_closed(await call(a))
+
+
+@in_trio
+async def test_so_many_strangers_at_the_port_for_nodes_keep_no_node_out() -> None:
+    async with machines() as world:
+        a, b = [await world.start(name) for name in "ab"]
+        _, server = await begin(world, a)
+        strangers = [await call(a) for _ in range(STRANGERS + 20)]
+
+        client = await world.client(b, BACK)
+
+        await talks(client, server)
+        await is_closed(strangers[0])
+        for stranger in strangers:
+            await stranger.stream.aclose()
+
+
+@in_trio
+async def test_links_with_certificates_take_only_who_has_one(tmp_path: Path) -> None:
+    ca = write_authority(tmp_path, "nodes")
+    own = write_certificate(tmp_path / "node.pem", certificate("any.name", ca="nodes"))
+    links = Certificates(TlsFiles(node_cert=own, node_ca=ca)).links
+    async with machines(IMPATIENT, links) as world:
+        a, b = [await world.start(name) for name in "ab"]
+        _, server = await begin(world, a)
+
+        client = await world.client(b, BACK)
+        await talks(client, server)
+        stranger = await call(a)
+        await stranger.send(MAGIC + bytes(16))
+
+        await is_closed(stranger)
+        assert server.asked.value("x-forwarded-proto") == "http"
+        other = write_certificate(tmp_path / "other.pem", certificate("any.name"))
+        links.for_server = Certificates(TlsFiles(node_cert=other, node_ca=ca)).links.for_server
+        await world.client(b, BACK, status=503)
