@@ -111,4 +111,6 @@ class Claiming:
         """Ask for the next epoch. Without a stream, it is one that is in memory here."""
         holding.move(BookTrigger.CLAIM)
         holding.in_doubt = (holding.epoch if top is None else top.epoch) + 1
+        if top is None:  # nobody looks for a stream that isn't listed
+            self._out.append(List(holding.name, self._node, holding.in_doubt))
         self._out.append(Claim(holding.name, holding.in_doubt, makes=top is None))
