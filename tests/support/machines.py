@@ -14,7 +14,6 @@ from reknit.trio.cluster.nodes import Nodes
 from reknit.trio.door.listeners import open_listeners
 from reknit.trio.proxy import Proxy
 from reknit.trio.transport.certificates import BothEnds, Certificates
-from reknit.trio.watched import Timed
 from reknit_core.cluster.directory import KeysError, Lookup
 from reknit_core.cluster.events import Listed
 from reknit_core.cluster.secret import Secret
@@ -38,14 +37,6 @@ class SharedStore:
         self.addresses: dict[str, str] = {}
         self.is_away = False
         self.asked = 0
-
-
-class _Later(Timed):
-    def __init__(self, call: Callable[[float], None]) -> None:
-        self.call = call
-
-    def due(self, now: float) -> None:
-        self.call(now)
 
 
 class Keys:
@@ -88,7 +79,10 @@ class Keys:
             del self._store.sessions[connection_id]
 
     def _later(self, call: Callable[[float], None]) -> None:
-        self._machine.proxy.reactor.schedule(trio.current_time(), _Later(call))
+        async def tell() -> None:
+            call(trio.current_time())
+
+        trio.lowlevel.spawn_system_task(tell)
 
 
 class Tenancy:
