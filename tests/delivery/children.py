@@ -132,7 +132,7 @@ async def start_proxy(started: Children, server_port: int, *options: str) -> tup
         errors=True,
     )
     line = await proxy.said("listening")
-    return proxy, int(line.partition(" port ")[2].split()[0])
+    return proxy, int(line.partition(" for ")[0].rpartition(":")[2])
 
 
 def free_port() -> int:
