@@ -1,6 +1,6 @@
 """A client whose session outlives its connections: each message once, in order, both ways.
 
-For the `websockets` library, which reknit itself does not need. Copy this file or import it:
+For the `websockets` library, which the extra brings: `pip install reknit[client]`.
 
     async with ResumingClient("ws://proxy.example:9300/chat") as client:
         await client.send("hello")
@@ -64,10 +64,11 @@ class SessionLost(Exception):  # noqa: N818
 class ResumingClient:
     """A session at `uri`. Entering connects; leaving sends the rest and ends the session.
 
-    `limit`: messages kept in each direction. `retry`: seconds between attempts to return, varied
-    by half. `timeout`: seconds after which a silent proxy counts as lost. `fresh`: whether a
-    fresh session follows one that is gone. `on_open`: called for each connection, before anything
-    comes from it; what came before may still wait for recv(). `options` are passed to
+    `limit`: messages kept in each direction. `retry`: seconds until the first attempt to return,
+    twice as long for each next one, `retry_cap` at most; varied by half. `timeout`: seconds after
+    which a silent proxy counts as lost. `fresh`: whether a fresh session follows one that is gone.
+    `on_away`: called when the connection is lost. `on_open`: called for each connection, before
+    anything comes from it; what came before may still wait for recv(). `options` are passed to
     `websockets.connect`; entering raises its errors.
     """
 
@@ -76,9 +77,11 @@ class ResumingClient:
         uri: str,
         *,
         limit: int = 1000,
-        retry: float = 1.0,
+        retry: float = 0.5,
+        retry_cap: float = 15.0,
         timeout: float = 20.0,
         fresh: bool = True,
+        on_away: Callable[[], None] | None = None,
         on_open: Callable[[Opened], None] | None = None,
         **options: Any,
     ) -> None:
@@ -87,11 +90,15 @@ class ResumingClient:
         self.confirmed = 0  # messages of ours that the proxy is known to have
         self.returns = 0
         self.recovered = False  # whether the connection goes on with the session that was before
+        self.is_away = False  # whether there is no connection at the moment
         self._uri = uri
         self._limit = limit
         self._retry = retry
+        self._retry_cap = retry_cap
+        self._attempts = 0  # since the last connection
         self._timeout = timeout
         self._fresh = fresh
+        self._on_away = on_away
         self._on_open = on_open
         self._renewals = 0  # sessions that were over, and that a fresh one follows
         self._lost = False  # whether there was one since the last connection
@@ -167,6 +174,7 @@ class ResumingClient:
         try:
             while True:
                 await self._converse()
+                self._leave()
                 if self._lost:
                     await self._pause()  # all clients were told to go: they come one by one
                 self._websocket = await self._return()
@@ -196,9 +204,16 @@ class ResumingClient:
         unconfirmed = self._begin_anew() if self._lost else []
         self._confirm(int(told.get("x-reconnect-received", 0)))
         self._written = self.confirmed
+        self._attempts = 0
+        self.is_away = False
         if self._on_open is not None:
             self._on_open(Opened(self.recovered, unconfirmed))
         return websocket
+
+    def _leave(self) -> None:
+        self.is_away = True
+        if self._on_away is not None:
+            self._on_away()
 
     def _forget(self) -> None:
         """The session is over: the next connection begins a fresh one."""
@@ -233,7 +248,9 @@ class ResumingClient:
             await self._pause()
 
     async def _pause(self) -> None:
-        await asyncio.sleep(self._retry * random.uniform(0.5, 1.5))  # noqa: S311
+        wait = min(self._retry_cap, self._retry * 2 ** min(self._attempts, 30))
+        self._attempts += 1
+        await asyncio.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311
 
     async def _converse(self) -> None:
         """Use one connection until it is lost. Raises ConnectionClosed if it was closed."""

@@ -13,16 +13,20 @@ export function exchange(session, { count, rate, limit }) {
     }
   }, 10);
   const over = new Promise((resolve) => {
-    session.onopen = ({ recovered, unconfirmed, ...hello }) => {
-      result.greetings.push(hello["x-reconnect"]);
-      result.opened.push([recovered, unconfirmed.map(Number)]);
+    session.onopen = ({ greeting, unconfirmed }) => {
+      result.greetings.push(greeting["x-reconnect"]);
+      result.opened.push([false, unconfirmed.map(Number)]);
     };
-    session.onmessage = (data) => {
+    session.onback = ({ greeting }) => {
+      result.greetings.push(greeting["x-reconnect"]);
+      result.opened.push([true, []]);
+    };
+    session.onmessage = ({ data }) => {
       result.received.push(Number(data));
       if (sent === count && result.received.length >= count) {
         clearInterval(timer);
-        session.onmessage = (late) => result.received.push(Number(late));
-        session.close();
+        session.onmessage = (late) => result.received.push(Number(late.data));
+        session.close(1000);
       }
     };
     session.onclose = ({ code }) => {

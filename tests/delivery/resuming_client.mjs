@@ -9,6 +9,7 @@ const { ResumingWebSocket } = await import(pathToFileURL(helper).href);
 const WebSocket = library ? createRequire(import.meta.url)(library) : globalThis.WebSocket;
 const numbers = { count: Number(count), rate: Number(rate), limit: Number(limit) };
 const fresh = end !== "final";
-const session = new ResumingWebSocket(url, { limit: numbers.limit, retry: 20, fresh, WebSocket });
+const options = { limit: numbers.limit, retry: 20, retryCap: 20, fresh, WebSocket };
+const session = new ResumingWebSocket(url, [], options);
 const result = await exchange(session, numbers);
 process.stdout.write(`result ${JSON.stringify(result)}\n`);

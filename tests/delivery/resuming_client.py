@@ -16,7 +16,17 @@ async def main(url: str, count: int, rate: int, limit: int, *, fresh: bool) -> N
     def note(what: Opened) -> None:
         opened.append((what.recovered, [int(message) for message in what.unconfirmed]))
 
-    client = ResumingClient(url, limit=limit, retry=0.02, proxy=None, fresh=fresh, on_open=note)
+    left = []
+    client = ResumingClient(
+        url,
+        limit=limit,
+        retry=0.02,
+        retry_cap=0.02,
+        proxy=None,
+        fresh=fresh,
+        on_open=note,
+        on_away=lambda: left.append(client.is_away),
+    )
     received: list[int] = []
     ended = 1000
     try:
@@ -32,6 +42,8 @@ async def main(url: str, count: int, rate: int, limit: int, *, fresh: bool) -> N
     except ConnectionClosed as closed:
         ended = closed.rcvd.code if closed.rcvd else 1006
     assert client.returns == sum(recovered for recovered, _ in opened)
+    assert len(left) in (len(opened) - 1, len(opened))
+    assert all(left)
     result = {
         "received": received,
         "greetings": ["resumed" if recovered else "new" for recovered, _ in opened],

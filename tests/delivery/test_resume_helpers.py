@@ -1,13 +1,16 @@
 """The client helpers that reknit ships: nothing lost, nothing twice, in order, both ways."""
 
 import json
+import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -31,7 +34,7 @@ from raw_peer import RawPeer, RawServer
 from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 from wsproto.utilities import LocalProtocolError
 
-HELPERS = Path(reknit.__file__).parent
+HELPERS = Path(reknit.__file__).parent / "js"
 PYTHON = (sys.executable, str(HERE / "resuming_client.py"))
 NODE = ("node", str(HERE / "resuming_client.mjs"), str(HELPERS / "resume.js"))
 COUNT = 1500  # messages in each direction, at least
@@ -362,7 +365,7 @@ def test_node_without_a_websocket_says_what_to_pass() -> None:
     script = f"""
         import {{ ResumingWebSocket }} from {json.dumps((HELPERS / "resume.js").as_uri())};
         try {{
-          new ResumingWebSocket("ws://127.0.0.1:9", {{ WebSocket: null }});
+          new ResumingWebSocket("ws://127.0.0.1:9", [], {{ WebSocket: null }});
         }} catch (error) {{
           console.log(error.message);
         }}
@@ -382,7 +385,7 @@ def test_node_says_when_too_much_is_unconfirmed() -> None:
         import {{ createRequire }} from "node:module";
         import {{ ResumingWebSocket }} from {json.dumps((HELPERS / "resume.js").as_uri())};
         const WebSocket = createRequire({json.dumps(HERE.as_uri() + "/")})("ws");
-        const session = new ResumingWebSocket("ws://127.0.0.1:9", {{ limit: 3, WebSocket }});
+        const session = new ResumingWebSocket("ws://127.0.0.1:9", [], {{ limit: 3, WebSocket }});
         for (const data of ["a", "b", "c"]) session.send(data);
         try {{
           session.send("d");
@@ -398,3 +401,43 @@ def test_node_says_when_too_much_is_unconfirmed() -> None:
         timeout=LIMIT,
     )
     assert run.stdout.decode().strip() == "RangeError"
+
+
+# -- The package -------------------------------------------------------------------------------
+
+
+def test_it_is_seen_as_a_websocket() -> None:
+    if not node_runs("--test", "--help"):
+        pytest.skip("needs a Node that runs tests")
+    run = subprocess.run(
+        ["node", "--test", str(HERE / "resuming_websocket.test.mjs")],
+        capture_output=True,
+        check=False,
+        timeout=LIMIT,
+        env={**os.environ, "RESUME_JS": (HELPERS / "resume.js").as_uri()},
+    )
+    assert run.returncode == 0, run.stdout.decode()
+
+
+def test_its_version_is_the_projects() -> None:
+    assert json.loads((HELPERS / "package.json").read_text())["version"] == version("reknit")
+
+
+def test_what_npm_packs_can_be_installed(tmp_path: Path) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("needs npm")
+
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, check=True, timeout=LIMIT, text=True
+        )
+        return done.stdout.strip()
+
+    packed = run(npm, "pack", "--silent", "--ignore-scripts", str(HELPERS))
+    run(npm, "install", "--silent", "--offline", "--no-audit", "--no-fund", f"./{packed}")
+    script = 'import { ResumingWebSocket as R } from "reknit"; import { countReceived as c }'
+    script += ' from "reknit/count"; console.log(R.OPEN, typeof c)'
+    assert run("node", "--input-type=module", "-e", script) == "1 function"
+    installed = {file.name for file in (tmp_path / "node_modules" / "reknit").iterdir()}
+    assert {"resume.d.ts", "count.d.ts", "package.json"} <= installed
