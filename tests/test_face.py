@@ -59,7 +59,7 @@ def test_both_are_one_version() -> None:
 def test_the_list() -> None:
     """A name that goes, or comes, is decided on: here."""
     assert " ".join(sorted(reknit_core.__all__)) == (
-        "Answered Ask AttemptFailed Beat Budget Buffer Choice ClientConnected "
+        "Answered Ask AttemptFailed Balance Beat Budget Buffer Choice ClientConnected "
         "ClientHandshake Command ConnectionLost ContextStateMachine Contexts Conversation "
         "Counters Delivery Dial DialFailed Dialect DialectError Dialects Disconnect "
         "Driver Dropped Event Heard Host Http LifecycleError Message Offer Overflow "

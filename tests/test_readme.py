@@ -26,6 +26,7 @@ from reknit.state.directory_store import DirectoryStore
 from reknit.trio.reactor import Reactor
 from reknit.trio.sessions import Sessions
 from reknit.trio.transport.certificates import Certificates
+from reknit_core.cluster.secret import Secret
 from reknit_core.cluster.times import Times
 from reknit_core.codes import GAP, OVERFLOW, SERVICE_RESTART, TAKEN_OVER
 from reknit_core.counters import Histogram
@@ -109,7 +110,7 @@ def collected(metrics: Metrics) -> set[str]:
 def test_the_metrics_table_names_what_there_is(tmp_path: Path) -> None:
     named = set(re.findall(r"`(reknit_\w+)(?:\{[a-z,]+\})?`", OBSERVE_PAGE))
     contexts = Contexts(Policy(), Upstream("h", 1), lambda size: b"\0" * size)
-    in_cluster = BookStore(Access(()), "reknit", Times(), contexts, Nowhere())
+    in_cluster = BookStore(Access(()), "reknit", Secret("s" * 32), Times(), contexts, Nowhere())
     measures = {measure.name for measure in in_cluster.measures()}
     assert named == collected(admin(tmp_path)[0]) | measures
 

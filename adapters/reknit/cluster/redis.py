@@ -142,7 +142,8 @@ class Redis:
         """Read, or wait for another task that reads, until all of it has come."""
         while len(batch.replies) < batch.count and not self.lost.is_set():
             if self._is_read:
-                batch.woken = batch.woken or trio.Event()
+                if batch.woken is None:
+                    batch.woken = trio.Event()
                 await batch.woken.wait()
                 continue
             self._is_read = True

@@ -36,5 +36,6 @@ class Gathering(Generic[T]):
     async def wait_empty(self) -> None:
         """Return when none is left."""
         while self._members:
-            self._empty = self._empty or trio.Event()
+            if self._empty is None:
+                self._empty = trio.Event()
             await self._empty.wait()

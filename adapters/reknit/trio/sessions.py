@@ -41,7 +41,8 @@ class Sessions:
     async def wait_empty(self) -> None:
         """Return when no session is here any more."""
         while self._links:
-            self._empty = self._empty or trio.Event()
+            if self._empty is None:
+                self._empty = trio.Event()
             await self._empty.wait()
 
     def link(self, context: ContextStateMachine, now: float) -> Link:

@@ -100,6 +100,7 @@ def test_a_directory_for_sessions_that_others_can_change(tmp_path: Path) -> None
 
 def test_the_authorities_of_a_cluster(tmp_path: Path) -> None:
     options = ("--cluster", "rediss://localhost", "--cluster-ca", str(tmp_path / "no.pem"))
+    options += ("--node-address", "localhost:9302")
     result = check("ws://localhost:1", *options, env={"REKNIT_CLUSTER_SECRET": "s" * 32})
     assert_found(result, 1, "--cluster-ca: No such file or directory")
 

@@ -99,7 +99,7 @@ def test_what_ended_sessions_held_goes_back_to_the_system(
     before = resident(proxy)
     ended = [session(port, listener) for _ in range(SESSIONS)]
     lasting = session(port, listener)  # above all others in the heap
-    assert resident(proxy) - before > HELD
+    assert resident(proxy) - before > HELD * 0.9  # some of it was free before, and resident
     for client, server in ended:
         client.close(1000)
         assert server.read_frame().close == (1000, "")

@@ -15,7 +15,7 @@ import trio
 from frame_bytes import FIN, TEXT, frame
 from reknit.settings.config import ConfigError, from_command_line
 from reknit.settings.options import ALWAYS, NEVER
-from reknit.state import directory_store as store_module
+from reknit.state import reviving
 from reknit.state.directory import StateDir, StateError
 from reknit.state.directory_store import RETRY, DirectoryStore
 from reknit_core.policy.policy import GraceFor, Policy
@@ -171,7 +171,7 @@ def test_what_is_written_is_forced_to_the_disk_now_and_then(tmp_path: Path) -> N
 def test_a_directory_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(StateError, match=rf"can't use {file}: File exists"):
+    with pytest.raises(StateError, match=rf"can't use {file}: it is not a directory"):
         StateDir(file, NEVER)
     with pytest.raises(StateError, match=rf"can't use {file}/below: Not a directory"):
         StateDir(file / "below", NEVER)
@@ -274,7 +274,7 @@ async def restored_late(folder: Path) -> None:
     store.close()
     begun = time()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store_module, "time", lambda: begun + 61.0)
+        patch.setattr(reviving, "time", lambda: begun + 61.0)
         for _ in range(2):
             again = DirectoryStore(StateDir(folder, NEVER), contexts(POLICY))
             assert again.restore() == []

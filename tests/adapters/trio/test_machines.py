@@ -220,6 +220,7 @@ async def test_a_book_that_is_in_no_list_has_no_sessions() -> None:
         client = await world.connect(b)
         await client.send(request("/", BACK))
         await until(lambda: len(b.nodes) == 1)
+        await trio.testing.wait_all_tasks_blocked()  # it has its answer
 
         for _ in range(2):
             world.look()
@@ -236,6 +237,7 @@ async def test_without_an_answer_of_the_store_a_client_is_held() -> None:
         client = await world.connect(b)
         await client.send(request("/", BACK))
         await until(lambda: world.store.asked > 1)
+        await trio.testing.wait_all_tasks_blocked()
 
         world.store.is_away = False
         world.look()
