@@ -173,7 +173,7 @@ def test_a_directory_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
     file.touch()
     with pytest.raises(StateError, match=rf"can't use {file}: it is not a directory"):
         StateDir(file, NEVER)
-    with pytest.raises(StateError, match=rf"can't use {file}/below: Not a directory"):
+    with pytest.raises(StateError, match=rf"can't use {file}/below: it is not a directory"):
         StateDir(file / "below", NEVER)
 
 
