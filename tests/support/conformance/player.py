@@ -40,6 +40,8 @@ class Play:
         self._message: list[Frame] = []
         self._closing = False  # whether a Close was sent
         self._ended = False  # whether the own direction of the connection is over
+        self._is_sending = False  # whether a frame is under way, in pieces
+        self._answers = b""  # what must not come between these
         self._news = asyncio.Event()
 
     def agree(self, extensions: str) -> None:
@@ -86,11 +88,15 @@ class Play:
 
     async def _send(self, data: bytes, piece: int) -> None:
         step = piece or len(data) or 1
+        self._is_sending = True
         for start in range(0, len(data), step):
             if self._ended:
                 return
             self._connection.send(data[start : start + step])
             await (asyncio.sleep(0) if piece else self._connection.drain())
+        self._is_sending = False
+        self._connection.send(self._answers)
+        self._answers = b""
 
     async def _read(self) -> None:
         try:
@@ -134,7 +140,11 @@ class Play:
             self._connection.end()
 
     def _answer(self, data: bytes) -> None:
-        if not self._closing and not self._ended:
+        if self._closing or self._ended:
+            return
+        if self._is_sending:
+            self._answers += data
+        else:
             self._connection.send(data)
 
     def _describe(self, frames: list[Frame]) -> str:
