@@ -145,7 +145,8 @@ class Ending:
 
     def close_leg(self, leg: Leg, phase: Phase, code: int, reason: str, now: float) -> None:
         """Put a Close frame behind all that goes to a leg, which is in that phase then."""
-        leg.say(close_frame(leg.side, code, reason), leg.source.tail)
+        mask = self._pinned.binding.close_mask(leg.generation) if leg.side is Side.SERVER else b""
+        leg.say(close_frame(leg.side, code, reason, mask), leg.source.tail)
         leg.phase = phase
         if phase is Phase.LEAVING:
             leg.scanner = None

@@ -97,6 +97,14 @@ class Binding:
         drawn = blake2s(count, key=self.key, person=b"wskey", digest_size=_SIZE)
         return b2a_base64(drawn.digest(), newline=False)
 
+    def close_mask(self, number: int) -> bytes:
+        """The mask of the Close frame on that connection to its server (RFC 6455, 5.3).
+
+        Drawn as handshake_key() is: nobody else can know it before.
+        """
+        count = number.to_bytes(8, "big")
+        return blake2s(count, key=self.key, person=b"wsclose", digest_size=4).digest()
+
     def _token(self, number: int) -> bytes:
         count = number.to_bytes(8, "big")
         token = blake2s(count, key=self.key, person=b"token", digest_size=_SIZE)

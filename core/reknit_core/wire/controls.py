@@ -1,7 +1,7 @@
 """Control frames of the proxy's own, and a peer's Close: built and read by wsproto.
 
-What goes to a server is masked (RFC 6455, 5.3). Each session has two Close frames, so that plain
-ones are built and read here; wsproto alone refuses one.
+What goes to a server is masked (RFC 6455, 5.3). Each session has two Close frames, so that what
+many of them say is built once, and plain ones are read here; wsproto alone refuses one.
 """
 
 from functools import lru_cache
@@ -10,7 +10,7 @@ from wsproto.frame_protocol import CloseReason, FrameProtocol, ParseFailed
 
 from reknit_core.codes import BAD_GATEWAY, INVALID_DATA, NEVER_SENT, NO_STATUS
 from reknit_core.side import Side
-from reknit_core.wire.frames import Violation, payload
+from reknit_core.wire.frames import Violation, payload, unmask
 
 # They build frames only, which leaves no state in them.
 _TO_SERVER = FrameProtocol(client=True, extensions=[])
@@ -18,7 +18,7 @@ _TO_CLIENT = FrameProtocol(client=False, extensions=[])
 
 # Codes that wsproto takes, and gives back as they are (RFC 6455, 7.4).
 _PLAIN_CODES = frozenset((*map(int, CloseReason), *range(3000, 5000))) - NEVER_SENT
-_REMEMBERED = 64  # Close frames to clients: when many sessions end at once, they say the same
+_REMEMBERED = 64  # Close frames: when many sessions end at once, they say the same
 
 
 def ping_frame(to: Side, data: bytes) -> bytes:
@@ -31,15 +31,21 @@ def pong_frame(to: Side, data: bytes) -> bytes:
     return bytes(_protocol(to).pong(data))
 
 
-def close_frame(to: Side, code: int, reason: str) -> bytes:
-    """A Close frame; 1005, and what may not go onto the wire, is sent without a code."""
+def close_frame(to: Side, code: int, reason: str, mask: bytes = b"") -> bytes:
+    """A Close frame; 1005, and what may not go onto the wire, is sent without a code.
+
+    `mask`: that of one to a server: four bytes that nobody can know before; else wsproto draws it.
+    """
+    if to is Side.SERVER and not mask:
+        return _built(_TO_SERVER, code, reason)
+    frame = _unmasked_close(code, reason)
     if to is Side.CLIENT:
-        return _close_to_client(code, reason)
-    return _built(_TO_SERVER, code, reason)  # masked anew each time
+        return frame
+    return bytes((frame[0], frame[1] | 0x80)) + mask + unmask(frame[2:], mask)
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _close_to_client(code: int, reason: str) -> bytes:
+def _unmasked_close(code: int, reason: str) -> bytes:
     return _built(_TO_CLIENT, code, reason)
 
 

@@ -189,6 +189,13 @@ def test_each_connection_to_a_server_has_another_key() -> None:
     assert sessions[0].handshake_key(7) == bound().handshake_key(7)  # as in another process
 
 
+def test_each_connection_to_a_server_has_another_mask() -> None:
+    sessions = (bound(), bound(key=bytes(KEY_BYTES)))
+    masks = [session.close_mask(number) for session in sessions for number in range(1, 50)]
+    assert len(set(masks)) == len(masks)
+    assert {len(mask) for mask in masks} == {4}
+
+
 def test_a_key_of_a_handshake_tells_no_token() -> None:
     session = bound()
     tokens = {session.fresh_token() for _ in range(5)}

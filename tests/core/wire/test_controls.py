@@ -54,9 +54,12 @@ def test_a_close_is_built_as_wsproto_builds_it(side: Side, code: int, reason: st
     built = FrameProtocol(client=False, extensions=[]).close(
         *((None, None) if code in NEVER_SENT else (code, reason))
     )
-    for _ in range(2):
-        assert payload(close_frame(side, code, reason)) == payload(bytes(built))
-        assert close_frame(side, code, reason)[1] & 0x80 == 0x80 * (side is Side.SERVER)
+    for mask in (b"", b"mask"):
+        frame = close_frame(side, code, reason, mask)
+        assert payload(frame) == payload(bytes(built))
+        assert frame[0] == built[0]
+        assert frame[1] == built[1] | 0x80 * (side is Side.SERVER)
+        assert mask in frame[2:6] or side is Side.CLIENT
 
 
 def test_no_two_close_frames_to_a_server_have_one_mask() -> None:
