@@ -44,7 +44,6 @@ MODULES = (
     "core/reknit_core/leg/probe.py",
     "core/reknit_core/leg/retry.py",
     "core/reknit_core/policy/forwarded.py",
-    "core/reknit_core/policy/upstream.py",
     "core/reknit_core/proxy/admission.py",
     "core/reknit_core/proxy/contexts.py",
     "core/reknit_core/proxy/plain_request.py",
