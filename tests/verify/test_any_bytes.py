@@ -69,6 +69,7 @@ def test_what_was_found_holds(target: str, data: bytes) -> None:
 # -- They can fail -----------------------------------------------------------------------------
 
 
+@REPLACES_A_FUNCTION
 def test_an_injected_header_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def injects(headers: HeaderList, id_header: bytes) -> HeaderList:
         return ((b"content-length", b"1"),)
