@@ -275,6 +275,13 @@ class SimulatedNode:
                 store.trim(book, entry.id)
             return refused
 
+        self._try(book, command, done)
+
+    def _try(
+        self, book: str, command: Callable[[Store], Refused | None], done: Callable[[], None]
+    ) -> None:
+        """What may be refused, as the book has another top."""
+
         def answered(refused: Refused | None) -> None:
             if refused is None:
                 done()
@@ -423,13 +430,7 @@ class SimulatedNode:
                 store.unlist(book)
             return refused
 
-        def answered(refused: Refused | None) -> None:
-            if refused is None:
-                done()
-            else:
-                self.hear(Found(book, refused.top))
-
-        self._ask(command, answered)
+        self._try(book, command, done)
 
     def _probe(self, node: str) -> None:
         answers: list[bool] = []
