@@ -90,14 +90,14 @@ class Reactor:
     async def run(self) -> None:
         """Serve until cancelled, then close every socket."""
         self._time = trio.lowlevel.current_clock().current_time
+        remote = self._remote
         try:
             while True:
                 with trio.CancelScope(deadline=self._next_timer()) as self._sleep:
                     await trio.lowlevel.wait_readable(self._poller.fileno())
                 self._sleep = None
-                if self._remote is not None:
-                    await self._sweep_for(self._remote)
-                    continue
+                if remote is not None and not remote.is_sure():
+                    await remote.written()  # this process has slept, or the remote has gone
                 until = self._time() + TURN
                 patience = 0.0
                 is_busy = True
@@ -105,6 +105,8 @@ class Reactor:
                     ready = self._poll(patience)
                     now = self._time()
                     is_busy = self._sweep(ready, now) and now < until
+                    while remote is not None and self._touched:
+                        await self._flush_to(remote, now)
                     patience = self._patience(now)
         finally:
             while self._watched:  # to drop one may begin another
@@ -289,22 +291,8 @@ class Reactor:
                 except Exception:
                     self.abandon(link)
 
-    async def _sweep_for(self, remote: Remote) -> None:
-        """Sweeps, after each of which what was touched is written down elsewhere."""
-        if not remote.is_sure():  # this process has slept, or the remote has gone
-            await remote.written()
-        until = self._time() + TURN
-        patience = 0.0
-        is_busy = True
-        while is_busy:
-            ready = self._poll(patience)
-            now = self._time()
-            is_busy = self._sweep(ready, now) and now < until
-            while self._touched:
-                await self._flush_to(remote, now)
-            patience = self._patience(now)
-
     async def _flush_to(self, remote: Remote, now: float) -> None:
+        """Have what was touched written down elsewhere, then write it."""
         self._written, self._touched = self._touched, {}
         assert self._commit is not None
         self._commit([link.context for link in self._written.values()], now)

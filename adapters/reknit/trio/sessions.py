@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 
-import trio
 from reknit_core import ContextStateMachine
 from reknit_core.proxy.contexts import Contexts
 from reknit_core.side import Side
@@ -11,6 +10,7 @@ from reknit_core.telemetry.recent import Recent
 
 from reknit.observe.reports import label_of
 from reknit.sockets.memory import give_back
+from reknit.trio.gathering import Emptiness
 from reknit.trio.links import Link
 from reknit.trio.reactor import Reactor
 
@@ -23,7 +23,7 @@ class Sessions:
         self._reactor = reactor
         self._records = records
         self._links: dict[ContextStateMachine, Link] = {}
-        self._empty: trio.Event | None = None  # as soon as somebody waits for it
+        self._emptiness = Emptiness(self._links)
         self.key = os.urandom(16)
         """What the digests are keyed with."""
 
@@ -40,10 +40,7 @@ class Sessions:
 
     async def wait_empty(self) -> None:
         """Return when no session is here any more."""
-        while self._links:
-            if self._empty is None:
-                self._empty = trio.Event()
-            await self._empty.wait()
+        await self._emptiness.wait()
 
     def link(self, context: ContextStateMachine, now: float) -> Link:
         """The context's link, a new one if it has none yet."""
@@ -92,6 +89,4 @@ class Sessions:
 
     def _drop(self, link: Link) -> None:
         self._links.pop(link.context, None)
-        if self._empty is not None and not self._links:
-            self._empty.set()
-            self._empty = None
+        self._emptiness.look()
