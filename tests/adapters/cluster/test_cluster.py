@@ -42,6 +42,17 @@ async def sessions_reach(redis: RedisServer, number: int) -> None:
 # -- Nodes -------------------------------------------------------------------------------------
 
 
+async def know_each_other(redis: RedisServer) -> None:
+    """Return when each of two nodes has said in a renewal that it knows the other one."""
+    while True:
+        keys = redis.keys("known:")
+        names = [key.rpartition(":")[2].encode() for key in keys]
+        lists = [redis.ask("GET", key) or b"" for key in keys]
+        if len(names) == 2 and names[1] in lists[0] and names[0] in lists[1]:
+            return
+        await asyncio.sleep(0.02)
+
+
 @socket_test
 async def test_another_node_has_the_sessions_of_one_that_died(
     bench: Bench, redis: RedisServer, tmp_path: Path
@@ -55,7 +66,7 @@ async def test_another_node_has_the_sessions_of_one_that_died(
         server = await bench.upstream.accept()
         assert await recv_after(server, [], len(WAITING)) == WAITING
     second = await bench.proxy(*options)
-    await asyncio.sleep(0.6)  # the first one says in its next renewal that it knows the second
+    await know_each_other(redis)
     first.signal(signal.SIGKILL)
     await first.wait()
     bench.proxies.remove(first)
@@ -82,7 +93,7 @@ async def test_a_node_that_slept_writes_nothing_more_once_its_books_are_anothers
     await send_all(client, ["before"])
     assert await server.recv() == "before"
     second = await bench.proxy(*options)
-    await asyncio.sleep(0.6)
+    await know_each_other(redis)
     first.signal(signal.SIGSTOP)
     await client.send("while it sleeps")
     await second.logged("has 1 session of the book")
